@@ -1,0 +1,358 @@
+"""A client of the CFPB complaint search API: one session, its pace, its retries, its errors.
+
+What the API does is told in the comments where it matters; the facts are those of cfpb/ccdb5-api
+1.15 and of recorded answers.
+"""
+
+import html
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+import requests
+import urllib3
+
+from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
+from luigi_etl.pages import Page
+from luigi_etl.settings import API, Settings
+
+NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
+SHORT_RETRIES = 3
+_READ_AT_ONCE = 1 << 20
+
+T = TypeVar("T")
+Pairs = Sequence[tuple[str, str]]
+
+
+# --- what is read of an answer -------------------------------------------------------------------
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """What paging needs of a hit; `sort` is the cursor: epoch milliseconds and the id as text."""
+
+    id: str | int | None = msgspec.field(name="_id", default=None)
+    sort: tuple[int | float | str | None, str | int] | None = None
+
+
+class Total(msgspec.Struct, frozen=True):
+    """How many complaints match, over all pages."""
+
+    value: int
+    relation: str = "eq"
+
+
+class Hits(msgspec.Struct, frozen=True):
+    """A page's hits; `total` was a bare number before September 2021."""
+
+    total: Total | int
+    hits: list[Hit]
+
+
+class Shards(msgspec.Struct, frozen=True):
+    """How many parts of the index could not answer."""
+
+    failed: int = 0
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """The state of the index; `sandbox` is set only by the stand-in that comes with this project."""
+
+    last_indexed: str | None = None
+    sandbox: str | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """An answer of the search API, as far as paging needs it."""
+
+    hits: Hits
+    timed_out: bool = False
+    shards: Shards = msgspec.field(name="_shards", default_factory=Shards)
+    meta: Meta = msgspec.field(name="_meta", default_factory=Meta)
+
+    @property
+    def total(self) -> int:
+        """How many complaints match."""
+        total = self.hits.total
+        return total if isinstance(total, int) else total.value
+
+    @property
+    def cursor(self) -> str | None:
+        """What `search_after` has to be for the next page; None where no hit tells."""
+        for hit in reversed(self.hits.hits):
+            if hit.sort is not None:
+                return f"{hit.sort[0]}_{hit.sort[1]}"
+        return None
+
+
+_answers = msgspec.json.Decoder(Answer)
+
+
+def read_answer(body: bytes) -> Answer:
+    """Read an answer; hits that are not hits are kept as empty ones.
+
+    Raises:
+        PassingError: the body is cut, damaged, or not an answer of the search.
+
+    """
+    try:
+        return _answers.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _read_answer_hit_by_hit(body)
+
+
+def _read_answer_hit_by_hit(body: bytes) -> Answer:
+    """Read an answer of which a part, perhaps one hit, is not as it should be."""
+    try:
+        data = json.loads(body)
+        hits = data["hits"].pop("hits")
+        answer = msgspec.convert({**data, "hits": {**data["hits"], "hits": []}}, Answer)
+        answer.hits.hits.extend(map(_hit_or_empty, hits))
+    except (ValueError, RecursionError) as error:
+        raise PassingError(f"the answer is cut or damaged ({len(body):,} bytes: {error})") from None
+    except (LookupError, TypeError, AttributeError):
+        raise PassingError("the answer is JSON, but not the search's") from None
+    return answer
+
+
+def _hit_or_empty(hit: object) -> Hit:
+    try:
+        return msgspec.convert(hit, Hit)
+    except msgspec.ValidationError:
+        return Hit()
+
+
+# --- the client ----------------------------------------------------------------------------------
+
+
+class Client:
+    """Fetches pages. Use it in a `with` block; `deadline` seconds after its making it gives up.
+
+    Every method raises `PassingError` when it has tried a few times or has no time left, and
+    `RefusedError` when the API will not serve the request.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.host = urlsplit(settings.url).netloc
+        self._session = _session(settings, self.host)
+        self._session.headers["Accept"] = "application/json"
+        if settings.user_agent:
+            self._session.headers["User-Agent"] = settings.user_agent
+        self._ends = time.monotonic() + settings.deadline if settings.deadline else float("inf")
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, Answer]:
+        """Fetch `size` complaints that match `query`, newest first, after the cursor `search_after`."""
+        address = self._address(query, size, search_after)
+        try:
+            return self._patiently(lambda: self._ask(address))
+        except _EngineError as error:
+            if any(name == "search_term" for name, _ in query) and self._engine_is_up():
+                raise RefusedError(
+                    f"{self.host}: the API refuses this query each time (424): check the syntax of "
+                    "search_term (quotes, brackets, AND, OR, NOT)"
+                ) from error
+            raise
+
+    def _address(self, query: Pairs, size: int, search_after: str | None) -> str:
+        paging = {"sort": NEWEST_FIRST, "size": str(size), "no_aggs": "true", "no_highlight": "true"}
+        if search_after is not None:
+            paging["search_after"] = search_after
+        return f"{self.settings.url}?{urlencode([*query, *paging.items()])}"
+
+    def _engine_is_up(self) -> bool:
+        """Tell whether a plain request is answered: then 424 was about the query, not the engine."""
+        try:
+            self._ask(self._address((), 0, None))
+        except PassingError:
+            return False
+        return True
+
+    def _patiently(self, ask: Callable[[], T]) -> T:
+        for retry in range(SHORT_RETRIES):
+            try:
+                return ask()
+            except PassingError as error:
+                wait = max(self.settings.backoff * 2**retry, error.retry_after)
+                if wait >= self._remaining():
+                    raise
+                time.sleep(wait)
+        return ask()
+
+    def _remaining(self) -> float:
+        remaining = self._ends - time.monotonic()
+        if remaining <= 0:
+            raise PassingError(f"{self.host}: no end within the deadline of {self.settings.deadline:g} s")
+        return remaining
+
+    def _ask(self, address: str) -> tuple[Page, Answer]:
+        response, body = self._get(address)
+        _check_status(self.host, response, body)
+        try:
+            answer = read_answer(body)
+        except PassingError as error:
+            raise PassingError(f"{self.host}: {error}") from None
+        if answer.timed_out:
+            raise PassingError(f"{self.host}: the search timed out on the server")
+        if answer.shards.failed:
+            raise PassingError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
+        # A line feed in JSON can only stand between tokens (RFC 8259), where a space does as well.
+        return Page(address, body.translate(_ONE_LINE)), answer
+
+    def _get(self, address: str) -> tuple[requests.Response, bytes]:
+        """Send a request at its turn; return the answer and its whole body."""
+        remaining = self._remaining()
+        if hasattr(self._session, "max_delay"):
+            self._session.max_delay = None if remaining == float("inf") else remaining
+        timeout = (min(self.settings.connect_timeout, remaining), min(self.settings.read_timeout, remaining))
+        try:
+            response = self._session.get(address, timeout=timeout, stream=True, allow_redirects=False)
+            with response:
+                return response, b"".join(self._chunks(response))
+        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+            raise PermanentError(f"{address}: {error}; check [ccdb] url") from None
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+            raise PassingError(f"{self.host}: {_reason(error)}") from None
+        except sqlite3.Error as error:
+            raise _pace_file_error(self.settings, error) from error
+
+    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+        """Give the body as it arrives, so that a server that drips can't outlast the deadline."""
+        while chunk := response.raw.read1(_READ_AT_ONCE, decode_content=True):
+            yield chunk
+            self._remaining()
+
+
+_ONE_LINE = bytes(32 if byte in b"\r\n" else byte for byte in range(256))
+
+
+def _session(settings: Settings, host: str) -> requests.Session:
+    if not settings.requests_per_minute:
+        return requests.Session()
+    from requests_ratelimiter import LimiterSession
+
+    from luigi_etl.pace import shared_pace
+
+    try:
+        pace = shared_pace(_pace_file(settings), host, settings.requests_per_minute)
+    except (OSError, sqlite3.Error) as error:
+        raise _pace_file_error(settings, error) from error
+    # 429 is answered here, by waiting as long as the server asks, not by the library's filling up.
+    return LimiterSession(limiter=pace, per_host=False, limit_statuses=())
+
+
+def _pace_file(settings: Settings) -> Path:
+    from luigi_etl.pace import default_pace_file
+
+    return settings.pace_file or default_pace_file()
+
+
+def _pace_file_error(settings: Settings, error: Exception) -> StorageError:
+    path = _pace_file(settings)
+    return StorageError(
+        f"cannot keep the pace of requests in {path}: {error}; delete it or set [ccdb] pace_file"
+    )
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+class _EngineError(PassingError):
+    """424: the search engine is down, or it can't read the query; the body is the same for both."""
+
+
+def _check_status(host: str, response: requests.Response, body: bytes) -> None:
+    """Raise unless the answer is JSON with status 200."""
+    status = response.status_code
+    kind = response.headers.get("Content-Type", "no content type").partition(";")[0].strip()
+    if status == 200 and kind == "application/json":
+        return
+    if status == 200:
+        raise RefusedError(
+            f"{host}: the answer is {kind}, not JSON: is the address wrong? "
+            f"[ccdb] url must end with a slash, as in {API}"
+        )
+    said = _message(body, kind)
+    if status == 424:
+        raise _EngineError(f"{host}: the search engine did not answer (424{said})")
+    if status in (408, 429) or status >= 500:
+        raise PassingError(f"{host}: status {status}{said}", _retry_after(response))
+    if status == 400:
+        raise RefusedError(f"{host}: the API refuses the query (400{said})")
+    if status == 403:
+        page = html.unescape(body.decode("utf-8", "replace"))
+        reference = re.search(r"Reference\s*#?\s*([0-9A-Za-z.]+)", page)
+        quoted = f", reference {reference[1]}" if reference else ""
+        raise RefusedError(
+            f"{host}: blocked at the edge (403{quoted}): set [ccdb] user_agent, or ask from another network"
+        )
+    if 300 <= status < 400:
+        said = f" to {response.headers.get('Location', 'nowhere')[:200]!r}"
+    raise RefusedError(f"{host}: status {status}{said}: check [ccdb] url, which should be {API}")
+
+
+def _message(body: bytes, kind: str) -> str:
+    """Return what a JSON error says, in one line; nothing for a web page."""
+    if kind != "application/json":
+        return ""
+    try:
+        said = "; ".join(_flattened(json.loads(body)))
+    except ValueError:
+        return ""
+    return f": {said[:500]}" if said else ""
+
+
+def _flattened(said: Any, name: str = "") -> Iterator[str]:
+    """Give the messages of a Django REST error: lists and objects, nested by parameter and index."""
+    if isinstance(said, dict):
+        for key, value in said.items():
+            own = key if key not in ("detail", "error", "non_field_errors") and not key.isdigit() else ""
+            yield from _flattened(value, own or name)
+    elif isinstance(said, list):
+        for value in said:
+            yield from _flattened(value, name)
+    else:
+        text = " ".join(str(said).split())
+        yield f"{name}: {text}" if name else text
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Return the seconds the server asks to wait, from a number or a date (RFC 9110, 10.2.3)."""
+    text = response.headers.get("Retry-After", "").strip()
+    if text.isdigit():
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError):
+        return 0.0
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a request failed, without the library's nesting."""
+    if isinstance(error, (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)):
+        return "no connection in time"
+    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)):
+        return "no answer in time"
+    innermost: object = error
+    while isinstance(innermost, BaseException):
+        deeper = getattr(innermost, "reason", None) or next(
+            (inner for inner in innermost.args if isinstance(inner, BaseException)), None
+        )
+        if deeper is None:
+            break
+        innermost = deeper
+    text = " ".join(str(innermost).split())
+    text = re.sub(r"^.*?: (?=Failed to )", "", text)
+    return text if " " in text else f"{type(innermost).__name__} {text}".strip()

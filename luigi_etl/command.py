@@ -1,0 +1,125 @@
+"""The command `luigi-etl`: what goes with the pipeline but is no task."""
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from luigi_etl.sandbox.server import Sandbox
+
+COMMAND_NOT_FOUND = 127  # as shells have it
+SIGNALLED = 128
+
+
+def main() -> None:
+    """Run `luigi-etl` with the program's arguments and end with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run `luigi-etl`; what follows `--` is another program's command line. Returns the exit code."""
+    own, command = list(arguments), []
+    if "--" in own:
+        at = own.index("--")
+        own, command = own[:at], own[at + 1 :]
+    parser = _parser()
+    options = parser.parse_args(own)
+    try:
+        return _sandbox(options, command)
+    except (ValueError, OSError) as error:
+        parser.error(str(error))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="luigi-etl", description="What goes with the pipeline luigi_etl.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    sandbox = commands.add_parser(
+        "sandbox",
+        help="serve a stand-in of the CFPB's API on loopback",
+        usage="luigi-etl sandbox [options] [-- COMMAND ...]",
+        description="Serve a stand-in of the CFPB's API on loopback, until interrupted; or while COMMAND runs, "
+        "with CCDB_URL set for it, and end with its exit code.",
+    )
+    add = sandbox.add_argument
+    add("--port", type=int, default=0, help="port to serve on (default: a free one)")
+    add("--complaints", type=int, default=1000, metavar="N", help="how many to generate (default: 1000)")
+    add("--days", type=int, default=90, metavar="N", help="received in so many days (default: 90)")
+    add("--era", default="2026-08", help="what the API was in: 2021-09, 2025-11, 2026-06, 2026-08 (default)")
+    add("--seed", type=int, default=1, metavar="N", help="same seed, same complaints (default: 1)")
+    add("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="serve recorded answers")
+    add("--no-throttle", action="store_true", help="take more than 20 requests a minute")
+    add("--gzip", action="store_true", help="compress answers")
+    add("--at", action="append", default=[], metavar="N:EVENT", help="let EVENT happen at request N")
+    add(
+        "--every", action="append", default=[], metavar="N:EVENT", help="let EVENT happen at each Nth request"
+    )
+    return parser
+
+
+def _sandbox(options: argparse.Namespace, command: list[str]) -> int:
+    from luigi_etl.sandbox.server import serve
+
+    sandbox = _made(options)
+    with serve(sandbox, options.port) as url:
+        if command:
+            return _run_with(url, command)
+        print(
+            f"{sandbox.index.description}, at\n{url}\nUse it with CCDB_URL={url} -- Ctrl-C ends it.",
+            flush=True,
+        )
+        _wait_for_signal()
+    return 0
+
+
+def _made(options: argparse.Namespace) -> "Sandbox":
+    from luigi_etl.sandbox.eras import ERAS
+    from luigi_etl.sandbox.index import generated_index, replayed_index
+    from luigi_etl.sandbox.script import Script, read_rule
+    from luigi_etl.sandbox.server import Sandbox, Throttle
+
+    if options.era not in ERAS:
+        raise ValueError(f"--era {options.era!r} is not one of {', '.join(ERAS)}")
+    if options.complaints < 0 or options.days < 1:
+        raise ValueError("--complaints must be 0 or more and --days 1 or more")
+    era = ERAS[options.era]
+    rules = [read_rule(text) for text in options.at] + [read_rule(text, True) for text in options.every]
+    if options.replay:
+        index = replayed_index(options.replay, options.seed, era)
+    else:
+        index = generated_index(options.complaints, options.seed, era, options.days)
+    throttle = None if options.no_throttle else Throttle()
+    return Sandbox(index, era, throttle, Script(rules), options.gzip)
+
+
+def _run_with(url: str, command: list[str]) -> int:
+    """Run a command with the sandbox's address in its environment; return its exit code."""
+    try:
+        process = subprocess.Popen(command, env={**os.environ, "CCDB_URL": url})  # noqa: S603  # the user's own
+    except OSError as error:
+        sys.stderr.write(f"luigi-etl: cannot run {command[0]!r}: {error.strerror}\n")
+        return COMMAND_NOT_FOUND
+    previous = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        while True:
+            try:
+                code = process.wait()
+                break
+            except KeyboardInterrupt:
+                continue  # the terminal sent it to the command too: let it end in its own way
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return code if code >= 0 else SIGNALLED - code
+
+
+def _wait_for_signal() -> None:
+    ended = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    with contextlib.suppress(KeyboardInterrupt):
+        ended.wait()

@@ -1,0 +1,283 @@
+"""The typed record: a complaint, its columns, and how a hit of the API becomes one or is rejected.
+
+Every field of every era of the API is here: 19 until June 2026, 17 until August, 15 since (16 in a
+page the publisher edited). A field may be missing, null or an empty string; missing stays missing,
+so that "no longer sent" can be told from "empty".
+"""
+
+import base64
+import difflib
+import json
+from collections.abc import Iterator
+from datetime import date, datetime, timezone
+from typing import NamedTuple
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from luigi_etl.errors import SettingError
+
+Text = str | UnsetType | None
+
+
+class Complaint(msgspec.Struct, kw_only=True):
+    """A complaint as the API's `_source` has it; dates are UTC days, `YYYY-MM-DD`."""
+
+    complaint_id: str | int
+    date_received: Text = UNSET
+    product: Text = UNSET
+    sub_product: Text = UNSET
+    issue: Text = UNSET
+    sub_issue: Text = UNSET
+    complaint_what_happened: Text = UNSET
+    company_public_response: Text = UNSET
+    company: Text = UNSET
+    state: Text = UNSET
+    zip_code: Text = UNSET
+    tags: Text = UNSET
+    consumer_consent_provided: Text = UNSET
+    submitted_via: Text = UNSET
+    date_sent_to_company: Text = UNSET
+    company_response: Text = UNSET
+    timely: Text = UNSET
+    consumer_disputed: Text = UNSET
+    has_narrative: bool | UnsetType | None = UNSET
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """A hit that is no complaint: why, where in it (a JSON path), and the hit itself."""
+
+    reason: str
+    path: str
+    hit: msgspec.Raw
+
+
+class Column(NamedTuple):
+    """A column of the CSV: the API's `field`, the CFPB's own `label`, its Table Schema `type`."""
+
+    field: str
+    label: str
+    type: str
+    description: str
+
+
+# Order and labels are those of the CFPB's own complaints.csv with all of its 18 columns: a notebook
+# written for any era of that file reads ours. The last column is the API's alone.
+COLUMNS = (
+    Column("date_received", "Date received", "date", "Day (UTC) the CFPB received the complaint"),
+    Column("product", "Product", "string", "Type of product the consumer named"),
+    Column("sub_product", "Sub-product", "string", "Type of sub-product"),
+    Column("issue", "Issue", "string", "Issue the consumer named"),
+    Column("sub_issue", "Sub-issue", "string", "Sub-issue"),
+    Column(
+        "complaint_what_happened",
+        "Consumer complaint narrative",
+        "string",
+        "The consumer's account, personal data masked by the CFPB with X; not published since 2026-08",
+    ),
+    Column("company_public_response", "Company public response", "string", "The company's public response"),
+    Column("company", "Company", "string", "Company the complaint is about"),
+    Column("state", "State", "string", "State or territory of the consumer's mailing address"),
+    Column(
+        "zip_code", "ZIP code", "string", "ZIP code, or its first three digits and XX; text, not a number"
+    ),
+    Column("tags", "Tags", "string", "Older American, Servicemember, or both"),
+    Column(
+        "consumer_consent_provided",
+        "Consumer consent provided?",
+        "string",
+        "Whether the consumer agreed to publish the narrative; not published since 2026-06",
+    ),
+    Column("submitted_via", "Submitted via", "string", "How the complaint reached the CFPB"),
+    Column(
+        "date_sent_to_company", "Date sent to company", "date", "Day (UTC) the CFPB sent it to the company"
+    ),
+    Column("company_response", "Company response to consumer", "string", "How the company responded"),
+    Column("timely", "Timely response?", "string", "Whether the company responded in time: Yes or No"),
+    Column(
+        "consumer_disputed",
+        "Consumer disputed?",
+        "string",
+        "Whether the consumer disputed the response; not published since 2026-06",
+    ),
+    Column("complaint_id", "Complaint ID", "string", "The complaint's number; compare it as text"),
+    Column(
+        "has_narrative", "Has narrative?", "boolean", "Whether there is a narrative; not sent since 2026-08"
+    ),
+)
+DEFAULT_COLUMNS = COLUMNS[:-1]
+_BY_FIELD = {column.field: column for column in COLUMNS}
+_BY_LABEL = {column.label: column for column in COLUMNS}
+
+
+def columns_named(text: str) -> tuple[Column, ...]:
+    """Return the columns named by the API's field names, comma-separated; all of the CFPB's for none.
+
+    Raises:
+        SettingError: a name is unknown or repeated.
+
+    """
+    fields = [name.strip() for name in text.split(",") if name.strip()]
+    for name in fields:
+        if name not in _BY_FIELD:
+            near = difflib.get_close_matches(name, _BY_FIELD, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(_BY_FIELD)}"
+            raise SettingError(f"[storage] columns: there is no column {name!r}; {hint}")
+    if len(set(fields)) < len(fields):
+        raise SettingError(f"[storage] columns: a column is named twice in {text!r}")
+    return tuple(_BY_FIELD[name] for name in fields) or DEFAULT_COLUMNS
+
+
+def columns_labelled(labels: list[str]) -> tuple[Column, ...]:
+    """Return the columns of a document's header.
+
+    Raises:
+        ValueError: a label is not one of ours.
+
+    """
+    try:
+        return tuple(_BY_LABEL[label] for label in labels)
+    except KeyError as error:
+        raise ValueError(f"{error.args[0]!r} is not a column") from None
+
+
+# --- from a page to complaints -------------------------------------------------------------------
+
+
+class Outcome(NamedTuple):
+    """What a page holds, in its order, and the fields of it that this module does not know."""
+
+    results: list[Complaint | Rejection]
+    unknown_fields: set[str]
+
+
+class _NothingElse(Complaint, forbid_unknown_fields=True, kw_only=True):
+    """A complaint without any field that is not in the record."""
+
+
+class _StrictHit(msgspec.Struct):
+    source: _NothingElse = msgspec.field(name="_source")
+
+
+class _Hit(msgspec.Struct):
+    source: Complaint = msgspec.field(name="_source")
+
+
+class _HitFields(msgspec.Struct):
+    source: dict[str, msgspec.Raw] = msgspec.field(name="_source")
+
+
+class _StrictHits(msgspec.Struct):
+    hits: list[_StrictHit]
+
+
+class _StrictPage(msgspec.Struct):
+    hits: _StrictHits
+
+
+class _RawHits(msgspec.Struct):
+    hits: list[msgspec.Raw]
+
+
+class _RawPage(msgspec.Struct):
+    hits: _RawHits
+
+
+_strict_pages = msgspec.json.Decoder(_StrictPage)
+_raw_pages = msgspec.json.Decoder(_RawPage)
+_one_hit = msgspec.json.Decoder(_Hit)
+_one_hits_fields = msgspec.json.Decoder(_HitFields)
+
+
+class _NotAComplaintError(Exception):
+    """A hit whose JSON is as it should be, but not what it says."""
+
+    def __init__(self, reason: str, field: str) -> None:
+        super().__init__(reason)
+        self.field = field
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+
+
+def read_page(body: bytes) -> Outcome:
+    """Turn a page into complaints and rejections; one bad hit never costs the others.
+
+    The page is read at once where all is as expected, hit by hit where anything is not.
+
+    Raises:
+        ValueError: this is no page of hits.
+
+    """
+    try:
+        hits = _strict_pages.decode(body).hits.hits
+        return Outcome([_normalised(hit.source) for hit in hits], set())
+    except (*_UNREADABLE, _NotAComplaintError):
+        pass
+    unknown: set[str] = set()
+    return Outcome([_read_hit(raw, unknown) for raw in _separate_hits(body)], unknown)
+
+
+def _separate_hits(body: bytes) -> Iterator[bytes]:
+    """Give the hits of a page one by one, as they came."""
+    try:
+        yield from map(bytes, _raw_pages.decode(body).hits.hits)
+    except _UNREADABLE:
+        # msgspec refuses half of a surrogate pair anywhere in the page; json reads it.
+        try:
+            hits = json.loads(body)["hits"]["hits"]
+        except (LookupError, TypeError) as error:
+            raise ValueError(f"not a page of hits: {error}") from None
+        for hit in hits:
+            yield json.dumps(hit).encode()
+
+
+def _read_hit(raw: bytes, unknown: set[str]) -> Complaint | Rejection:
+    try:
+        complaint = _normalised(_one_hit.decode(raw).source)
+        unknown.update(_one_hits_fields.decode(raw).source.keys() - _BY_FIELD.keys())
+    except msgspec.ValidationError as error:
+        reason, _, path = str(error).partition(" - at ")
+        return Rejection(reason, path.strip("`") or "$", _verbatim(raw))
+    except _UNREADABLE as error:
+        return Rejection(f"not Unicode text: {error}", "$", _verbatim(raw))
+    except _NotAComplaintError as error:
+        return Rejection(str(error), f"$._source.{error.field}", _verbatim(raw))
+    return complaint
+
+
+def _verbatim(raw: bytes) -> msgspec.Raw:
+    """Return a hit as JSON; one that is not even UTF-8 as an object that holds its bytes."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return msgspec.Raw(msgspec.json.encode({"base64": base64.b64encode(raw).decode()}))
+    return msgspec.Raw(raw)
+
+
+def _normalised(complaint: Complaint) -> Complaint:
+    """Check and bring to one form what the types alone can't: the id and the days."""
+    identifier = str(complaint.complaint_id)
+    if not (identifier.isascii() and identifier.isdecimal()):
+        shown = identifier if len(identifier) <= 40 else identifier[:40] + "..."
+        raise _NotAComplaintError(f"the id is not a number: {shown!r}", "complaint_id")
+    complaint.complaint_id = identifier
+    received, sent = complaint.date_received, complaint.date_sent_to_company
+    if received:
+        complaint.date_received = _utc_day(received, "date_received")
+    if sent:
+        complaint.date_sent_to_company = _utc_day(sent, "date_sent_to_company")
+    return complaint
+
+
+def _utc_day(text: str, field: str) -> str:
+    """Return the UTC day of an instant (RFC 3339; UTC where it has no offset) or of a plain date."""
+    try:
+        if len(text) == 10:
+            return msgspec.convert(text, date).isoformat()
+        instant = msgspec.convert(text, datetime)
+        if instant.tzinfo is not None:
+            instant = instant.astimezone(timezone.utc)
+        return instant.date().isoformat()
+    except (ValueError, OverflowError):
+        raise _NotAComplaintError(f"not a date: {text[:40]!r}", field) from None

@@ -1,0 +1,219 @@
+"""The settings, as sections of Luigi's configuration, and the parameters that check what they are given.
+
+A value from the command line or luigi.cfg that can't be used ends the program as argparse does:
+one line, exit code 2, before anything is scheduled. From Python it raises a `ValueError`.
+"""
+
+import logging
+import math
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+import luigi
+from luigi.interface import core
+
+from luigi_etl.errors import SettingError
+from luigi_etl.query import parse_query
+from luigi_etl.settings import API, LARGEST_PAGE, Settings
+
+USAGE_ERROR = 2
+
+T = TypeVar("T")
+logger = logging.getLogger("luigi_etl")
+
+# Luigi reads these itself, and then warns that nobody did.
+core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait"}
+
+
+class _Checked(luigi.Parameter[T]):
+    """A parameter that checks its value where it is given."""
+
+    def parse(self, x: str) -> T:
+        """Read the value from text, or end the program with one line."""
+        try:
+            return self.normalize(self._read(x))
+        except ValueError as error:
+            refuse(str(error))
+
+    def normalize(self, x: Any) -> T:
+        """Check the value and bring it to its one form.
+
+        Raises:
+            ValueError: it can't be used.
+
+        """
+        raise NotImplementedError
+
+    def _read(self, text: str) -> Any:
+        return text
+
+    def _wrong(self, value: object, expected: str) -> SettingError:
+        return SettingError(f"{self._attribute_name}: {value!r} is not {expected}")
+
+
+def refuse(message: str) -> NoReturn:
+    """End the program because of what it was given, as argparse does."""
+    sys.stderr.write(f"luigi: error: {message}\n")
+    sys.exit(USAGE_ERROR)
+
+
+class QueryParameter(_Checked[str]):
+    """A query string or an address of the search page, brought to its one spelling."""
+
+    def normalize(self, x: Any) -> str:
+        """Return the one spelling of the query."""
+        return str(parse_query(x))
+
+    def _read(self, text: str) -> str:
+        for note in parse_query(text).notes:
+            logger.warning("query: %s", note)
+        return text
+
+
+class TimestampParameter(_Checked[datetime], luigi.DateMinuteParameter):
+    """A minute, UTC: `2026-01-02T0304`. In Python a naive datetime, or an aware one of any zone."""
+
+    def normalize(self, x: Any) -> datetime:
+        """Return the minute, naive UTC."""
+        if not isinstance(x, datetime):
+            raise self._wrong(x, "a minute written as 2026-01-02T0304")
+        moment = x if x.tzinfo is None else x.astimezone(timezone.utc).replace(tzinfo=None)
+        return moment.replace(second=0, microsecond=0)
+
+    def _read(self, text: str) -> datetime:
+        try:
+            return datetime.strptime(text, self.date_format)
+        except ValueError:
+            raise self._wrong(text, "a minute (UTC) written as 2026-01-02T0304") from None
+
+
+class WholeNumberParameter(_Checked[int]):
+    """A whole number from `minimum` to `maximum`."""
+
+    def __init__(self, default: int, minimum: int, maximum: float = math.inf, description: str = "") -> None:
+        super().__init__(default=default, description=description)
+        self._range = (minimum, maximum)
+
+    def normalize(self, x: Any) -> int:
+        """Return the number."""
+        minimum, maximum = self._range
+        if isinstance(x, bool) or not isinstance(x, int) or not minimum <= x <= maximum:
+            upper = "up" if maximum == math.inf else f"to {maximum}"
+            raise self._wrong(x, f"a whole number from {minimum} {upper}")
+        return x
+
+    def _read(self, text: str) -> int | str:
+        try:
+            return int(text)
+        except ValueError:
+            return text
+
+
+class SecondsParameter(_Checked[float]):
+    """A time in seconds, 0 or more; `positive`: more than 0."""
+
+    def __init__(self, default: float, *, positive: bool = False, description: str = "") -> None:
+        super().__init__(default=default, description=description)
+        self._positive = positive
+
+    def normalize(self, x: Any) -> float:
+        """Return the number of seconds."""
+        if isinstance(x, bool) or not isinstance(x, (int, float)) or not 0 <= x < math.inf:
+            raise self._wrong(x, "a number of seconds")
+        if self._positive and x == 0:
+            raise self._wrong(x, "a number of seconds above 0")
+        return float(x)
+
+    def _read(self, text: str) -> float | str:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+class TextParameter(_Checked[str]):
+    """A text that `check` accepts."""
+
+    def __init__(self, default: str, check: Callable[[str], str], description: str = "") -> None:
+        super().__init__(default=default, description=description)
+        self._check = check
+
+    def normalize(self, x: Any) -> str:
+        """Return the text."""
+        return self._check(x)
+
+
+def _web_address(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isascii() or any(character.isspace() for character in text):
+        raise SettingError(f"[ccdb] url: {text!r} is not a web address, such as {API}")
+    if parts.username or parts.password:
+        raise SettingError("[ccdb] url: it must not hold a user name or password: it is logged and stored")
+    if parts.query or parts.fragment:
+        raise SettingError(f"[ccdb] url: {text!r} must not hold a query; that is the parameter query")
+    return text
+
+
+def _header_value(text: str) -> str:
+    if not text.isascii() or not (text.isprintable() and text == text.strip()):
+        raise SettingError(f"[ccdb] user_agent: {text!r} can't be sent in an HTTP header")
+    return text
+
+
+def _known_columns(text: str) -> str:
+    from luigi_etl.complaint import columns_named
+
+    columns_named(text)
+    return text
+
+
+def _any_text(text: str) -> str:
+    return text
+
+
+class ccdb(luigi.Config):  # noqa: N801  # the name of the section
+    """How to talk to the API. `CCDB_URL` in the environment stands in for the default address."""
+
+    url = TextParameter(os.environ.get("CCDB_URL") or API, _web_address, "address of the API")
+    requests_per_minute = WholeNumberParameter(20, 0, description="pace; 0 = no limit")
+    page_size = WholeNumberParameter(LARGEST_PAGE, 1, LARGEST_PAGE, "complaints per request")
+    user_agent = TextParameter("", _header_value, "User-Agent; empty = the library's own")
+    connect_timeout = SecondsParameter(10, positive=True, description="longest wait for a connection")
+    read_timeout = SecondsParameter(60, positive=True, description="longest silence in an answer")
+    deadline = SecondsParameter(21_600, description="longest walk, of each attempt; 0 = no limit")
+    backoff = SecondsParameter(1, description="wait before the first of 3 short retries, then doubled")
+    retries = WholeNumberParameter(10, 0, description="further attempts after a passing failure")
+    retry_delay = SecondsParameter(30, description="wait between attempts")
+    pace_file = TextParameter("", _any_text, "file that counts requests; empty = in the user's cache folder")
+
+    def settings(self) -> Settings:
+        """Return the settings of the client."""
+        return Settings(
+            url=self.url,
+            requests_per_minute=self.requests_per_minute,
+            page_size=self.page_size,
+            user_agent=self.user_agent,
+            connect_timeout=self.connect_timeout,
+            read_timeout=self.read_timeout,
+            deadline=self.deadline,
+            backoff=self.backoff,
+            pace_file=Path(self.pace_file) if self.pace_file else None,
+        )
+
+
+class storage(luigi.Config):  # noqa: N801  # the name of the section
+    """Where the files go, and what the CSV holds."""
+
+    root = TextParameter("data", _any_text, "folder of all files, below the working directory")
+    columns = TextParameter(
+        "", _known_columns, "columns of the CSV by API name, comma-separated; empty = the CFPB's"
+    )

@@ -1,0 +1,125 @@
+"""The description of a snapshot's CSV: a Frictionless Data Package (specification v1)."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from luigi_etl.complaint import Column
+from luigi_etl.files import atomic_write
+from luigi_etl.parse import Summary
+from luigi_etl.query import Query
+from luigi_etl.store import StoredFile
+
+Descriptor = dict[str, Any]
+
+LICENCE = {
+    "name": "CC0-1.0",
+    "path": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "title": "CC0 1.0 Universal",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the snapshot should hold; `limit` 0 is every complaint, `timestamp` naive UTC."""
+
+    query: Query
+    limit: int
+    timestamp: datetime
+
+
+def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, asked: Asked) -> None:
+    """Write the description of `csv`, as stored, to `target` in the same folder.
+
+    Besides what the specification names, the key `snapshot` holds what was asked, what the API said
+    and what became of every hit. Data of the sandbox is named as such in title, description and
+    `snapshot.sandbox`.
+    """
+    descriptor = {
+        "profile": "tabular-data-package",
+        "name": csv.name.removesuffix(".csv").lower(),
+        **_titles(summary, asked),
+        "created": f"{asked.timestamp:%Y-%m-%dT%H:%M:00Z}",
+        "licenses": [LICENCE],
+        "sources": [{"title": "CFPB Consumer Complaint Database, search API", "path": summary.address}],
+        "snapshot": _snapshot(summary, asked),
+        "resources": [_resource(csv, stored)],
+    }
+    with atomic_write(target) as stream:
+        stream.write(json.dumps(descriptor, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def _titles(summary: Summary, asked: Asked) -> Descriptor:
+    what = f"the newest {asked.limit:,} complaints" if asked.limit else "every complaint"
+    which = f"matching {asked.query}" if asked.query.pairs else "of the whole database"
+    if summary.sandbox:
+        return {
+            "title": f"SANDBOX, not CFPB data: {summary.sandbox}",
+            "description": f"For trials of luigi_etl only: {what} {which}.",
+        }
+    return {
+        "title": "Consumer complaints, as published by the CFPB",
+        "description": f"From the US Consumer Financial Protection Bureau's database: {what} {which}.",
+    }
+
+
+def _snapshot(summary: Summary, asked: Asked) -> Descriptor:
+    return {
+        "timestamp": f"{asked.timestamp:%Y-%m-%dT%H:%MZ}",
+        "query": str(asked.query),
+        "limit": asked.limit,
+        "api": summary.address,
+        "sandbox": summary.sandbox,
+        "last_indexed": summary.last_indexed,
+        "hits_total": summary.hits_total,
+        "pages": summary.pages,
+        "hits": summary.hits,
+        "parsed": summary.parsed,
+        "rejected": summary.rejected,
+        "duplicates": summary.duplicates,
+        "unknown_fields": summary.unknown_fields,
+        "absent_fields": summary.absent_fields,
+    }
+
+
+def _resource(csv: Path, stored: StoredFile) -> Descriptor:
+    return {
+        "profile": "tabular-data-resource",
+        "name": "complaints",
+        "path": csv.name,
+        "format": "csv",
+        "mediatype": "text/csv",
+        "encoding": "utf-8",
+        "dialect": {
+            "delimiter": ",",
+            "quoteChar": '"',
+            "doubleQuote": True,
+            "lineTerminator": "\n",
+            "header": True,
+        },
+        "bytes": stored.size,
+        "hash": f"sha256:{stored.sha256}",
+        "rows": stored.rows,
+        "schema": _schema(stored.columns),
+    }
+
+
+def _schema(columns: tuple[Column, ...]) -> Descriptor:
+    schema: Descriptor = {
+        "fields": [
+            {
+                "name": column.label,
+                "title": column.field,
+                "type": column.type,
+                "description": column.description,
+            }
+            for column in columns
+        ],
+        "missingValues": [""],
+    }
+    identifiers = [column.label for column in columns if column.field == "complaint_id"]
+    if identifiers:
+        schema["primaryKey"] = identifiers
+    return schema

@@ -1,0 +1,45 @@
+"""The failures this project expects, each told in one line a person can act on.
+
+Two questions decide the class: may the same request succeed a little later
+(`PassingError`), or must a person change something first (`PermanentError`)?
+Anything else that is raised is a bug and keeps its traceback.
+"""
+
+
+class EtlError(Exception):
+    """An expected failure; its text is one line that names the thing, what happened and what to do."""
+
+
+class PassingError(EtlError):
+    """A failure that may pass by itself: worth trying again.
+
+    `retry_after` is the least number of seconds to wait, as the server asked (RFC 9110, 10.2.3).
+    """
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class PermanentError(EtlError):
+    """A failure that stays until a person changes something: trying again is of no use."""
+
+
+class QueryError(PermanentError, ValueError):
+    """A query that the API would refuse or, worse, silently misread."""
+
+
+class SettingError(PermanentError, ValueError):
+    """A setting whose value can't be used."""
+
+
+class RefusedError(PermanentError):
+    """The API answered that it will not serve this request (400, 403, 404, a web page, ...)."""
+
+
+class StorageError(PermanentError):
+    """A file that can't be written: no room, no right, no folder."""
+
+
+class DamagedFileError(PermanentError):
+    """A file of a snapshot that is not what its task wrote."""

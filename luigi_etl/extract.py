@@ -1,0 +1,182 @@
+"""From the API to the file of pages: a walk over all pages that match, which has to prove itself.
+
+The API gives no snapshot: each page is a fresh answer of an index that may be updated meanwhile. A
+walk counts as complete only if the complaints collected, without duplicates, are as many as the
+last page says there are (or as many as were asked for), and neither that number nor the day of the
+last indexing changed on the way. Otherwise the walk is made again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from luigi_etl.ccdb import Answer, Client, Hit, Pairs, read_answer
+from luigi_etl.errors import PassingError
+from luigi_etl.pages import PageFile
+
+WALKS = 3
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a walk is: complaints `collected` of `expected`, in `pages` pages."""
+
+    collected: int
+    expected: int
+    pages: int
+
+
+Report = Callable[[Progress], None]
+
+
+def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report) -> None:
+    """Bring the newest `limit` complaints that match (0 = every one) into the page file `path`.
+
+    Pages an earlier, interrupted call left for the same path are not fetched again.
+
+    Raises:
+        PassingError: the API did not answer, or its index changed during every walk.
+        PermanentError: the API will not answer, or the file can't be written.
+
+    """
+    with PageFile(path).opened() as pages:
+        if path.exists():  # another process finished while this one waited for the file
+            pages.discard()
+            return
+        walk = _resumed(pages, client, limit)
+        for _ in range(WALKS):
+            _go_on(walk, pages, client, query, report)
+            if walk.is_proven:
+                pages.finish()
+                return
+            pages.discard()
+            problem, walk = walk.problem, Walk(limit)
+    raise PassingError(f"no complete walk in {WALKS}: {problem}")
+
+
+class Walk:
+    """What the pages seen so far prove."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.cursor: str | None = None
+        self.problem = ""
+        self._first: Answer | None = None
+        self._pages = 0
+        self._nameless = 0
+        self._ids = IdSet()
+        self._ended = False
+
+    @property
+    def collected(self) -> int:
+        """How many different complaints the pages hold."""
+        return len(self._ids) + self._nameless
+
+    @property
+    def expected(self) -> int:
+        """How many there should be, as far as is known."""
+        if self._first is None:
+            return self.limit or 1
+        return min(self.limit, self._first.total) if self.limit else self._first.total
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether another page is of no use."""
+        return bool(self.problem) or self._ended or (self._first is not None and self.is_proven)
+
+    @property
+    def is_proven(self) -> bool:
+        """Tell whether the pages are all of the complaints asked for, in one state of the index."""
+        return self._first is not None and not self.problem and self.collected == self.expected
+
+    @property
+    def progress(self) -> Progress:
+        """How far the walk is."""
+        return Progress(self.collected, self.expected, self._pages)
+
+    def next_size(self, page_size: int) -> int:
+        """How many complaints to ask for next."""
+        return min(page_size, self.limit - self.collected) if self.limit else page_size
+
+    def add(self, answer: Answer, asked: int | None = None) -> None:
+        """Take in a page; `asked` is how many complaints were asked for, where that is known."""
+        first = self._first = self._first or answer
+        self._pages += 1
+        for hit in answer.hits.hits:
+            self._take(hit)
+        before, self.cursor = self.cursor, answer.cursor or self.cursor
+        hits = len(answer.hits.hits)
+        self._ended = asked is not None and hits < asked
+        if answer.total != first.total:
+            self.problem = f"the number of matches changed from {first.total:,} to {answer.total:,} meanwhile"
+        elif answer.meta.last_indexed != first.meta.last_indexed:
+            self.problem = f"the index of {first.meta.last_indexed} became that of {answer.meta.last_indexed}"
+        elif hits and self.cursor == before:
+            self.problem = "a page did not lead on to the next"
+        elif self._ended and not self.is_proven:
+            self.problem = f"{self.collected:,} complaints came of {self.expected:,}"
+
+    def _take(self, hit: Hit) -> None:
+        if hit.id is None:
+            self._nameless += 1
+        else:
+            self._ids.add(hit.id)
+
+
+def _resumed(pages: PageFile, client: Client, limit: int) -> Walk:
+    """Take up the walk an earlier process left, if it was over the same API."""
+    walk = Walk(limit)
+    for page in pages.recover():
+        if not page.address.startswith(f"{client.settings.url}?") or walk.problem:
+            walk.problem = "its pages are of another address"
+            continue
+        walk.add(read_answer(page.body))
+    if walk.problem:
+        pages.discard()
+        return Walk(limit)
+    return walk
+
+
+def _go_on(walk: Walk, pages: PageFile, client: Client, query: Pairs, report: Report) -> None:
+    while not walk.is_over:
+        size = walk.next_size(client.settings.page_size)
+        page, answer = client.page(query, size, walk.cursor)
+        pages.append(page)
+        walk.add(answer, size)
+        report(walk.progress)
+
+
+class IdSet:
+    """A set of ids that takes a bit each where they are numbers, as complaint ids are.
+
+    Ids of one window lie close together: 200,000 of them take some tens of kilobytes here, 20 MB in
+    a set.
+    """
+
+    _BLOCK = 1 << 16
+
+    def __init__(self) -> None:
+        self._blocks: dict[int, bytearray] = {}
+        self._others: set[str] = set()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count + len(self._others)
+
+    def add(self, identifier: str | int) -> bool:
+        """Add an id; tell whether it was new."""
+        text = str(identifier)
+        if not (text.isdecimal() and text.isascii() and len(text) <= 18 and text == str(int(text))):
+            new = text not in self._others
+            self._others.add(text)
+            return new
+        block, place = divmod(int(text), self._BLOCK)
+        bits = self._blocks.get(block)
+        if bits is None:
+            bits = self._blocks[block] = bytearray(self._BLOCK // 8)
+        byte, mask = place >> 3, 1 << (place & 7)
+        if bits[byte] & mask:
+            return False
+        bits[byte] |= mask
+        self._count += 1
+        return True

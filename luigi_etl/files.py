@@ -1,0 +1,63 @@
+"""Writing files so that a name never stands for half of one."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from luigi_etl.errors import StorageError
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+@contextlib.contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Turn an `OSError` of the block into a `StorageError` that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StorageError(
+            f"cannot write {path}: {reason}; make room or give access there, or set [storage] root"
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """Open a binary file that takes the name `path` only when the block ends well.
+
+    The bytes go to a temporary file in the same folder, reach the disk (fsync) before the rename,
+    and are removed when the block fails. Missing folders are made.
+
+    Raises:
+        StorageError: nothing was left behind under any name.
+
+    """
+    with told(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.parent / f".{path.name[:200]}.{os.getpid()}{TEMPORARY_SUFFIX}"
+        try:
+            with temporary.open("wb", buffering=1 << 20) as stream:
+                yield stream
+                sync(stream)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def sync(stream: IO[bytes]) -> None:
+    """Bring what was written to `stream` to the disk itself."""
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring the names in `folder` to the disk, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

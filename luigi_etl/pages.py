@@ -1,0 +1,180 @@
+"""The file of an extraction: the API's pages as they came, one a line, gzip.
+
+Each page is a gzip member of its own, and the comment in the member's header (FCOMMENT, RFC 1952)
+is the address it was the answer to. So `zcat` gives the pages, the file alone proves how they were
+asked for, and an extraction that was killed goes on after the last whole member.
+"""
+
+import contextlib
+import fcntl
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import FileIO
+from pathlib import Path
+from typing import IO
+
+from luigi_etl.errors import DamagedFileError, PassingError
+from luigi_etl.files import sync, sync_folder, told
+
+PARTIAL_SUFFIX = ".partial"
+_COMPRESSION = 1  # three times as fast as the default for a sixth more bytes
+_CHUNK = 1 << 20
+_GZIP = 16 + zlib.MAX_WBITS
+_HEADER = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff"  # deflate, a comment, no time, no system: same pages, same bytes
+
+
+@dataclass(frozen=True)
+class Page:
+    """One answer of the API: the `address` asked (ASCII) and the `body`, JSON in one line of UTF-8."""
+
+    address: str
+    body: bytes
+
+
+@dataclass(frozen=True)
+class _Member:
+    page: Page
+    end: int  # offset of the first byte after the member
+
+
+def read_pages(path: Path) -> Iterator[Page]:
+    """Give the pages of a finished file, in the order they were fetched.
+
+    Raises:
+        DamagedFileError: the file is missing, cut, or not gzip.
+
+    """
+    try:
+        end = 0
+        with path.open("rb") as stream:
+            for member in _members(stream):
+                end = member.end
+                yield member.page
+            whole = end == os.fstat(stream.fileno()).st_size
+    except OSError as error:
+        raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
+    if not whole:
+        raise DamagedFileError(f"{path} is damaged after byte {end}; delete it to fetch its pages again")
+
+
+class PageFile:
+    """The pages of an extraction under way, kept beside `path` until they are proven complete.
+
+    Raises:
+        StorageError: the file can't be written; it then still ends with a whole page.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.partial = path.with_name(path.name + PARTIAL_SUFFIX)
+        self._stream: FileIO | None = None
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator["PageFile"]:
+        """Hold the file for this process alone.
+
+        Raises:
+            PassingError: another process is at the same extraction.
+
+        """
+        with told(self.partial):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            stream = self.partial.open("a+b", buffering=0)
+        with stream:
+            if not self._is_ours(stream):
+                raise PassingError(f"another process is extracting {self.path.name}")
+            self._stream = stream
+            try:
+                yield self
+            finally:
+                self._stream = None
+                if os.fstat(stream.fileno()).st_size == 0:
+                    self.partial.unlink(missing_ok=True)
+
+    def recover(self) -> Iterator[Page]:
+        """Give the whole pages an earlier process left, and cut off what follows them."""
+        stream = self._opened()
+        stream.seek(0)
+        end = 0
+        for member in _members(stream):
+            end = member.end
+            yield member.page
+        with told(self.partial):
+            stream.truncate(end)
+
+    def append(self, page: Page) -> None:
+        """Add a page and bring it to the disk."""
+        stream = self._opened()
+        with told(self.partial):
+            end = os.fstat(stream.fileno()).st_size
+            try:
+                rest = memoryview(_compressed(page))
+                while rest:
+                    rest = rest[stream.write(rest) :]
+                sync(stream)
+            except OSError:
+                stream.truncate(end)
+                raise
+
+    def discard(self) -> None:
+        """Forget the pages: they are not those of one state of the index."""
+        with told(self.partial):
+            self._opened().truncate(0)
+
+    def finish(self) -> None:
+        """Give the pages their final name."""
+        with told(self.path):
+            sync(self._opened())
+            self.partial.replace(self.path)
+            sync_folder(self.path.parent)
+
+    def _is_ours(self, stream: FileIO) -> bool:
+        """Lock the file; tell whether that worked and it still has its name."""
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return os.path.samestat(os.fstat(stream.fileno()), self.partial.stat())
+        except (BlockingIOError, FileNotFoundError):
+            return False
+
+    def _opened(self) -> FileIO:
+        if self._stream is None:
+            raise ValueError(f"{self.partial} is not open")
+        return self._stream
+
+
+def _compressed(page: Page) -> bytes:
+    deflate = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, -zlib.MAX_WBITS)
+    content = deflate.compress(page.body) + deflate.compress(b"\n") + deflate.flush()
+    checks = struct.pack("<II", zlib.crc32(b"\n", zlib.crc32(page.body)), len(page.body) + 1)
+    return b"".join((_HEADER, page.address.encode("latin-1"), b"\0", content, checks))
+
+
+def _members(stream: IO[bytes]) -> Iterator[_Member]:
+    """Give the whole members from the start of `stream`, stopping at the first that is not one."""
+    data = b""
+    offset = 0
+    while True:
+        inflate = zlib.decompressobj(_GZIP)
+        head = b""
+        parts: list[bytes] = []
+        while not inflate.eof:
+            data = data or stream.read(_CHUNK)
+            if not data:
+                return
+            if b"\0" not in head[len(_HEADER) :]:
+                head += data
+            try:
+                parts.append(inflate.decompress(data))
+            except zlib.error:
+                return
+            offset += len(data) - len(inflate.unused_data)
+            data = inflate.unused_data
+        body = b"".join(parts)
+        if not head.startswith(_HEADER) or not body.endswith(b"\n"):
+            return
+        address = head[len(_HEADER) : head.index(b"\0", len(_HEADER))].decode("latin-1")
+        yield _Member(Page(address, body[:-1]), offset)

@@ -1,0 +1,127 @@
+"""From the file of pages to typed complaints, and what is not one."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+from msgspec import UNSET
+
+from luigi_etl.ccdb import Answer, read_answer
+from luigi_etl.complaint import COLUMNS, Complaint, read_page
+from luigi_etl.errors import DamagedFileError, PassingError
+from luigi_etl.extract import IdSet
+from luigi_etl.files import atomic_write
+from luigi_etl.pages import read_pages
+
+
+class Summary(msgspec.Struct, kw_only=True):
+    """What a snapshot's pages held. `hits` is `parsed` + `rejected` + `duplicates`, always.
+
+    `address` is the API's, `hits_total` how many complaints matched (the limit aside), `last_indexed`
+    the index's day as the API gives it, `sandbox` None for real complaints. `unknown_fields` are
+    sent but not in our record, `absent_fields` in our record but sent with no complaint.
+    """
+
+    address: str = ""
+    sandbox: str | None = None
+    last_indexed: str | None = None
+    hits_total: int = 0
+    pages: int = 0
+    hits: int = 0
+    parsed: int = 0
+    rejected: int = 0
+    duplicates: int = 0
+    unknown_fields: list[str] = []
+    absent_fields: list[str] = []
+
+
+def read_summary(path: Path) -> Summary:
+    """Read a summary that `parse` wrote.
+
+    Raises:
+        DamagedFileError: the file is missing or not a summary.
+
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary)
+    except (OSError, msgspec.DecodeError) as error:
+        raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
+
+
+def parse(pages: Path, parsed: Path, rejected: Path, summary: Path) -> Summary:
+    """Write the complaints of a page file to `parsed`, the other hits to `rejected`, one JSON a line.
+
+    Of two hits with one id the first counts. The three files appear together, the summary last.
+
+    Raises:
+        DamagedFileError: the page file is not what ExtractComplaints wrote.
+        StorageError: a file can't be written.
+
+    """
+    with ExitStack() as files:
+        # Left in reverse: the summary, which completes the task, takes its name last.
+        summary_file = files.enter_context(atomic_write(summary))
+        parsed_file = files.enter_context(atomic_write(parsed))
+        rejected_file = files.enter_context(atomic_write(rejected))
+        parser = _Parser(parsed_file, rejected_file)
+        for page in read_pages(pages):
+            try:
+                parser.take(page.address, page.body)
+            except (PassingError, ValueError) as error:
+                raise DamagedFileError(
+                    f"{pages} holds a page that can't be read ({error}); delete it to fetch again"
+                ) from error
+        summary_file.write(msgspec.json.format(msgspec.json.encode(parser.finished()), indent=2) + b"\n")
+    return parser.summary
+
+
+class _Parser:
+    """Writes hits where they belong and keeps count."""
+
+    def __init__(self, parsed: IO[bytes], rejected: IO[bytes]) -> None:
+        self.summary = Summary()
+        self._parsed = parsed
+        self._rejected = rejected
+        self._ids = IdSet()
+        self._unknown: set[str] = set()
+        self._absent = {column.field for column in COLUMNS}
+        self._encoder = msgspec.json.Encoder()
+
+    def take(self, address: str, body: bytes) -> None:
+        """Parse a page."""
+        self._take_answer(address, read_answer(body))
+        outcome = read_page(body)
+        self._unknown |= outcome.unknown_fields
+        for result in outcome.results:
+            if not isinstance(result, Complaint):
+                self.summary.rejected += 1
+                self._write(self._rejected, result)
+            elif self._ids.add(result.complaint_id):
+                self.summary.parsed += 1
+                self._write(self._parsed, result)
+                self._note_fields(result)
+            else:
+                self.summary.duplicates += 1
+
+    def finished(self) -> Summary:
+        """Return the summary of all pages."""
+        self.summary.unknown_fields = sorted(self._unknown)
+        self.summary.absent_fields = sorted(self._absent) if self.summary.parsed else []
+        return self.summary
+
+    def _take_answer(self, address: str, answer: Answer) -> None:
+        summary = self.summary
+        summary.address = urlunsplit(urlsplit(address)._replace(query=""))
+        summary.sandbox = answer.meta.sandbox
+        summary.last_indexed = answer.meta.last_indexed
+        summary.hits_total = answer.total
+        summary.pages += 1
+        summary.hits += len(answer.hits.hits)
+
+    def _note_fields(self, complaint: Complaint) -> None:
+        self._absent -= {name for name in self._absent if getattr(complaint, name) is not UNSET}
+
+    def _write(self, stream: IO[bytes], record: msgspec.Struct) -> None:
+        stream.write(self._encoder.encode(record) + b"\n")

@@ -1,0 +1,31 @@
+"""What a person sees of a long walk on a terminal."""
+
+import sys
+from typing import TextIO
+
+WIDTH = 30
+
+
+class ProgressBar:
+    """One line on a terminal, drawn over and over; nothing where the stream is not a terminal."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._drawn = False
+
+    def show(self, done: int, expected: int) -> None:
+        """Draw how far it is."""
+        if not self._stream.isatty() or expected <= 0:
+            return
+        share = min(1.0, done / expected)
+        bar = "#" * int(share * WIDTH)
+        self._stream.write(f"\r[{bar:<{WIDTH}}] {share:4.0%}  {done:,} of {expected:,} complaints\x1b[K")
+        self._stream.flush()
+        self._drawn = True
+
+    def clear(self) -> None:
+        """Take the line away, so that what is printed next starts on a clean one."""
+        if self._drawn:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()
+            self._drawn = False

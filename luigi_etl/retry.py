@@ -1,0 +1,46 @@
+"""Trying again after failures that pass."""
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from luigi_etl.errors import PassingError
+
+
+class FailedTry(NamedTuple):
+    """A try that failed and will be followed by another, `wait` seconds later."""
+
+    attempt: int
+    attempts: int
+    error: PassingError
+    wait: float
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} of {self.attempts}: {self.error}; next in {self.wait:g} s"
+
+
+def retried(
+    action: Callable[[], None], retries: int, delay: float, announce: Callable[[FailedTry], None]
+) -> None:
+    """Do `action`, and do it again up to `retries` times, `delay` seconds after each passing failure.
+
+    A server that asked to wait longer is given that long. `announce` hears of each failure that is
+    followed by another try.
+
+    Raises:
+        PassingError: the last try failed too.
+        PermanentError: at once.
+
+    """
+    attempts = retries + 1
+    for attempt in range(1, attempts):
+        try:
+            return action()
+        except PassingError as error:
+            failed = FailedTry(attempt, attempts, error, max(delay, error.retry_after))
+        announce(failed)
+        time.sleep(failed.wait)
+    try:
+        return action()
+    except PassingError as error:
+        raise PassingError(f"attempt {attempts} of {attempts}: {error}; gave up") from error

@@ -1,0 +1,38 @@
+"""What the API was at different times: it shrank in 2026."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Era:
+    """How the API answered from the month `name` on."""
+
+    name: str
+    gone: frozenset[str] = frozenset()  # fields of `_source` no longer sent
+    instants: bool = True  # dates are real UTC instants; before, noon at -05:00 always
+    hit_type: bool = False  # hits have `_type`
+    honours_no_aggs: bool = True
+    knows_json_format: bool = False  # format=json is answered
+    engine: str = "OpenSearch"
+
+
+_CONSENT = frozenset({"consumer_consent_provided", "consumer_disputed"})
+_NARRATIVE = frozenset({"complaint_what_happened", "has_narrative"})
+
+ERAS = {
+    era.name: era
+    for era in (
+        Era(
+            "2021-09",
+            instants=False,
+            hit_type=True,
+            honours_no_aggs=False,
+            knows_json_format=True,
+            engine="Elasticsearch",
+        ),
+        Era("2025-11", instants=False, honours_no_aggs=False, knows_json_format=True),
+        Era("2026-06", gone=_CONSENT, honours_no_aggs=False, knows_json_format=True),
+        Era("2026-08", gone=_CONSENT | _NARRATIVE),
+    )
+}
+TODAY = "2026-08"

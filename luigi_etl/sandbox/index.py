@@ -1,0 +1,326 @@
+"""An index of complaints in memory that sorts, filters and pages as the API's search engine does."""
+
+import json
+import threading
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from luigi_etl.sandbox.eras import Era
+from luigi_etl.sandbox.generate import Generator, Source
+
+Key = tuple[float, str]
+LARGEST_WINDOW = 10_000
+SCORE = 1.0
+AGGREGATED = (
+    "company",
+    "company_public_response",
+    "company_response",
+    "issue",
+    "product",
+    "state",
+    "submitted_via",
+    "tags",
+    "timely",
+    "zip_code",
+)
+
+
+class EngineError(Exception):
+    """The engine refuses the request: what the API tells as 424."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A complaint in the index; ids compare as text."""
+
+    identifier: str
+    milliseconds: int
+    sent: str
+    source: Source
+    envelope: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> Key:
+        """What `created_date` sorts by."""
+        return (self.milliseconds, self.identifier)
+
+    @property
+    def received(self) -> str:
+        """The UTC day it was received."""
+        return _moment(self.milliseconds).date().isoformat()
+
+
+@dataclass(frozen=True)
+class Search:
+    """A checked request: `filters` by name, the values of one joined by or."""
+
+    size: int = 25
+    sort: str = "relevance_desc"
+    search_after: str | None = None
+    search_term: str = ""
+    field: str = "complaint_what_happened"
+    filters: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    no_aggs: bool = False
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found: the page, the number of all matches, and what the answer shows beside them."""
+
+    rows: Sequence[Row]
+    total: int
+    break_points: dict[str, list[Any]]
+    aggregations: dict[str, Any]
+
+
+class Index:
+    """Complaints by id. It may be changed while it is searched; each search sees one state."""
+
+    def __init__(
+        self, rows: Iterable[Row], last_indexed: str, generator: Generator, description: str
+    ) -> None:
+        self.rows = {row.identifier: row for row in rows}
+        self.last_indexed = last_indexed
+        self.description = description
+        self.lock = threading.RLock()
+        self._generator = generator
+        self._sorted: dict[tuple[object, ...], list[Row]] = {}
+
+    @property
+    def last_updated(self) -> str:
+        """The newest day a complaint was received."""
+        newest = max((row.milliseconds for row in self.rows.values()), default=0)
+        return _moment(newest).date().isoformat()
+
+    def arrive(self, number: int) -> None:
+        """Add complaints: of today, or published weeks late."""
+        self._put(_row(self._generator.late()) for _ in range(number))
+
+    def change(self, number: int) -> None:
+        """Change complaints as their companies respond."""
+        self._put(
+            Row(row.identifier, row.milliseconds, row.sent, self._generator.changed(row.source), row.envelope)
+            for row in self._some(number)
+        )
+
+    def vanish(self, number: int) -> None:
+        """Remove complaints without a trace."""
+        with self.lock:
+            for row in self._some(number):
+                del self.rows[row.identifier]
+            self._sorted.clear()
+
+    def reindex(self, _: int = 0) -> None:
+        """Move the day of the last indexing on."""
+        self.last_indexed = (date.fromisoformat(self.last_indexed) + timedelta(days=1)).isoformat()
+
+    def search(self, search: Search) -> Found:
+        """Find a page of complaints.
+
+        Raises:
+            EngineError: a page too large, a cursor or a search term that can't be read.
+
+        """
+        if search.size > LARGEST_WINDOW:
+            raise EngineError
+        with self.lock:
+            matches = self._matches(search)
+            by_date = search.sort.startswith("created_date")
+            start = _after(search, matches, by_date) if search.search_after is not None else 0
+            page = matches[start : start + search.size]
+            return Found(
+                page,
+                len(matches),
+                _break_points(matches, search.size, by_date),
+                {} if search.no_aggs else _aggregations(matches),
+            )
+
+    def all_matching(self, search: Search) -> list[Row]:
+        """Return every match, as an export has them."""
+        with self.lock:
+            return self._matches(search)
+
+    def _put(self, rows: Iterable[Row]) -> None:
+        with self.lock:
+            self.rows.update({row.identifier: row for row in rows})
+            self._sorted.clear()
+
+    def _some(self, number: int) -> list[Row]:
+        rows = list(self.rows.values())
+        return self._generator.random.sample(rows, min(number, len(rows)))
+
+    def _matches(self, search: Search) -> list[Row]:
+        """Return all matches in the order asked for; kept until the index changes."""
+        asked = (search.sort, search.search_term, search.field, search.filters)
+        if asked not in self._sorted:
+            wanted = _predicate(search)
+            order, _, direction = search.sort.rpartition("_")
+            key: Callable[[Row], Any] = _by_date if order == "created_date" else _by_id
+            self._sorted[asked] = sorted(
+                filter(wanted, self.rows.values()), key=key, reverse=direction == "desc"
+            )
+        return self._sorted[asked]
+
+
+def generated_index(number: int, seed: int, era: Era, days: int) -> Index:
+    """Return an index of `number` generated complaints of the last `days`."""
+    generator = Generator(seed, era, days)
+    rows = map(_row, generator.complaints(number))
+    description = f"{number:,} generated complaints, seed {seed}, era {era.name}"
+    return Index(rows, "2026-09-26", generator, description)
+
+
+def replayed_index(files: Sequence[Path], seed: int, era: Era) -> Index:
+    """Return an index of the hits in recorded answers; of two with one id the later file's counts.
+
+    Raises:
+        ValueError: a file is not a recorded answer.
+
+    """
+    rows: list[Row] = []
+    for file in files:
+        try:
+            rows += map(_recorded_row, json.loads(file.read_bytes())["hits"]["hits"])
+        except (ValueError, LookupError, TypeError) as error:
+            raise ValueError(f"{file} is not a recorded answer of the search API: {error!r}") from None
+    description = f"complaints replayed from {', '.join(file.name for file in files)}"
+    last_indexed = max((row.received for row in rows), default="1970-01-01")
+    return Index(rows, last_indexed, Generator(seed, era, 90), description)
+
+
+def sort_values(row: Row, by_date: bool) -> list[Any]:
+    """Return what `search_after` is made of."""
+    return [row.milliseconds if by_date else SCORE, row.identifier]
+
+
+def _row(source: Source) -> Row:
+    sent = source.get("date_sent_to_company") or ""
+    return Row(str(source["complaint_id"]), _milliseconds(source["date_received"]), sent[:10], source)
+
+
+def _recorded_row(hit: dict[str, Any]) -> Row:
+    """Return a recorded hit as it came; only its place in the order has to be known."""
+    source = hit["_source"]
+    milliseconds, identifier = hit.get("sort") or (_milliseconds(source["date_received"]), hit["_id"])
+    sent = source.get("date_sent_to_company") if isinstance(source, dict) else None
+    envelope = {key: hit[key] for key in hit if key not in ("_source", "sort")}
+    return Row(identifier, milliseconds, str(sent or "")[:10], source, envelope)
+
+
+def _milliseconds(instant: str) -> int:
+    return int(datetime.fromisoformat(instant.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc)
+
+
+def _by_date(row: Row) -> Key:
+    return row.key
+
+
+def _by_id(row: Row) -> Key:
+    return (SCORE, row.identifier)
+
+
+def _after(search: Search, matches: list[Row], by_date: bool) -> int:
+    """Return where the rows after the cursor begin.
+
+    A date cursor without a date sort is read as a score, which every row is below: page 1 again.
+    """
+    first, _, identifier = str(search.search_after).partition("_")
+    try:
+        cursor = (int(first) if by_date else float(first), identifier)
+    except ValueError:
+        raise EngineError from None
+    key = _by_date if by_date else _by_id
+    if search.sort.endswith("_asc"):
+        return bisect_right(matches, cursor, key=key)
+    # bisect needs an ascending order: count from the end instead
+    return len(matches) - bisect_left(matches[::-1], cursor, key=key)
+
+
+def _break_points(matches: list[Row], size: int, by_date: bool) -> dict[str, list[Any]]:
+    """Return the web page's look-ahead: where pages 2 to 100 begin; empty for large pages."""
+    if not 0 < size < 200:
+        return {}
+    return {
+        str(page): sort_values(matches[(page - 1) * size - 1], by_date)
+        for page in range(2, 101)
+        if (page - 1) * size < len(matches)
+    }
+
+
+def _aggregations(matches: list[Row]) -> dict[str, Any]:
+    result = {}
+    for name in AGGREGATED:
+        counted = Counter(row.source.get(name) for row in matches)
+        counted.pop(None, None)
+        buckets = [{"key": key, "doc_count": count} for key, count in counted.most_common()]
+        result[name] = {"doc_count": len(matches), name: {"sum_other_doc_count": 0, "buckets": buckets}}
+    return result
+
+
+def _predicate(search: Search) -> Callable[[Row], bool]:
+    """Return whether a row matches: filters AND, values of one OR, several `not_` names only together."""
+    tests = [_filter(name, values) for name, values in search.filters if not name.startswith("not_")]
+    excluded = [
+        _filter(name.removeprefix("not_"), values)
+        for name, values in search.filters
+        if name.startswith("not_")
+    ]
+    if search.search_term:
+        tests.append(_words(search.search_term, search.field))
+
+    def wanted(row: Row) -> bool:
+        if excluded and all(test(row) for test in excluded):
+            return False
+        return all(test(row) for test in tests)
+
+    return wanted
+
+
+def _filter(name: str, values: tuple[str, ...]) -> Callable[[Row], bool]:
+    if name.endswith("_min"):
+        return lambda row: _day_of(row, name) >= values[-1]
+    if name.endswith("_max"):
+        return lambda row: _day_of(row, name) <= values[-1]
+    if name in ("product", "issue"):
+        return lambda row: any(_is_or_is_below(row, name, value) for value in values)
+    return lambda row: row.source.get(name) in values
+
+
+def _day_of(row: Row, name: str) -> str:
+    return row.received if name.startswith("date_received") else row.sent
+
+
+def _is_or_is_below(row: Row, name: str, value: str) -> bool:
+    parent, bullet, child = value.partition("\u2022")
+    if row.source.get(name) != parent:
+        return False
+    return not bullet or row.source.get(f"sub_{name}") == child
+
+
+def _words(search_term: str, name: str) -> Callable[[Row], bool]:
+    """Return whether all words stand in the field; `all` are all fields.
+
+    Of Lucene's syntax it knows phrases; it refuses what can't be read, and what it does not know.
+    """
+    if search_term.count('"') % 2 or set("()[]{}^~*?:/\\+") & set(search_term):
+        raise EngineError
+    if {"AND", "OR", "NOT", "TO"} & set(search_term.split()):
+        raise EngineError
+    parts = search_term.lower().split('"')
+    wanted = [word for part in parts[::2] for word in part.split()] + [part for part in parts[1::2] if part]
+
+    def found(row: Row) -> bool:
+        fields = row.source.values() if name == "all" else (row.source.get(name),)
+        text = "\n".join(value.lower() for value in fields if isinstance(value, str))
+        return all(word in text for word in wanted)
+
+    return found

@@ -1,0 +1,359 @@
+"""The HTTP side of the sandbox: loopback only, as many threads as there are connections."""
+
+import contextlib
+import csv
+import gzip
+import html
+import io
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import ceil
+from typing import Any
+
+import msgspec
+
+from luigi_etl.sandbox.eras import ERAS, TODAY, Era
+from luigi_etl.sandbox.index import EngineError, Found, Index, Row, Search, sort_values
+from luigi_etl.sandbox.parameters import UnknownFormatError, read_search
+from luigi_etl.sandbox.script import CHANGES, Event, Script
+
+PATH = "/data-research/consumer-complaints/search/api/v1/"
+ADDRESS = "127.0.0.1"
+LARGEST_EXPORT = 100_000
+JSON_ERRORS: dict[int, Any] = {
+    400: {"state": {"0": ['"ZZ" is not a valid choice.']}},
+    404: {"detail": "Not found."},
+    424: {"error": "There was an error calling OpenSearch"},
+    500: {"error": "There was a problem retrieving your request"},
+}
+EXPORT_COLUMNS = {
+    "Date received": "date_received",
+    "Product": "product",
+    "Sub-product": "sub_product",
+    "Issue": "issue",
+    "Sub-issue": "sub_issue",
+    "Consumer complaint narrative": "complaint_what_happened",
+    "Company public response": "company_public_response",
+    "Company": "company",
+    "State": "state",
+    "ZIP code": "zip_code",
+    "Tags": "tags",
+    "Consumer consent provided?": "consumer_consent_provided",
+    "Submitted via": "submitted_via",
+    "Date sent to company": "date_sent_to_company",
+    "Company response to consumer": "company_response",
+    "Timely response?": "timely",
+    "Consumer disputed?": "consumer_disputed",
+    "Complaint ID": "complaint_id",
+}
+
+
+@dataclass
+class Throttle:
+    """So many requests of a kind in any `window` seconds; those refused do not count."""
+
+    limits: dict[str, int] = field(default_factory=lambda: {"json": 20, "csv": 2})
+    window: float = 60.0
+    _taken: dict[str, deque[float]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def wait(self, kind: str) -> int:
+        """Return 0 and count the request, or the whole seconds until there is room."""
+        with self._lock:
+            now = time.monotonic()
+            taken = self._taken.setdefault(kind, deque())
+            while taken and taken[0] <= now - self.window:
+                taken.popleft()
+            if len(taken) >= self.limits[kind]:
+                return max(1, ceil(taken[0] + self.window - now))
+            taken.append(now)
+            return 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response before it is sent."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class Sandbox:
+    """The state of the stand-in; `requests` lists what was asked and answered, in order."""
+
+    index: Index
+    era: Era = ERAS[TODAY]
+    throttle: Throttle | None = field(default_factory=Throttle)
+    script: Script = field(default_factory=Script)
+    compress: bool = False
+    requests: list[tuple[str, int]] = field(default_factory=list)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    _number: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_events(self) -> list[Event]:
+        """Number a request and return what is to happen at it."""
+        with self._lock:
+            self._number += 1
+            return self.script.events(self._number)
+
+    def make(self, changes: list[Event]) -> None:
+        """Let the index change."""
+        for event in changes:
+            getattr(self.index, event.name)(int(event.value))
+
+
+@contextlib.contextmanager
+def serve(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
+    """Serve on loopback, on a free port for 0; give the API's address.
+
+    Raises:
+        OSError: the port is taken.
+
+    """
+    server = _Server((ADDRESS, port), _Handler)
+    server.sandbox = sandbox
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://{ADDRESS}:{server.server_address[1]}{PATH}"
+    finally:
+        sandbox.stopping.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    sandbox: Sandbox
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of clients that went away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "luigi_etl-sandbox"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16
+    server: _Server
+
+    def do_GET(self) -> None:
+        """Answer a request, well or as the script has it."""
+        sandbox = self.server.sandbox
+        path, _, query = self.path.partition("?")
+        if path != PATH:
+            self._send(_web_page(200, "Consumer Complaint Database"))
+            return
+        events = sandbox.next_events()
+        sandbox.make([event for event in events if event.name in CHANGES and not event.during])
+        answer = self._throttled(query) or _broken(events) or self._answer(query, events)
+        sandbox.requests.append((self.path, answer.status))
+        self._deliver(answer, events)
+
+    def do_POST(self) -> None:
+        """Refuse: the API is read with GET."""
+        self.close_connection = True
+        self._send(_json(405, {"detail": f'Method "{self.command}" not allowed.'}))
+
+    do_HEAD = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Keep the terminal for the command that is run."""
+
+    def _kind(self, query: str) -> str:
+        accepted = self.headers.get("Accept", "*/*")
+        return "csv" if "format=csv" in query.split("&") or accepted.startswith("text/csv") else "json"
+
+    def _throttled(self, query: str) -> Answer | None:
+        throttle = self.server.sandbox.throttle
+        wait = throttle.wait(self._kind(query)) if throttle else 0
+        return _throttled(wait) if wait else None
+
+    def _answer(self, query: str, events: list[Event]) -> Answer:
+        sandbox = self.server.sandbox
+        if self.headers.get("Accept") == "text/html":
+            return _json(406, {"detail": "Could not satisfy the request Accept header."})
+        formats = ("csv", "json") if sandbox.era.knows_json_format else ("csv",)
+        try:
+            search, _, messages = read_search(query, formats)
+        except UnknownFormatError:
+            return _json(404, {"detail": "Not found."})
+        if messages:
+            return _json(400, messages)
+        if self._kind(query) == "csv":
+            return _export(sandbox, search)
+        return _search(sandbox, search, events)
+
+    def _deliver(self, answer: Answer, events: list[Event]) -> None:
+        faults = {event.name: event.value for event in events}
+        if "hang" in faults:
+            self.server.sandbox.stopping.wait(faults["hang"] or 3600)
+        if "reset" in faults:
+            # Closing with data unread and no time to linger makes the kernel send RST.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+            self.connection.close()
+            return
+        if "truncate" in faults:
+            answer = Answer(answer.status, answer.body[: len(answer.body) // 2], answer.content_type)
+        if "cut" in faults:
+            self._send(answer, part=0.5)
+        elif "drip" in faults:
+            self._drip(answer, faults["drip"])
+        else:
+            self._send(answer)
+
+    def _send(self, answer: Answer, part: float = 1.0) -> None:
+        body = self._head(answer)
+        if self.command != "HEAD":
+            self.wfile.write(body[: int(len(body) * part)])
+        self.close_connection |= part < 1
+
+    def _drip(self, answer: Answer, seconds: float) -> None:
+        body = self._head(answer)
+        for byte in body:
+            self.wfile.write(bytes((byte,)))
+            self.wfile.flush()
+            if self.server.sandbox.stopping.wait(seconds / len(body)):
+                break
+        self.close_connection = True
+
+    def _head(self, answer: Answer) -> bytes:
+        """Send status and headers; return the body as it is to be sent."""
+        body = answer.body
+        zipped = self.server.sandbox.compress and "gzip" in self.headers.get("Accept-Encoding", "")
+        if zipped:
+            body = gzip.compress(body, 1, mtime=0)
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        if zipped:
+            self.send_header("Content-Encoding", "gzip")
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        return body
+
+
+# --- answers -------------------------------------------------------------------------------------
+
+
+def _json(status: int, content: Any, *headers: tuple[str, str]) -> Answer:
+    return Answer(status, msgspec.json.encode(content), headers=headers)
+
+
+def _web_page(status: int, text: str) -> Answer:
+    page = f"<!DOCTYPE html><html><body>{html.escape(text)}</body></html>"
+    return Answer(status, page.encode(), "text/html; charset=utf-8")
+
+
+def _throttled(wait: int) -> Answer:
+    said = f"Request was throttled. Expected available in {wait} seconds."
+    return _json(429, {"detail": said}, ("Retry-After", str(wait)))
+
+
+def _broken(events: list[Event]) -> Answer | None:
+    """Return the answer that a fault puts in the place of the right one."""
+    for event in events:
+        if event.name == "html":
+            return _web_page(200, "Consumer Complaint Database")
+        if event.name == "status":
+            return _of_status(int(event.value))
+    return None
+
+
+def _of_status(status: int) -> Answer:
+    if status == 429:
+        return _throttled(1)
+    if status == 403:
+        return _web_page(403, "Access Denied. Reference #18.5d7a1002.1790000000.1a2b3c4d")
+    if status in JSON_ERRORS:
+        return _json(status, JSON_ERRORS[status])
+    if 300 <= status < 400:
+        return Answer(status, b"", "text/html", (("Location", "https://elsewhere.example/"),))
+    return _web_page(status, f"{status} from the gateway")
+
+
+def _search(sandbox: Sandbox, search: Search, events: list[Event]) -> Answer:
+    if not sandbox.era.honours_no_aggs:
+        search = Search(**{**vars(search), "no_aggs": False})
+    try:
+        found = sandbox.index.search(search)
+    except EngineError:
+        return _json(424, {"error": f"There was an error calling {sandbox.era.engine}"})
+    during = [event for event in events if event.name in CHANGES and event.during]
+    if during:
+        sandbox.make(during)
+        found = Found(found.rows, sandbox.index.search(search).total, found.break_points, found.aggregations)
+    names = {event.name for event in events}
+    by_date = search.sort.startswith("created_date")
+    content = {
+        "took": 17,
+        "timed_out": "timed_out" in names,
+        "_shards": {"total": 5, "successful": 5, "skipped": 0, "failed": int("shards" in names)},
+        "hits": {
+            "total": {"value": found.total, "relation": "eq"},
+            "max_score": None,
+            "hits": [_hit(row, sandbox.era, by_date) for row in found.rows],
+        },
+        **({} if search.no_aggs else {"aggregations": found.aggregations}),
+        "_meta": _meta(sandbox.index, found),
+    }
+    return _json(200, content)
+
+
+def _hit(row: Row, era: Era, by_date: bool) -> dict[str, Any]:
+    hit = row.envelope or {
+        "_index": "complaint-public-v1",
+        **({"_type": "_doc"} if era.hit_type else {}),
+        "_id": row.identifier,
+    }
+    score = {"_score": None if by_date else 1.0}
+    return {**hit, **score, "_source": row.source, "sort": sort_values(row, by_date)}
+
+
+def _meta(index: Index, found: Found) -> dict[str, Any]:
+    return {
+        "license": "CC0",
+        "last_updated": f"{index.last_updated}T12:00:00-05:00",
+        "last_indexed": f"{index.last_indexed}T12:00:00-05:00",
+        "total_record_count": len(index.rows),
+        "is_data_stale": False,
+        "has_data_issue": False,
+        "break_points": found.break_points,
+        "sandbox": index.description,
+    }
+
+
+def _export(sandbox: Sandbox, search: Search) -> Answer:
+    """Answer `format=csv`: size and sort do not count, null is the text None, rows end in CR LF."""
+    everything = Search(search_term=search.search_term, field=search.field, filters=search.filters, size=0)
+    if sandbox.index.search(everything).total > LARGEST_EXPORT:
+        return _json(400, "size")
+    columns = {label: name for label, name in EXPORT_COLUMNS.items() if name not in sandbox.era.gone}
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for row in sandbox.index.all_matching(everything):
+        writer.writerow([_export_cell(row, name, sandbox.era) for name in columns.values()])
+    return Answer(200, text.getvalue().encode(), "text/csv")
+
+
+def _export_cell(row: Row, name: str, era: Era) -> str:
+    value = row.source.get(name)
+    if name.startswith("date_") and value:
+        year, month, day = value[:10].split("-")
+        return value[:10] if era.instants else f"{month}/{day}/{year[2:]}"
+    return str(value)

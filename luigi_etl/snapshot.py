@@ -1,0 +1,147 @@
+"""The snapshot: what a query returned at one minute. Its parameters, and the path of each of its files."""
+
+import contextlib
+import html
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, TypeVar
+
+import luigi
+from luigi.rpc import RPCError
+
+from luigi_etl.config import QueryParameter, TimestampParameter, WholeNumberParameter, ccdb, storage
+from luigi_etl.errors import EtlError
+from luigi_etl.query import Query, parse_query
+
+
+@dataclass(frozen=True)
+class SnapshotFiles:
+    """Every path of a snapshot: `<root>/snapshots/<slug>/<day>/<minute>.<what>`, and `<root>/latest`."""
+
+    root: Path
+    slug: str
+    timestamp: datetime
+
+    @property
+    def document(self) -> Path:
+        """The empty document: the header of the CSV."""
+        return self._file("document.csv")
+
+    @property
+    def extracted(self) -> Path:
+        """The API's pages."""
+        return self._file("extracted.jsonl.gz")
+
+    @property
+    def parsed(self) -> Path:
+        """The complaints."""
+        return self._file("parsed.jsonl")
+
+    @property
+    def rejected(self) -> Path:
+        """The hits that are no complaints."""
+        return self._file("rejected.jsonl")
+
+    @property
+    def summary(self) -> Path:
+        """What the pages held, in numbers."""
+        return self._file("summary.json")
+
+    @property
+    def complaints(self) -> Path:
+        """The document, filled."""
+        return self._file("complaints.csv")
+
+    @property
+    def datapackage(self) -> Path:
+        """The description of the CSV."""
+        return self._file("datapackage.json")
+
+    @property
+    def latest(self) -> Path:
+        """The place of the query's newest CSV."""
+        return self.root / "latest" / f"{self.slug}.csv"
+
+    def _file(self, what: str) -> Path:
+        folder = self.root / "snapshots" / self.slug / f"{self.timestamp:%Y-%m-%d}"
+        return folder / f"{self.timestamp:%Y%m%dT%H%MZ}.{what}"
+
+
+def _this_minute() -> datetime:
+    return datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+S = TypeVar("S", bound="Snapshot")
+
+
+class Snapshot(luigi.Task):
+    """The base of the chain's tasks: three parameters, and nothing else that changes what they put out."""
+
+    timestamp = TimestampParameter(
+        default=_this_minute(), description="minute of the snapshot, UTC; default: now"
+    )
+    query = QueryParameter(default="", description="which complaints: the API's query string; default: all")
+    limit = WholeNumberParameter(10, 0, description="the newest so many; 0 = every one")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        ccdb()  # a setting that can't be used is told before anything is scheduled
+
+    @property
+    def parsed_query(self) -> Query:
+        """The query, as a record."""
+        return parse_query(self.query)
+
+    @property
+    def files(self) -> SnapshotFiles:
+        """The paths of this snapshot."""
+        return SnapshotFiles(Path(storage().root), self.parsed_query.slug(self.limit), self.timestamp)
+
+    def same(self, family: type[S]) -> S:
+        """Return the task of another family for this snapshot."""
+        task: S = self.clone(family)
+        return task
+
+    def say(self, message: str) -> None:
+        """Show a message beside the task in luigid, which would render it as HTML."""
+        if self.set_status_message is not None:
+            with _luigid_may_be_away():
+                self.set_status_message(html.escape(message))
+
+    def show_progress(self, percentage: int) -> None:
+        """Show in luigid how far the task is."""
+        if self.set_progress_percentage is not None:
+            with _luigid_may_be_away():
+                self.set_progress_percentage(percentage)
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Tell luigid of an expected failure in its one line, of a bug with the traceback."""
+        if isinstance(exception, EtlError):
+            return html.escape(str(exception))
+        return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _luigid_may_be_away() -> Iterator[None]:
+    """Go on without luigid: what it shows is not worth a run."""
+    with contextlib.suppress(RPCError):
+        yield
+
+
+class _OneLine(logging.Filter):
+    """Takes the traceback from Luigi's report of an expected failure."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, EtlError):
+            task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
+            family = f"{task.task_family}: " if isinstance(task, luigi.Task) else ""
+            record.msg, record.args = f"{family}{error}".replace("%", "%%"), ()
+            record.exc_info = record.exc_text = None
+        return True
+
+
+logging.getLogger("luigi-interface").addFilter(_OneLine())

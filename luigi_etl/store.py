@@ -1,0 +1,132 @@
+"""From typed complaints to the CSV, its description, and the newest one's fixed place."""
+
+import csv
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+
+from luigi_etl.complaint import Column, columns_labelled, columns_named
+from luigi_etl.errors import DamagedFileError
+from luigi_etl.files import TEMPORARY_SUFFIX, atomic_write, sync_folder, told
+
+Cell = str | bool | None
+_records = msgspec.json.Decoder(dict[str, Cell])
+_AS_TEXT: dict[Cell, str] = {True: "true", False: "false"}
+
+
+class StoredFile(NamedTuple):
+    """A CSV as written: its columns, number of rows (header aside), bytes and SHA-256 (hex)."""
+
+    columns: tuple[Column, ...]
+    rows: int
+    size: int
+    sha256: str
+
+
+def create_document(path: Path, columns: str) -> None:
+    """Write an empty document: the header of the columns named (see `columns_named`)."""
+    chosen = columns_named(columns)
+    with atomic_write(path) as stream:
+        _csv_writer(_RowSink(stream))([column.label for column in chosen])
+
+
+def store(document: Path, parsed: Path, target: Path, modified: datetime) -> StoredFile:
+    """Fill the document with the parsed complaints and write it to `target`, as CSV (RFC 4180, but LF).
+
+    Missing and null are empty cells; everything else is stored exactly, also what a spreadsheet
+    would take for a formula. The file's modification time becomes `modified` (naive UTC).
+
+    Raises:
+        DamagedFileError: the document or the parsed complaints are not what their tasks wrote.
+        StorageError: the file can't be written.
+
+    """
+    columns = _columns_of(document)
+    fields = [column.field for column in columns]
+    with atomic_write(target) as stream:
+        sink = _RowSink(stream)
+        write_row = _csv_writer(sink)
+        write_row([column.label for column in columns])
+        for record in _read_records(parsed):
+            write_row([_AS_TEXT.get(cell, cell) for cell in map(record.get, fields)])
+        stream.flush()
+        os.utime(stream.fileno(), (_seconds(modified),) * 2)
+    return StoredFile(columns, sink.rows - 1, sink.size, sink.sha256.hexdigest())
+
+
+def publish(stored: Path, latest: Path) -> bool:
+    """Give `stored` the fixed name `latest` too, unless what has it is of a newer snapshot.
+
+    The snapshot's minute is the file's modification time, so the two can't disagree. Returns
+    whether the name changed hands.
+    """
+    with told(latest):
+        latest.parent.mkdir(parents=True, exist_ok=True)
+        with (latest.parent / f".{latest.name}.lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if latest.exists() and latest.stat().st_mtime > stored.stat().st_mtime:
+                return False
+            temporary = latest.with_name(f".{latest.name}{TEMPORARY_SUFFIX}")
+            temporary.unlink(missing_ok=True)
+            _link_or_copy(stored, temporary)
+            temporary.replace(latest)
+            sync_folder(latest.parent)
+    return True
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
+
+
+def _columns_of(document: Path) -> tuple[Column, ...]:
+    try:
+        with document.open(encoding="utf-8", newline="") as stream:
+            return columns_labelled(next(csv.reader(stream)))
+    except (OSError, ValueError, StopIteration, csv.Error) as error:
+        raise DamagedFileError(f"{document} is damaged ({error}); delete it to create it again") from error
+
+
+def _read_records(path: Path) -> Iterator[dict[str, Cell]]:
+    try:
+        with path.open("rb") as stream:
+            for line in stream:
+                yield _records.decode(line)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
+
+
+def _seconds(moment: datetime) -> float:
+    return moment.replace(tzinfo=timezone.utc).timestamp()
+
+
+class _RowSink:
+    """Takes rows from `csv.writer`, ends them in LF and measures what it writes."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.rows = 0
+        self.size = 0
+        self.sha256 = hashlib.sha256()
+        self._stream = stream
+
+    def write(self, row: str) -> None:
+        """Write one row, which ends in CR LF."""
+        line = row[:-2].encode() + b"\n"
+        self._stream.write(line)
+        self.sha256.update(line)
+        self.size += len(line)
+        self.rows += 1
+
+
+def _csv_writer(sink: _RowSink) -> Callable[[Iterable[Cell]], object]:
+    # csv quotes a lone carriage return only where the line terminator holds one.
+    return csv.writer(sink, lineterminator="\r\n").writerow

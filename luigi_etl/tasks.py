@@ -1,0 +1,158 @@
+"""The chain: four tasks, each a few declarative lines over a module that knows nothing of Luigi.
+
+CreateDocument ─────────────────────────────┐
+ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints
+
+What a task alone needs is imported where it runs: a run each minute pays for what it uses.
+"""
+
+import logging
+from typing import TYPE_CHECKING
+
+import luigi
+
+from luigi_etl.config import ccdb, storage
+from luigi_etl.errors import PermanentError
+from luigi_etl.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from luigi_etl.extract import Progress
+    from luigi_etl.parse import Summary
+    from luigi_etl.progress import ProgressBar
+    from luigi_etl.retry import FailedTry
+
+logger = logging.getLogger("luigi_etl")
+
+
+class CreateDocument(Snapshot):
+    """The empty document: its columns are decided here and nowhere after."""
+
+    def output(self) -> luigi.LocalTarget:
+        """Return the document."""
+        return luigi.LocalTarget(self.files.document)
+
+    def run(self) -> None:
+        """Write the header."""
+        from luigi_etl.store import create_document
+
+        create_document(self.files.document, storage().columns)
+
+
+class ExtractComplaints(Snapshot):
+    """The API's pages, verbatim: the source of truth, from which everything after can be redone offline."""
+
+    def output(self) -> luigi.LocalTarget:
+        """Return the pages."""
+        return luigi.LocalTarget(self.files.extracted)
+
+    def run(self) -> None:
+        """Walk over the API's pages, and again after failures that pass."""
+        from luigi_etl.retry import retried
+
+        try:
+            retried(self._attempt, ccdb().retries, ccdb().retry_delay, self._announce)
+        except KeyboardInterrupt:
+            again = f"--timestamp {self.timestamp:%Y-%m-%dT%H%M}"
+            raise PermanentError(f"interrupted; whole pages are kept, {again} goes on from there") from None
+
+    def _attempt(self) -> None:
+        from luigi_etl.ccdb import Client
+        from luigi_etl.extract import extract
+        from luigi_etl.progress import ProgressBar
+
+        bar = ProgressBar()
+        with Client(ccdb().settings()) as client:
+            try:
+                extract(
+                    client,
+                    self.parsed_query.pairs,
+                    self.limit,
+                    self.files.extracted,
+                    lambda progress: self._report(progress, bar),
+                )
+            finally:
+                bar.clear()
+
+    def _report(self, progress: "Progress", bar: "ProgressBar") -> None:
+        if progress.pages == 1 and progress.collected >= progress.expected:
+            return  # a walk of one page is over before anyone looks
+        bar.show(progress.collected, progress.expected)
+        self.show_progress(100 * progress.collected // max(1, progress.expected))
+        self.say(f"{progress.collected:,} of {progress.expected:,} complaints, {progress.pages:,} pages")
+
+    def _announce(self, failed: "FailedTry") -> None:
+        logger.warning("%s: %s", self.task_family, failed)
+        self.say(str(failed))
+
+
+class ParseComplaints(Snapshot):
+    """Typed complaints, and apart from them what is none."""
+
+    def requires(self) -> ExtractComplaints:
+        """Return the task that fetches the pages."""
+        return self.same(ExtractComplaints)
+
+    def output(self) -> list[luigi.LocalTarget]:
+        """Return the complaints, the rejected hits and the summary."""
+        return [
+            luigi.LocalTarget(path) for path in (self.files.parsed, self.files.rejected, self.files.summary)
+        ]
+
+    def run(self) -> None:
+        """Parse the pages."""
+        from luigi_etl.parse import parse
+
+        files = self.files
+        summary = parse(files.extracted, files.parsed, files.rejected, files.summary)
+        self._warn(summary)
+
+    def _warn(self, summary: "Summary") -> None:
+        if summary.rejected:
+            logger.warning(
+                "%s: %d of %d hits are no valid complaints, see %s",
+                self.task_family,
+                summary.rejected,
+                summary.hits,
+                self.files.rejected,
+            )
+        if not summary.hits_total and self.query:
+            logger.warning(
+                "%s: no complaint matches %s; values are exact, capitals and all, and names of products "
+                "changed in 2017 and 2023",
+                self.task_family,
+                self.query,
+            )
+
+
+class StoreComplaints(Snapshot):
+    """The document, filled, described, and put where the newest always is."""
+
+    def requires(self) -> dict[str, Snapshot]:
+        """Return the tasks that make the document and what fills it."""
+        return {"document": self.same(CreateDocument), "complaints": self.same(ParseComplaints)}
+
+    def output(self) -> list[luigi.LocalTarget]:
+        """Return the CSV and its description."""
+        return [luigi.LocalTarget(path) for path in (self.files.complaints, self.files.datapackage)]
+
+    def run(self) -> None:
+        """Write the CSV, give it the fixed name of the newest, and describe it last: then it is whole."""
+        from luigi_etl.datapackage import Asked, describe
+        from luigi_etl.parse import read_summary
+        from luigi_etl.store import publish, store
+
+        files = self.files
+        summary = read_summary(files.summary)
+        stored = store(files.document, files.parsed, files.complaints, self.timestamp)
+        publish(files.complaints, files.latest)
+        asked = Asked(self.parsed_query, self.limit, self.timestamp)
+        describe(files.datapackage, files.complaints, stored, summary, asked)
+        sandbox = " (of the sandbox, not CFPB data)" if summary.sandbox else ""
+        print(f"{stored.rows:,} complaints of {summary.hits_total:,} that match{sandbox}: {files.complaints}")
+
+
+def _tell_it_is_there(task: StoreComplaints) -> None:
+    print(f"already stored: {task.files.complaints}")
+
+
+StoreComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_there)
