@@ -44,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
         "sandbox",
         help="serve a stand-in of the CFPB's API on loopback",
         usage="luigi-etl sandbox [options] [-- COMMAND ...]",
-        description="Serve a stand-in of the CFPB's API on loopback, until interrupted; or while COMMAND runs, "
-        "with CCDB_URL set for it, and end with its exit code.",
+        description="Serve a stand-in of the CFPB's API on loopback, until interrupted; or while COMMAND "
+        "runs, with CCDB_URL set for it, and end with its exit code.",
     )
     add = sandbox.add_argument
     add("--port", type=int, default=0, help="port to serve on (default: a free one)")

@@ -2,21 +2,24 @@
 
 import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from luigi_etl.errors import PassingError
 
 
 class FailedTry(NamedTuple):
-    """A try that failed and will be followed by another, `wait` seconds later."""
+    """A try that failed and will be followed by another, `wait` seconds later, at `next` (UTC)."""
 
     attempt: int
     attempts: int
     error: PassingError
     wait: float
+    next: datetime
 
     def __str__(self) -> str:
-        return f"attempt {self.attempt} of {self.attempts}: {self.error}; next in {self.wait:g} s"
+        told = f"attempt {self.attempt} of {self.attempts}: {self.error}"
+        return f"{told}; next at {self.next:%H:%M:%S} UTC, in {self.wait:g} s"
 
 
 def retried(
@@ -37,7 +40,9 @@ def retried(
         try:
             return action()
         except PassingError as error:
-            failed = FailedTry(attempt, attempts, error, max(delay, error.retry_after))
+            wait = max(delay, error.retry_after)
+            then = datetime.now(timezone.utc) + timedelta(seconds=wait)
+            failed = FailedTry(attempt, attempts, error, wait, then)
         announce(failed)
         time.sleep(failed.wait)
     try:
