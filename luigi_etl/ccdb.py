@@ -208,8 +208,7 @@ class Client:
             raise PassingError(f"{self.host}: the search timed out on the server")
         if answer.shards.failed:
             raise PassingError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
-        # A line feed in JSON can only stand between tokens (RFC 8259), where a space does as well.
-        return Page(address, body.translate(_ONE_LINE)), answer
+        return Page(address, _in_one_line(body)), answer
 
     def _get(self, address: str) -> tuple[requests.Response, bytes]:
         """Send a request at its turn; return the answer and its whole body."""
@@ -235,7 +234,11 @@ class Client:
             self._remaining()
 
 
-_ONE_LINE = bytes(32 if byte in b"\r\n" else byte for byte in range(256))
+def _in_one_line(body: bytes) -> bytes:
+    """Put spaces for line ends, which in JSON stand only between tokens (RFC 8259, 2 and 7)."""
+    if b"\n" not in body and b"\r" not in body:
+        return body
+    return body.translate(bytes.maketrans(b"\r\n", b"  "))
 
 
 def _session(settings: Settings, host: str) -> requests.Session:

@@ -21,14 +21,18 @@ from luigi_etl.files import sync, sync_folder, told
 
 PARTIAL_SUFFIX = ".partial"
 _COMPRESSION = 1  # three times as fast as the default for a sixth more bytes
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
+_LONGEST_HEADER = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
 _HEADER = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff"  # deflate, a comment, no time, no system: same pages, same bytes
 
 
 @dataclass(frozen=True)
 class Page:
-    """One answer of the API: the `address` asked (ASCII) and the `body`, JSON in one line of UTF-8."""
+    """One answer of the API: the `address` asked (ASCII) and the `body`, JSON in one line of UTF-8.
+
+    A body that was read from a file still has the line feed that ends its line.
+    """
 
     address: str
     body: bytes
@@ -155,26 +159,37 @@ def _compressed(page: Page) -> bytes:
 
 def _members(stream: IO[bytes]) -> Iterator[_Member]:
     """Give the whole members from the start of `stream`, stopping at the first that is not one."""
-    data = b""
-    offset = 0
-    while True:
+    reader = _MemberReader(stream)
+    while member := reader.next():
+        yield member
+
+
+class _MemberReader:
+    """Reads gzip members one by one; `offset` is where the last one ended."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self._data = b""
+        self._offset = 0
+
+    def next(self) -> _Member | None:
+        """Return the next member, or None where there is no whole one."""
         inflate = zlib.decompressobj(_GZIP)
-        head = b""
+        header = b""
         parts: list[bytes] = []
         while not inflate.eof:
-            data = data or stream.read(_CHUNK)
-            if not data:
-                return
-            if b"\0" not in head[len(_HEADER) :]:
-                head += data
+            self._data = self._data or self._stream.read(_CHUNK)
+            if not self._data:
+                return None
+            if b"\0" not in header[len(_HEADER) :]:
+                header += self._data[:_LONGEST_HEADER]
             try:
-                parts.append(inflate.decompress(data))
+                parts.append(inflate.decompress(self._data))
             except zlib.error:
-                return
-            offset += len(data) - len(inflate.unused_data)
-            data = inflate.unused_data
-        body = b"".join(parts)
-        if not head.startswith(_HEADER) or not body.endswith(b"\n"):
-            return
-        address = head[len(_HEADER) : head.index(b"\0", len(_HEADER))].decode("latin-1")
-        yield _Member(Page(address, body[:-1]), offset)
+                return None
+            self._offset += len(self._data) - len(inflate.unused_data)
+            self._data = inflate.unused_data
+        address, zero, _ = header[len(_HEADER) :].partition(b"\0")
+        if not (header.startswith(_HEADER) and zero):
+            return None
+        return _Member(Page(address.decode("latin-1"), b"".join(parts)), self._offset)

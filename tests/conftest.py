@@ -1,0 +1,162 @@
+"""What the tests share: a real sandbox over HTTP, a real run of the chain, the recorded answers."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luigi_etl.ccdb import Client
+from luigi_etl.sandbox.eras import ERAS
+from luigi_etl.sandbox.index import generated_index
+from luigi_etl.sandbox.script import Script, read_rule
+from luigi_etl.sandbox.server import Sandbox, Throttle, serve
+from luigi_etl.settings import Settings
+
+PROJECT = Path(__file__).parents[1]
+RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
+PROGRAMS = Path(sys.executable).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fast tests first."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A sandbox that is being served at `url`."""
+
+    url: str
+    sandbox: Sandbox
+
+    def client(self, **settings: Any) -> Client:
+        """Return a client of it, without a pace and hardly waiting unless told otherwise."""
+        return Client(Settings(**{"url": self.url, "requests_per_minute": 0, "backoff": 0.01, **settings}))
+
+    @property
+    def asked(self) -> list[str]:
+        """The paths asked for, with their queries."""
+        return [path for path, _ in self.sandbox.requests]
+
+    @property
+    def statuses(self) -> list[int]:
+        """The statuses answered."""
+        return [status for _, status in self.sandbox.requests]
+
+
+Serve = Callable[..., Served]
+
+
+@pytest.fixture
+def served() -> Iterator[Serve]:
+    """Give a function that serves a sandbox until the test ends.
+
+    It takes the number of complaints, rules (`"1:status=503"`; `"every 2:cut"`), an era, an index of one's
+    own, a throttle, a seed and a number of days.
+    """
+    with ExitStack() as servers:
+
+        def start(
+            complaints: int = 50,
+            *rules: str,
+            era: str = "2026-08",
+            seed: int = 1,
+            days: int = 90,
+            index: Any = None,
+            throttle: Throttle | None = None,
+            compress: bool = False,
+        ) -> Served:
+            script = Script(
+                [read_rule(rule.removeprefix("every "), rule.startswith("every ")) for rule in rules]
+            )
+            content = index or generated_index(complaints, seed, ERAS[era], days)
+            sandbox = Sandbox(content, ERAS[era], throttle, script, compress)
+            return Served(servers.enter_context(serve(sandbox)), sandbox)
+
+        yield start
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run of a program ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Chain:
+    """Runs the project's programs as a user does, in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        shutil.copy(PROJECT / "luigi.cfg", folder)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "COVERAGE_PROCESS_START": str(PROJECT / "pyproject.toml"),
+        }
+        self.environment.pop("CCDB_URL", None)
+
+    def start(self, *command: str, url: str = "", **options: Any) -> subprocess.Popen[str]:
+        """Start a program."""
+        environment = {**self.environment, **({"CCDB_URL": url} if url else {})}
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def program(self, *command: str, url: str = "", **options: Any) -> Run:
+        """Run a program to its end."""
+        process = self.start(*command, url=url, **options)
+        try:
+            out, err = process.communicate(timeout=240)
+        finally:
+            process.kill()
+        return Run(process.returncode, out, err)
+
+    def luigi(self, *arguments: str, url: str = "", task: str = "StoreComplaints", **options: Any) -> Run:
+        """Run a task under the local scheduler, without a pace and hardly waiting."""
+        return self.program(*self.luigi_command(*arguments, task=task), url=url, **options)
+
+    def luigi_command(self, *arguments: str, task: str = "StoreComplaints") -> list[str]:
+        """Return the command line of `luigi`."""
+        command = ["luigi", "--module", "luigi_etl", task, "--ccdb-requests-per-minute", "0"]
+        quick = ["--ccdb-backoff", "0.01", "--ccdb-retry-delay", "0.01"]
+        return [*command, *quick, "--local-scheduler", *arguments]
+
+    def file(self, suffix: str) -> Path:
+        """Return the one file below the folder whose name ends so."""
+        (found,) = self.files(suffix)
+        return found
+
+    def files(self, suffix: str = "") -> list[Path]:
+        """Return the files of the data folder whose names end so, in order."""
+        return sorted(path for path in (self.folder / "data").rglob(f"*{suffix}") if path.is_file())
+
+
+@pytest.fixture
+def chain(tmp_path: Path) -> Chain:
+    """Give a folder to run the chain in."""
+    return Chain(tmp_path)
+
+
+@pytest.fixture
+def recorded() -> Path:
+    """Give the folder of recorded answers, which is not part of the project."""
+    if not RECORDED.is_dir():
+        pytest.skip("the recorded answers (../shared/data/recorded) are not here")
+    return RECORDED
