@@ -348,14 +348,13 @@ def _reason(error: BaseException) -> str:
         return "no connection in time"
     if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)):
         return "no answer in time"
-    innermost: object = error
-    while isinstance(innermost, BaseException):
-        deeper = getattr(innermost, "reason", None) or next(
-            (inner for inner in innermost.args if isinstance(inner, BaseException)), None
-        )
-        if deeper is None:
-            break
-        innermost = deeper
+    innermost: BaseException = error
+    while causes := [
+        part
+        for part in (getattr(innermost, "reason", None), *innermost.args)
+        if isinstance(part, BaseException)
+    ]:
+        innermost = causes[0]
     text = " ".join(str(innermost).split())
     text = re.sub(r"^.*?: (?=Failed to )", "", text)
     return text if " " in text else f"{type(innermost).__name__} {text}".strip()

@@ -97,6 +97,10 @@ class Generator:
             "timely": "No" if source.get("timely") == "Yes" else "Yes",
         }
 
+    def redated(self, source: Source, received: datetime) -> Source:
+        """Return a complaint with another date."""
+        return {**source, "date_received": self._instant(received)}
+
     def _complaint(self, product: str, state: str) -> Source:
         chance = self.random.random
         choose = self.random.choice

@@ -115,6 +115,13 @@ class Index:
                 del self.rows[row.identifier]
             self._sorted.clear()
 
+    def redate(self, number: int) -> None:
+        """Move the newest complaints to the day before the oldest: behind the cursor of whoever walks."""
+        with self.lock:
+            rows = sorted(self.rows.values(), key=_by_date)
+            earlier = _moment(rows[0].milliseconds) - timedelta(days=1)
+            self._put(_row(self._generator.redated(row.source, earlier)) for row in rows[-number:])
+
     def reindex(self, _: int = 0) -> None:
         """Move the day of the last indexing on."""
         self.last_indexed = (date.fromisoformat(self.last_indexed) + timedelta(days=1)).isoformat()

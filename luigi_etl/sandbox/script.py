@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CHANGES = ("arrive", "change", "vanish", "reindex")
+CHANGES = ("arrive", "change", "vanish", "redate", "reindex")
 FAULTS = ("status", "html", "hang", "drip", "cut", "truncate", "reset", "timed_out", "shards")
 
 

@@ -1,0 +1,230 @@
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from luigi_etl.ccdb import read_answer
+from luigi_etl.errors import PassingError, RefusedError
+from luigi_etl.extract import IdSet, Progress, extract
+from luigi_etl.pages import PageFile, read_pages
+from luigi_etl.sandbox.eras import ERAS
+from luigi_etl.sandbox.index import Found, Index, Search
+from tests.conftest import Serve, Served
+
+
+def walk(
+    server: Served, path: Path, limit: int = 0, query: tuple[tuple[str, str], ...] = (), **settings: object
+) -> list[str]:
+    """Extract, and return the ids in the file."""
+    with server.client(**settings) as client:
+        extract(client, query, limit, path, lambda _: None)
+    return ids_in(path)
+
+
+def ids_in(path: Path) -> list[str]:
+    return [str(hit.id) for page in read_pages(path) for hit in read_answer(page.body).hits.hits]
+
+
+def newest_first(server: Served) -> list[str]:
+    rows = sorted(server.sandbox.index.rows.values(), key=lambda row: row.key, reverse=True)
+    return [row.identifier for row in rows]
+
+
+@pytest.mark.parametrize("page_size", [7, 10, 50, 51, 10_000])
+def test_a_walk_brings_every_complaint_once_newest_first(
+    served: Serve, tmp_path: Path, page_size: int
+) -> None:
+    server = served(50)
+    assert walk(server, tmp_path / "gz", page_size=page_size) == newest_first(server)
+
+
+@pytest.mark.parametrize(("page_size", "requests"), [(10, 5), (50, 1), (7, 8)])
+def test_a_walk_makes_no_request_after_it_is_proven(
+    served: Serve, tmp_path: Path, page_size: int, requests: int
+) -> None:
+    server = served(50)
+    walk(server, tmp_path / "gz", page_size=page_size)
+    assert len(server.asked) == requests
+
+
+@pytest.mark.parametrize(("limit", "page_size"), [(10, 10_000), (10, 3), (49, 10), (50, 10), (60, 25)])
+def test_a_limit_brings_the_newest_so_many(served: Serve, tmp_path: Path, limit: int, page_size: int) -> None:
+    server = served(50)
+    assert walk(server, tmp_path / "gz", limit, page_size=page_size) == newest_first(server)[:limit]
+
+
+def test_a_limit_asks_for_no_more_than_it_needs(served: Serve, tmp_path: Path) -> None:
+    server = served(50)
+    walk(server, tmp_path / "gz", 10, page_size=8)
+    assert ["size=8&" in server.asked[0], "size=2&" in server.asked[1]] == [True, True]
+
+
+def test_no_match_is_a_complete_walk_of_one_page(served: Serve, tmp_path: Path) -> None:
+    server = served(50)
+    assert walk(server, tmp_path / "gz", query=(("company", "No such company"),)) == []
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("rule", ["2:arrive=3", "2:vanish=3", "2:during:vanish=5", "3:reindex"])
+def test_an_index_that_changes_on_the_way_is_walked_again(served: Serve, tmp_path: Path, rule: str) -> None:
+    server = served(50, rule)
+    assert sorted(walk(server, tmp_path / "gz", page_size=20)) == sorted(server.sandbox.index.rows)
+    assert len(server.asked) > 3
+
+
+def test_an_index_that_changes_on_every_walk_is_told_and_leaves_nothing(
+    served: Serve, tmp_path: Path
+) -> None:
+    server = served(50, "every 1:arrive=1")
+    with pytest.raises(PassingError, match="no complete walk in 3: the number of matches changed from"):
+        walk(server, tmp_path / "gz", page_size=20)
+    assert list(tmp_path.iterdir()) == []
+    assert len(server.asked) == 6  # each walk ends where it is lost
+
+
+def test_an_index_that_is_built_anew_all_the_time_is_told(served: Serve, tmp_path: Path) -> None:
+    server = served(50, "every 1:reindex")
+    with pytest.raises(PassingError, match="the index of 20.* became that of 20"):
+        walk(server, tmp_path / "gz", page_size=20)
+
+
+def test_changes_of_other_queries_do_not_matter(served: Serve, tmp_path: Path) -> None:
+    server = served(200, "2:change=1")
+    before = newest_first(server)
+    assert walk(server, tmp_path / "gz", page_size=100) == before
+    assert len(server.asked) == 2
+
+
+class Stuck(Index):
+    """An index that does not move on: what a cursor without the right sort gives."""
+
+    def search(self, search: Search) -> Found:
+        return super().search(replace(search, search_after=None))
+
+
+def test_a_page_that_comes_again_for_ever_ends_the_walk(served: Serve, tmp_path: Path) -> None:
+    rows = served(50).sandbox.index
+    stuck = Stuck(rows.rows.values(), rows.last_indexed, rows._generator, "stuck")
+    server = served(index=stuck)
+    with pytest.raises(PassingError, match="a page did not lead on to the next"):
+        walk(server, tmp_path / "gz", page_size=20)
+    assert len(server.asked) == 6
+
+
+class Short(Index):
+    """An index whose pages lack a hit."""
+
+    def search(self, search: Search) -> Found:
+        found = super().search(search)
+        return replace(found, rows=found.rows[1:])
+
+
+def test_a_hole_is_never_taken_for_the_whole(served: Serve, tmp_path: Path) -> None:
+    rows = served(50).sandbox.index
+    server = served(index=Short(rows.rows.values(), rows.last_indexed, rows._generator, "short"))
+    with pytest.raises(PassingError, match="no complete walk in 3: 49 complaints came of 50"):
+        walk(server, tmp_path / "gz")
+
+
+def test_a_refused_query_makes_one_request(served: Serve, tmp_path: Path) -> None:
+    server = served()
+    with pytest.raises(RefusedError, match="state"):
+        walk(server, tmp_path / "gz", query=(("state", "ZZ"),))
+    assert server.statuses == [400]
+
+
+# --- interruptions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault_at", [2, 3, 4, 5])
+def test_an_interrupted_walk_fetches_no_page_twice(served: Serve, tmp_path: Path, fault_at: int) -> None:
+    undisturbed = served(50)
+    walk(undisturbed, tmp_path / "undisturbed", page_size=10)
+    server = served(50, f"{fault_at}:status=403")
+    with pytest.raises(RefusedError):
+        walk(server, tmp_path / "gz", page_size=10)
+    assert not (tmp_path / "gz").exists()
+    walk(server, tmp_path / "gz", page_size=10)
+    answered = [path for path, status in server.sandbox.requests if status == 200]
+    assert answered == undisturbed.asked
+    assert ids_in(tmp_path / "gz") == ids_in(tmp_path / "undisturbed")
+
+
+def test_a_walk_that_was_whole_but_not_yet_named_makes_no_request(served: Serve, tmp_path: Path) -> None:
+    server = served(50)
+    walk(server, tmp_path / "gz", page_size=20)
+    (tmp_path / "gz").rename(tmp_path / "gz.partial")
+    walk(server, tmp_path / "gz", page_size=20)
+    assert len(server.asked) == 3
+
+
+def test_pages_of_an_older_index_are_not_mixed_with_newer_ones(served: Serve, tmp_path: Path) -> None:
+    server = served(50, "3:status=403")
+    with pytest.raises(RefusedError):
+        walk(server, tmp_path / "gz", page_size=20)
+    server.sandbox.index.vanish(5)
+    assert walk(server, tmp_path / "gz", page_size=20) == newest_first(server)
+
+
+def test_pages_of_another_address_are_not_gone_on_with(served: Serve, tmp_path: Path) -> None:
+    first, second = served(50, "2:status=403", seed=1), served(50, seed=2)
+    with pytest.raises(RefusedError):
+        walk(first, tmp_path / "gz", page_size=20)
+    assert walk(second, tmp_path / "gz", page_size=20) == newest_first(second)
+
+
+def test_a_finished_extraction_is_not_made_again(served: Serve, tmp_path: Path) -> None:
+    """Two processes at one snapshot: the second finds the file when its turn comes."""
+    server = served(50)
+    walk(server, tmp_path / "gz")
+    walk(server, tmp_path / "gz")
+    assert len(server.asked) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["gz"]
+
+
+def test_while_one_process_extracts_another_is_turned_away(served: Serve, tmp_path: Path) -> None:
+    with PageFile(tmp_path / "gz").opened(), pytest.raises(PassingError, match="another process"):
+        walk(served(50), tmp_path / "gz")
+
+
+def test_progress_is_reported_after_each_page(served: Serve, tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    with served(50).client(page_size=20) as client:
+        extract(client, (), 0, tmp_path / "gz", seen.append)
+    assert seen == [Progress(20, 50, 1), Progress(40, 50, 2), Progress(50, 50, 3)]
+
+
+# --- odd hits ------------------------------------------------------------------------------------
+
+
+def test_a_row_that_moves_behind_the_cursor_comes_twice_and_counts_once(
+    served: Serve, tmp_path: Path
+) -> None:
+    server = served(50, "2:redate=1")
+    ids = walk(server, tmp_path / "gz", page_size=30)
+    assert len(ids) == 51
+    assert sorted(set(ids)) == sorted(server.sandbox.index.rows)
+    assert len(server.asked) == 2
+
+
+def test_ids_are_counted_once() -> None:
+    ids = IdSet()
+    numbers = random.Random(1).sample(range(10**8), 2000)
+    assert [ids.add(str(number)) for number in numbers] == [True] * 2000
+    assert not any(ids.add(number) for number in numbers)
+    assert len(ids) == 2000
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("7", "07"), ("abc", "ABC"), ("1" * 30, "1" * 31), ("", "0"), ("5", "\u0665")]
+)
+def test_different_ids_are_different(one: str, other: str) -> None:
+    ids = IdSet()
+    assert [ids.add(one), ids.add(other), ids.add(one)] == [True, True, False]
+
+
+def test_eras_are_walked_alike(served: Serve, tmp_path: Path) -> None:
+    for era in ERAS:
+        server = served(30, era=era)
+        assert sorted(walk(server, tmp_path / era, page_size=10)) == sorted(server.sandbox.index.rows)
