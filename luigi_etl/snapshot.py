@@ -139,7 +139,7 @@ class _OneLine(logging.Filter):
         if isinstance(error, EtlError):
             task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
             family = f"{task.task_family}: " if isinstance(task, luigi.Task) else ""
-            record.msg, record.args = f"{family}{error}".replace("%", "%%"), ()
+            record.msg, record.args = f"{family}{error}", ()
             record.exc_info = record.exc_text = None
         return True
 

@@ -102,7 +102,6 @@ class Chain:
             **os.environ,
             "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
             "XDG_CACHE_HOME": str(folder / "cache"),
-            "COVERAGE_PROCESS_START": str(PROJECT / "pyproject.toml"),
         }
         self.environment.pop("CCDB_URL", None)
 

@@ -1,4 +1,5 @@
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -31,7 +32,7 @@ def test_a_passing_failure_is_tried_ten_more_times() -> None:
 def test_tries_are_the_delay_apart() -> None:
     flaky = Flaky(3)
     retried(flaky, 10, 0.1, lambda _: None)
-    gaps = [after - before for before, after in zip(flaky.times, flaky.times[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(flaky.times)]
     assert all(0.1 <= gap < 0.2 for gap in gaps)
 
 

@@ -1,0 +1,385 @@
+"""The chain as its user runs it: real programs, real HTTP, real files."""
+
+import csv
+import gzip
+import json
+import random
+import resource
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Chain, Serve
+
+pytestmark = pytest.mark.slow
+
+MINUTE = ("--timestamp", "2026-11-22T0926")
+PREFIX = "20261122T0926Z"
+SUFFIXES = {
+    "document.csv",
+    "extracted.jsonl.gz",
+    "parsed.jsonl",
+    "rejected.jsonl",
+    "summary.json",
+    "complaints.csv",
+    "datapackage.json",
+}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def snapshot_files(chain: Chain) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in chain.files() if path.parent.name == "2026-11-22"}
+
+
+def test_a_run_leaves_the_files_of_the_design_and_says_one_line(chain: Chain, served: Serve) -> None:
+    run = chain.luigi(*MINUTE, url=served(1000).url)
+    folder = "data/snapshots/all-newest-10/2026-11-22"
+    assert run.out == (
+        "10 complaints of 1,000 that match (of the sandbox, not CFPB data): "
+        f"{folder}/{PREFIX}.complaints.csv\n"
+    )
+    assert (run.code, run.err) == (0, "")
+    assert {path.name for path in (chain.folder / folder).iterdir()} == {
+        f"{PREFIX}.{name}" for name in SUFFIXES
+    }
+    assert len(rows(chain.folder / "data/latest/all-newest-10.csv")) == 10
+
+
+def test_the_default_timestamp_is_the_minute_of_the_run_in_utc(chain: Chain, served: Serve) -> None:
+    before = time.strftime("%Y%m%dT%H%MZ", time.gmtime())
+    chain.luigi(url=served().url)
+    after = time.strftime("%Y%m%dT%H%MZ", time.gmtime())
+    assert before <= chain.file(".datapackage.json").name.split(".")[0] <= after
+
+
+def test_a_finished_minute_is_left_alone(chain: Chain, served: Serve) -> None:
+    server = served()
+    chain.luigi(*MINUTE, url=server.url)
+    before = {path: path.stat().st_mtime_ns for path in chain.files()}
+    run = chain.luigi(*MINUTE, url=server.url)
+    assert (run.code, run.out.split(":")[0]) == (0, "already stored")
+    assert {path: path.stat().st_mtime_ns for path in chain.files()} == before
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "deleted",
+    [
+        ("datapackage.json",),
+        ("complaints.csv", "datapackage.json"),
+        ("document.csv", "complaints.csv", "datapackage.json"),
+        ("parsed.jsonl", "complaints.csv", "datapackage.json"),
+        (
+            "summary.json",
+            "rejected.jsonl",
+            "parsed.jsonl",
+            "document.csv",
+            "complaints.csv",
+            "datapackage.json",
+        ),
+    ],
+)
+def test_deleted_files_are_made_again_offline_and_equal(
+    chain: Chain, served: Serve, deleted: tuple[str, ...]
+) -> None:
+    chain.luigi(*MINUTE, url=served().url)
+    before = snapshot_files(chain)
+    for suffix in deleted:
+        chain.file(f"{PREFIX}.{suffix}").unlink()
+    run = chain.luigi(*MINUTE, "--ccdb-retries", "0", url="http://127.0.0.1:9/")
+    assert run.code == 0
+    assert snapshot_files(chain) == before
+
+
+def test_two_queries_and_two_limits_of_one_minute_share_no_file(chain: Chain, served: Serve) -> None:
+    url = served(200).url
+    for arguments in (
+        (),
+        ("--limit", "5"),
+        ("--limit", "0"),
+        ("--query", "state=CA"),
+        ("--query", "state=TX"),
+    ):
+        assert chain.luigi(*MINUTE, *arguments, url=url).code == 0
+    assert {path.name for path in (chain.folder / "data/latest").glob("*.csv")} == {
+        "all-newest-10.csv",
+        "all-newest-5.csv",
+        "all.csv",
+        "state=CA-newest-10.csv",
+        "state=TX-newest-10.csv",
+    }
+
+
+def test_a_query_brings_what_matches_and_nothing_else(chain: Chain, served: Serve) -> None:
+    server = served(500)
+    query = "product=Mortgage&product=Debt+collection&date_received_min=2026-08-01&not_state=FL"
+    assert chain.luigi(*MINUTE, "--limit", "0", "--query", query, url=server.url).code == 0
+    expected = {
+        row.identifier
+        for row in server.sandbox.index.rows.values()
+        if row.source["product"] in ("Mortgage", "Debt collection")
+        and row.received >= "2026-08-01"
+        and row.source["state"] != "FL"
+    }
+    assert {row["Complaint ID"] for row in rows(chain.file(".complaints.csv"))} == expected
+    assert expected
+
+
+def test_no_match_is_a_complete_answer_with_a_warning(chain: Chain, served: Serve) -> None:
+    run = chain.luigi(*MINUTE, "--query", "company=equifax", url=served().url)
+    assert run.code == 0
+    assert "no complaint matches company=equifax; values are exact" in run.err
+    assert rows(chain.file(".complaints.csv")) == []
+
+
+def test_an_older_minute_never_replaces_the_latest(chain: Chain, served: Serve) -> None:
+    server = served(50)
+    chain.luigi(*MINUTE, url=server.url)
+    newest = (chain.folder / "data/latest/all-newest-10.csv").read_bytes()
+    server.sandbox.index.vanish(40)
+    chain.luigi("--timestamp", "2026-11-22T0925", url=server.url)
+    assert (chain.folder / "data/latest/all-newest-10.csv").read_bytes() == newest
+    chain.luigi("--timestamp", "2026-11-22T0927", url=server.url)
+    assert (chain.folder / "data/latest/all-newest-10.csv").read_bytes() != newest
+
+
+def test_hits_that_are_no_complaints_are_kept_apart_and_warned_of(chain: Chain, tmp_path: Path) -> None:
+    good = {"complaint_id": "12345", "date_received": "2026-09-01T10:00:00.000Z", "state": "CA"}
+    bad = {"complaint_id": "67890", "date_received": "2026-02-30T10:00:00.000Z"}
+    hits = [
+        {"_id": source["complaint_id"], "sort": [10 - place, source["complaint_id"]], "_source": source}
+        for place, source in enumerate((good, bad))
+    ]
+    (tmp_path / "recorded.json").write_text(json.dumps({"hits": {"hits": hits}}))
+    sandbox = ("luigi-etl", "sandbox", "--replay", "recorded.json", "--", *chain.luigi_command(*MINUTE))
+    run = chain.program(*sandbox)
+    assert run.code == 0
+    assert "ParseComplaints: 1 of 2 hits are no valid complaints, see data/" in run.err
+    rejected = json.loads(chain.file(".rejected.jsonl").read_text())
+    assert (rejected["path"], rejected["hit"]["_source"]) == ("$._source.date_received", bad)
+    assert [row["Complaint ID"] for row in rows(chain.file(".complaints.csv"))] == ["12345"]
+
+
+# --- bad luck ------------------------------------------------------------------------------------
+
+
+def test_a_passing_failure_is_tried_eleven_times_and_then_fails(chain: Chain) -> None:
+    run = chain.luigi(*MINUTE, url="http://127.0.0.1:9/")
+    assert run.code == 30
+    lines = run.err.splitlines()
+    assert len(lines) == 11
+    assert lines[0].startswith(
+        "ExtractComplaints: attempt 1 of 11: 127.0.0.1:9: Failed to establish a new connection: "
+        "[Errno 111] Connection refused; next at "
+    )
+    assert lines[10].startswith("ERROR: ExtractComplaints: attempt 11 of 11: 127.0.0.1:9: Failed")
+    assert [path.name for path in chain.files()] == [f"{PREFIX}.document.csv"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("status=400", "ERROR: ExtractComplaints: 127.0.0.1:{port}: the API refuses the query (400: state"),
+        (
+            "status=403",
+            "ERROR: ExtractComplaints: 127.0.0.1:{port}: blocked at the edge (403, reference 18.5d",
+        ),
+        (
+            "status=404",
+            "ERROR: ExtractComplaints: 127.0.0.1:{port}: status 404: Not found.: check [ccdb] url",
+        ),
+        ("html", "ERROR: ExtractComplaints: 127.0.0.1:{port}: the answer is text/html, not JSON"),
+    ],
+)
+def test_a_permanent_failure_is_one_line_and_one_request(
+    chain: Chain, served: Serve, rule: str, said: str
+) -> None:
+    server = served(50, f"every 1:{rule}")
+    run = chain.luigi(*MINUTE, url=server.url)
+    assert run.code == 30
+    assert run.err.startswith(said.format(port=server.url.split("/")[2].split(":")[1]))
+    assert len(run.err.splitlines()) == 1
+    assert len(server.asked) == 1
+
+
+DISTURBANCES = [
+    "status=429",
+    "status=424",
+    "status=503",
+    "hang",
+    "cut",
+    "reset",
+    "timed_out",
+    "shards",
+    "truncate",
+]
+
+
+@pytest.mark.parametrize("fault", DISTURBANCES)
+def test_a_disturbed_run_leaves_the_bytes_of_an_undisturbed_one(
+    chain: Chain, served: Serve, fault: str
+) -> None:
+    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20", "--ccdb-read-timeout", "0.5")
+    port = served(0).url.split("/")[2].split(":")[1]  # a free one, so that both have one address
+    sandbox = ("luigi-etl", "sandbox", "--no-throttle", "--complaints", "50", "--port", str(int(port) + 1))
+    command = ("--", *chain.luigi_command(*walk))
+    assert chain.program(*sandbox, *command).code == 0
+    undisturbed = snapshot_files(chain)
+    for path in chain.files():
+        path.unlink()
+    run = chain.program(*sandbox, "--at", f"2:{fault}", "--every", f"5:{fault}", *command)
+    assert run.code == 0
+    assert snapshot_files(chain) == undisturbed
+
+
+def test_an_index_that_keeps_changing_fails_saying_so(chain: Chain, served: Serve) -> None:
+    server = served(50, "every 1:arrive=1")
+    run = chain.luigi(
+        *MINUTE, "--limit", "0", "--ccdb-page-size", "20", "--ccdb-retries", "1", url=server.url
+    )
+    assert run.code == 30
+    assert "no complete walk in 3: the number of matches changed from" in run.err.splitlines()[-1]
+    assert [path.name for path in chain.files()] == [f"{PREFIX}.document.csv"]
+
+
+def test_killed_at_any_moment_it_is_completed_and_fetches_no_page_again(chain: Chain, served: Serve) -> None:
+    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "25")
+    undisturbed = served(1000)
+    assert chain.luigi(*walk, url=undisturbed.url).code == 0
+    expected = {name: content for name, content in snapshot_files(chain).items() if name.endswith(".csv")}
+    for path in chain.files():
+        path.unlink()
+    server = served(1000)
+    moments = random.Random(2026)
+    for _ in range(12):
+        process = chain.start(*chain.luigi_command(*walk), url=server.url)
+        time.sleep(moments.uniform(0.3, 1.6))
+        process.kill()
+        process.communicate()
+        for path in chain.files():
+            if path.name.endswith(".extracted.jsonl.gz"):
+                assert gzip.decompress(path.read_bytes()).count(b"\n") == 40
+            if path.name.endswith(".complaints.csv"):
+                assert path.read_bytes() == expected[path.name]
+    assert chain.luigi(*walk, url=server.url).code == 0
+    assert {name: snapshot_files(chain)[name] for name in expected} == expected
+    whole = [path for path, status in server.sandbox.requests if status == 200]
+    # A page under way at the kill is asked for again; one that was stored is not.
+    assert len(set(whole)) == 40
+    assert len(whole) <= 40 + 12
+
+
+def test_an_interrupt_is_one_line_that_tells_how_to_go_on(chain: Chain, served: Serve) -> None:
+    server = served(50, "3:hang")
+    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20")
+    process = chain.start(*chain.luigi_command(*walk), url=server.url)
+    deadline = time.monotonic() + 20
+    while len(server.asked) < 3 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 30
+    assert err == (
+        "ERROR: ExtractComplaints: interrupted; whole pages are kept, "
+        "--timestamp 2026-11-22T0926 goes on from there\n"
+    )
+    assert chain.luigi(*walk, url=server.url).code == 0
+    assert len(server.asked) == 4
+
+
+@pytest.mark.parametrize("room", [400, 1_500, 5_000, 12_000, 40_000])
+def test_a_full_disk_is_one_line_with_the_path_and_leaves_no_half_file(
+    chain: Chain, served: Serve, room: int
+) -> None:
+    """A limit on the size of files is what a full disk is to the process that writes one."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+    url = served(100).url
+    arguments = (*MINUTE, "--limit", "0")
+    run = chain.luigi(*arguments, url=url, preexec_fn=limit)
+    assert run.code == 30
+    assert len(run.err.splitlines()) == 1
+    assert "cannot write data/snapshots/all/2026-11-22/20261122T0926Z." in run.err
+    assert "File too large; make room or give access there" in run.err
+    assert not [path for path in chain.files() if path.name.endswith(".tmp") or path.stat().st_size > room]
+    assert chain.luigi(*arguments, url=url).code == 0
+    assert len(rows(chain.file(".complaints.csv"))) == 100
+
+
+def test_a_root_that_cannot_be_written_is_one_line_with_the_path(chain: Chain, served: Serve) -> None:
+    (chain.folder / "file").touch()
+    run = chain.luigi(*MINUTE, "--storage-root", "file/data", url=served().url)
+    assert run.code == 30
+    assert all("cannot write file/data/snapshots/all-newest-10/" in line for line in run.err.splitlines())
+    assert all(line.startswith("ERROR: ") for line in run.err.splitlines())
+
+
+def test_damaged_pages_are_one_line_and_nothing_is_parsed(chain: Chain, served: Serve) -> None:
+    chain.luigi(*MINUTE, url=served().url, task="ExtractComplaints")
+    path = chain.file(".extracted.jsonl.gz")
+    path.write_bytes(path.read_bytes()[:-20])
+    run = chain.luigi(*MINUTE, url=served().url)
+    assert run.code == 30
+    assert f"ERROR: ParseComplaints: {path.relative_to(chain.folder)} is damaged after byte 0" in run.err
+    assert not chain.files(".parsed.jsonl")
+
+
+def test_a_query_like_a_path_stays_inside_the_root(chain: Chain, served: Serve) -> None:
+    run = chain.luigi(*MINUTE, "--query", "company=../../x&issue=" + "/" * 200, url=served().url)
+    assert run.code == 0
+    assert {path.relative_to(chain.folder).parts[0] for path in chain.folder.rglob("*.csv")} == {"data"}
+
+
+def test_columns_are_picked_and_ordered_by_api_name(chain: Chain, served: Serve) -> None:
+    chain.luigi(
+        *MINUTE, "--storage-columns", "complaint_id,state,has_narrative", url=served(era="2021-09").url
+    )
+    first = rows(chain.file(".complaints.csv"))[0]
+    assert list(first) == ["Complaint ID", "State", "Has narrative?"]
+    assert first["Has narrative?"] in ("true", "false")
+
+
+def test_nothing_in_the_configuration_makes_luigi_warn(chain: Chain, served: Serve) -> None:
+    chain.environment["PYTHONWARNINGS"] = "default"
+    run = chain.luigi(*MINUTE, url=served().url)
+    assert (run.code, run.err) == (0, "")
+
+
+# --- size ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page_size", [1_000, 10_000])
+def test_memory_does_not_grow_with_the_walk(chain: Chain, served: Serve, page_size: int) -> None:
+    measured = []
+    for complaints, minute in ((50_000, "2026-11-22T0901"), (200_000, "2026-11-22T0902")):
+        server = served(complaints)
+        walk = ("--limit", "0", "--ccdb-page-size", str(page_size), "--timestamp", minute)
+        # Not measured for coverage, which takes memory and time of its own.
+        program = ("python", "-c", MEASURED, *chain.luigi_command(*walk))
+        chain.environment["COVERAGE_PROCESS_CONFIG"] = ""
+        run = chain.program(*program, url=server.url)
+        assert run.code == 0
+        measured.append(int(run.err))
+        path = chain.files(".complaints.csv")[-1]
+        with path.open(encoding="utf-8", newline="") as stream:
+            ids = [row["Complaint ID"] for row in csv.DictReader(stream)]
+        assert len(ids) == complaints
+        assert set(ids) == server.sandbox.index.rows.keys()
+    small, large = measured
+    assert small < 150_000
+    assert large < 150_000
+    assert large < small * 1.15  # pages differ a little in size
+
+
+MEASURED = (
+    "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode;"
+    "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)); sys.exit(code)"
+)

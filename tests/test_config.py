@@ -1,0 +1,141 @@
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import luigi
+import pytest
+
+from luigi_etl.config import QueryParameter, TimestampParameter, ccdb, storage
+from luigi_etl.errors import QueryError, SettingError
+from luigi_etl.settings import API, Settings
+from tests.conftest import Chain
+
+
+class Example(luigi.Task):
+    """A task with the parameters under test."""
+
+    query = QueryParameter(default="")
+    timestamp = TimestampParameter(default=datetime(2026, 1, 2, 3, 4))
+
+
+def test_the_settings_have_the_defaults_told_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ccdb.url, "_default", API)
+    assert ccdb().settings() == Settings()
+    assert (ccdb().retries, ccdb().retry_delay) == (10, 30.0)
+    assert (storage().root, storage().columns) == ("data", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("url", "www.consumerfinance.gov"),
+        ("url", "ftp://www.consumerfinance.gov/"),
+        ("url", "http://["),
+        ("url", "http://host/ /"),
+        ("url", "http://host/?size=1"),
+        ("url", "http://user:secret@host/"),
+        ("requests_per_minute", -1),
+        ("page_size", 0),
+        ("page_size", 10_001),
+        ("page_size", True),
+        ("page_size", 1.5),
+        ("user_agent", "two\nlines"),
+        ("connect_timeout", 0),
+        ("read_timeout", "soon"),
+        ("deadline", -1),
+        ("deadline", float("nan")),
+        ("retry_delay", float("inf")),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(SettingError, match=name):
+        ccdb(**{name: value})
+
+
+def test_a_secret_in_the_address_is_not_repeated() -> None:
+    with pytest.raises(SettingError) as caught:
+        ccdb(url="http://user:secret@host/")
+    assert "secret" not in str(caught.value)
+
+
+def test_unknown_columns_are_refused() -> None:
+    with pytest.raises(SettingError, match="did you mean 'state'"):
+        storage(columns="stat")
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(2026, 1, 2, 3, 4, 59, 999),
+        datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc),
+        datetime(2026, 1, 1, 22, 4, tzinfo=timezone(timedelta(hours=-5))),
+    ],
+)
+def test_a_timestamp_is_a_naive_utc_minute(moment: datetime) -> None:
+    assert Example(timestamp=moment).timestamp == datetime(2026, 1, 2, 3, 4)
+
+
+def test_a_timestamp_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingError, match="timestamp"):
+        Example(timestamp="2026-01-02T0304")
+
+
+def test_spellings_of_one_query_are_one_task() -> None:
+    assert Example(query="state=NY&state=CA") is Example(query="?state=CA&state=NY&state=CA")
+
+
+def test_from_python_a_bad_query_is_a_value_error() -> None:
+    with pytest.raises(QueryError):
+        Example(query="prodct=Mortgage")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--query", "prodct=Mortgage"), "query: the API knows no filter 'prodct'; did you mean 'product'?"),
+        (("--timestamp", "now"), "timestamp: 'now' is not a minute (UTC) written as 2026-01-02T0304"),
+        (("--limit", "-1"), "limit: -1 is not a whole number from 0 up"),
+        (("--limit", "ten"), "limit: 'ten' is not a whole number from 0 up"),
+        (("--ccdb-page-size", "20000"), "page_size: 20000 is not a whole number from 1 to 10000"),
+        (("--ccdb-deadline", "soon"), "deadline: 'soon' is not a number of seconds"),
+        (("--ccdb-read-timeout", "0"), "read_timeout: 0.0 is not a number of seconds above 0"),
+        (
+            ("--storage-columns", "stat"),
+            "[storage] columns: there is no column 'stat'; did you mean 'state'?",
+        ),
+    ],
+)
+def test_on_the_command_line_it_is_one_line_and_exit_code_2(
+    chain: Chain, arguments: tuple[str, ...], said: str
+) -> None:
+    run = chain.luigi(*arguments)
+    assert (run.code, run.out, run.err) == (2, "", f"luigi: error: {said}\n")
+    assert chain.files() == []
+
+
+@pytest.mark.slow
+def test_an_address_in_the_environment_that_is_none_is_one_line(chain: Chain) -> None:
+    run = chain.luigi(url="nonsense")
+    assert run.code == 40
+    assert run.err.startswith("ERROR: [ccdb] url: 'nonsense' is not a web address")
+    assert len(run.err.splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_settings_may_stand_in_luigi_cfg(chain: Chain) -> None:
+    with (chain.folder / "luigi.cfg").open("a") as file:
+        file.write("\n[ccdb]\npage_size=20000\n")
+    run = chain.luigi()
+    assert (run.code, run.err) == (
+        2,
+        "luigi: error: page_size: 20000 is not a whole number from 1 to 10000\n",
+    )
+
+
+@pytest.mark.slow
+def test_what_is_left_out_of_an_address_is_said(chain: Chain) -> None:
+    page = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/"
+    run = chain.luigi(
+        "--query", f"{page}?tab=List&size=25&state=CA", "--ccdb-retries", "0", url="http://127.0.0.1:9/"
+    )
+    assert run.err.splitlines()[0] == "query: only the search page's look, left out: size, tab"

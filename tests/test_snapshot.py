@@ -1,0 +1,97 @@
+import logging
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from luigi.rpc import RPCError
+
+from luigi_etl.errors import QueryError, StorageError
+from luigi_etl.snapshot import Snapshot, SnapshotFiles
+
+MINUTE = datetime(2026, 11, 22, 9, 26)
+
+
+def test_the_files_of_a_snapshot_share_a_prefix() -> None:
+    files = SnapshotFiles(Path("data"), "all-newest-10", MINUTE)
+    prefix = "data/snapshots/all-newest-10/2026-11-22/20261122T0926Z"
+    assert list(map(str, (files.document, files.extracted, files.parsed, files.rejected, files.summary))) == [
+        f"{prefix}.document.csv",
+        f"{prefix}.extracted.jsonl.gz",
+        f"{prefix}.parsed.jsonl",
+        f"{prefix}.rejected.jsonl",
+        f"{prefix}.summary.json",
+    ]
+    assert (str(files.complaints), str(files.datapackage)) == (
+        f"{prefix}.complaints.csv",
+        f"{prefix}.datapackage.json",
+    )
+    assert str(files.latest) == "data/latest/all-newest-10.csv"
+
+
+@pytest.mark.parametrize(
+    ("query", "limit", "slug"),
+    [
+        ("", 10, "all-newest-10"),
+        ("", 0, "all"),
+        ("state=CA", 0, "state=CA"),
+        ("state=CA", 10, "state=CA-newest-10"),
+        ("company=../../x", 0, "company=..%2F..%2Fx"),
+    ],
+)
+def test_query_and_limit_are_the_folder(query: str, limit: int, slug: str) -> None:
+    assert Snapshot(timestamp=MINUTE, query=query, limit=limit).files.slug == slug
+
+
+def test_the_longest_query_stays_inside_the_root() -> None:
+    query = "&".join(f"company={letter * 200}" for letter in "abcdef")
+    files = Snapshot(timestamp=MINUTE, query=query).files
+    assert len(files.latest.name) < 200
+    assert files.latest.parent == Path("data/latest")
+
+
+def test_messages_are_escaped_for_luigid(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    task = Snapshot(timestamp=MINUTE)
+    monkeypatch.setattr(task, "set_status_message", said.append)
+    task.say('<script src="x">')
+    assert said == ["&lt;script src=&quot;x&quot;&gt;"]
+
+
+def test_a_luigid_that_went_away_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: object) -> None:
+        raise RPCError("luigid is away")
+
+    task = Snapshot(timestamp=MINUTE)
+    monkeypatch.setattr(task, "set_status_message", away)
+    monkeypatch.setattr(task, "set_progress_percentage", away)
+    task.say("hello")
+    task.show_progress(50)
+
+
+def test_an_expected_failure_is_told_to_luigid_in_one_line() -> None:
+    task = Snapshot(timestamp=MINUTE)
+    assert task.on_failure(StorageError("cannot write <x>")) == "cannot write &lt;x&gt;"
+
+
+def test_a_bug_is_told_to_luigid_with_its_traceback() -> None:
+    task = Snapshot(timestamp=MINUTE)
+    told = ""
+    try:
+        _ = 1 / 0
+    except ZeroDivisionError as error:
+        told = task.on_failure(error)
+    assert told.startswith("Runtime error:\nTraceback")
+
+
+@pytest.mark.parametrize(("error", "lines"), [(QueryError("100 % wrong"), 1), (ZeroDivisionError("oops"), 5)])
+def test_only_bugs_are_logged_with_a_traceback(
+    caplog: pytest.LogCaptureFixture, error: Exception, lines: int
+) -> None:
+    logger = logging.getLogger("luigi-interface")
+    try:
+        raise error
+    except (QueryError, ZeroDivisionError):
+        logger.exception("[pid %s] Worker %s failed    %s", 1, "w", Snapshot(timestamp=MINUTE))
+    assert len(caplog.text.splitlines()) >= lines
+    assert ("Traceback" in caplog.text) == (lines > 1)
+    assert str(error) in caplog.text

@@ -1,0 +1,206 @@
+"""The tasks within Luigi: what the scheduler sees, and a real luigid."""
+
+import json
+import re
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from luigi_etl import CreateDocument, ExtractComplaints, ParseComplaints, StoreComplaints
+from tests.conftest import Chain, Serve
+
+MINUTE = datetime(2026, 11, 22, 9, 26)
+
+
+def test_the_tasks_of_a_chain_are_of_one_snapshot() -> None:
+    store = StoreComplaints(timestamp=MINUTE, query="state=CA", limit=5)
+    required = store.requires()
+    assert required == {
+        "document": CreateDocument(timestamp=MINUTE, query="state=CA", limit=5),
+        "complaints": ParseComplaints(timestamp=MINUTE, query="state=CA", limit=5),
+    }
+    parse = ParseComplaints(timestamp=MINUTE, query="state=CA", limit=5)
+    assert parse.requires() == ExtractComplaints(timestamp=MINUTE, query="state=CA", limit=5)
+    assert ExtractComplaints(timestamp=MINUTE).requires() == []
+
+
+def test_the_parameters_have_the_defaults_of_the_tutorial() -> None:
+    task = StoreComplaints()
+    assert (task.query, task.limit) == ("", 10)
+    assert abs((datetime.now(timezone.utc).replace(tzinfo=None) - task.timestamp).total_seconds()) < 24 * 3600
+    assert (task.timestamp.second, task.timestamp.tzinfo) == (0, None)
+
+
+def test_each_task_puts_out_its_files() -> None:
+    def names(task: Any) -> list[str]:
+        targets = task.output() if isinstance(task.output(), list) else [task.output()]
+        return [Path(target.path).name.partition(".")[2] for target in targets]
+
+    assert names(CreateDocument(timestamp=MINUTE)) == ["document.csv"]
+    assert names(ExtractComplaints(timestamp=MINUTE)) == ["extracted.jsonl.gz"]
+    assert names(ParseComplaints(timestamp=MINUTE)) == ["parsed.jsonl", "rejected.jsonl", "summary.json"]
+    assert names(StoreComplaints(timestamp=MINUTE)) == ["complaints.csv", "datapackage.json"]
+
+
+@dataclass(frozen=True)
+class Luigid:
+    """A luigid of the test's own."""
+
+    port: int
+
+    def tasks(self, status: str = "") -> dict[str, Any]:
+        """Return what luigid shows of its tasks, by task id."""
+        query = json.dumps({"status": status, "upstream_status": ""})
+        address = f"http://127.0.0.1:{self.port}/api/task_list?data={urllib.request.quote(query)}"  # type: ignore[attr-defined]
+        with urllib.request.urlopen(address, timeout=10) as response:
+            found: dict[str, Any] = json.load(response)["response"]
+        return found
+
+    def message(self, task_id: str) -> str:
+        """Return the message luigid shows beside a task."""
+        query = json.dumps({"task_id": task_id})
+        address = (
+            f"http://127.0.0.1:{self.port}/api/get_task_status_message?data={urllib.request.quote(query)}"  # type: ignore[attr-defined]
+        )
+        with urllib.request.urlopen(address, timeout=10) as response:
+            found: str = json.load(response)["response"]["statusMessage"] or ""
+        return found
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of `luigi` under this luigid."""
+        return [
+            "luigi",
+            "--module",
+            "luigi_etl",
+            "StoreComplaints",
+            "--scheduler-port",
+            str(self.port),
+            *arguments,
+        ]
+
+
+@pytest.fixture
+def luigid(chain: Chain) -> Iterator[Luigid]:
+    """Start luigid on a free port, and stop it."""
+    process = subprocess.Popen(
+        ["luigid", "--address", "127.0.0.1", "--port", "0", "--state-path", str(chain.folder / "state")],
+        cwd=chain.folder,
+        env=chain.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield Luigid(listening_port(process.pid))
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def listening_port(pid: int) -> int:
+    """Return the port a process listens on, as the kernel tells it."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
+        sockets = {match[1] for link in links if (match := re.match(r"socket:\[(\d+)\]", str(link)))}
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and fields[9] in sockets:
+                return int(fields[1].split(":")[1], 16)
+        time.sleep(0.05)
+    raise TimeoutError("luigid does not listen")
+
+
+@pytest.mark.slow
+def test_luigid_shows_all_four_tasks_done(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    run = chain.program(*luigid.command(), url=served().url)
+    assert (run.code, run.err) == (0, "")
+    done = luigid.tasks("DONE")
+    assert {task["name"] for task in done.values()} == {
+        "CreateDocument",
+        "ExtractComplaints",
+        "ParseComplaints",
+        "StoreComplaints",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheduler", ["luigid", "local"])
+def test_ten_retries_are_the_delay_apart_under_every_scheduler(
+    chain: Chain, luigid: Luigid, scheduler: str
+) -> None:
+    arguments = ["--ccdb-retry-delay", "0.5", "--ccdb-backoff", "0", "--ccdb-requests-per-minute", "0"]
+    command = luigid.command(*arguments, *(["--local-scheduler"] if scheduler == "local" else []))
+    process = chain.start(*command, url="http://127.0.0.1:9/")
+    assert process.stderr
+    told = [(time.monotonic(), line) for line in process.stderr]
+    assert process.wait(timeout=30) == 30
+    assert [re.search(r"attempt (\d+) of 11", line)[1] for _, line in told] == list(map(str, range(1, 12)))  # type: ignore[index]
+    gaps = [after - before for (before, _), (after, _) in pairwise(told)]
+    assert all(0.45 <= gap <= 1.0 for gap in gaps)
+
+
+@pytest.mark.slow
+def test_luigid_shows_which_attempt_failed_why_and_when_the_next_is(chain: Chain, luigid: Luigid) -> None:
+    arguments = ("--ccdb-retry-delay", "600", "--ccdb-backoff", "0", "--ccdb-requests-per-minute", "0")
+    process = chain.start(*luigid.command(*arguments), url="http://127.0.0.1:9/")
+    try:
+        message = ""
+        deadline = time.monotonic() + 30
+        while not message and time.monotonic() < deadline:
+            time.sleep(0.2)
+            waiting = [name for name in luigid.tasks("RUNNING") if name.startswith("ExtractComplaints")]
+            message = luigid.message(waiting[0]) if waiting else ""
+    finally:
+        process.kill()
+        process.communicate()
+    assert message.startswith("attempt 1 of 11: 127.0.0.1:9: Failed to establish a new connection")
+    assert re.search(r"next at \d\d:\d\d:\d\d UTC, in 600 s$", message)
+
+
+@pytest.mark.slow
+def test_luigid_shows_how_far_a_long_walk_is(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    server = served(100, "3:hang")
+    arguments = ("--limit", "0", "--ccdb-page-size", "25", "--ccdb-requests-per-minute", "0")
+    process = chain.start(*luigid.command(*arguments), url=server.url)
+    try:
+        deadline = time.monotonic() + 30
+        while len(server.asked) < 3 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (task_id,) = [name for name in luigid.tasks("RUNNING") if name.startswith("ExtractComplaints")]
+        assert luigid.message(task_id) == "50 of 100 complaints, 2 pages"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.slow
+def test_luigid_shows_a_failure_in_its_one_line_escaped(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    run = chain.program(
+        *luigid.command("--ccdb-requests-per-minute", "0"), url=served(50, "1:status=400").url
+    )
+    assert run.code == 30
+    (task_id,) = luigid.tasks("FAILED")
+    query = json.dumps({"task_id": task_id})
+    address = f"http://127.0.0.1:{luigid.port}/api/fetch_error?data={urllib.request.quote(query)}"  # type: ignore[attr-defined]
+    with urllib.request.urlopen(address, timeout=10) as response:
+        error = json.loads(json.load(response)["response"]["error"])
+    assert re.fullmatch(
+        r"127\.0\.0\.1:\d+: the API refuses the query \(400: state: &quot;ZZ&quot; is not a valid choice\.\)",
+        error,
+    )
+
+
+@pytest.mark.slow
+def test_a_failed_minute_can_be_run_again_at_once(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    server = served(50, "1:status=400")
+    arguments = ("--timestamp", "2026-11-22T0926", "--ccdb-requests-per-minute", "0")
+    assert chain.program(*luigid.command(*arguments), url=server.url).code == 30
+    assert chain.program(*luigid.command(*arguments), url=server.url).code == 0
