@@ -14,6 +14,8 @@ from luigi_etl.store import StoredFile
 
 Descriptor = dict[str, Any]
 
+SOURCE = "CFPB Consumer Complaint Database, search API"
+SANDBOX = "Sandbox of luigi_etl, not the CFPB"
 LICENCE = {
     "name": "CC0-1.0",
     "path": "https://creativecommons.org/publicdomain/zero/1.0/",
@@ -43,7 +45,7 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, aske
         **_titles(summary, asked),
         "created": f"{asked.timestamp:%Y-%m-%dT%H:%M:00Z}",
         "licenses": [LICENCE],
-        "sources": [{"title": "CFPB Consumer Complaint Database, search API", "path": summary.address}],
+        "sources": [{"title": SANDBOX if summary.sandbox else SOURCE, "path": summary.address}],
         "snapshot": _snapshot(summary, asked),
         "resources": [_resource(csv, stored)],
     }

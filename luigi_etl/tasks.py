@@ -6,13 +6,14 @@ ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints
 What a task alone needs is imported where it runs: a run each minute pays for what it uses.
 """
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 import luigi
 
 from luigi_etl.config import ccdb, storage
-from luigi_etl.errors import PermanentError
+from luigi_etl.errors import DamagedFileError, PermanentError
 from luigi_etl.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -147,12 +148,20 @@ class StoreComplaints(Snapshot):
         publish(files.complaints, files.latest)
         asked = Asked(self.parsed_query, self.limit, self.timestamp)
         describe(files.datapackage, files.complaints, stored, summary, asked)
+        self.tell(summary)
+
+    def tell(self, summary: "Summary", already: str = "") -> None:
+        """Print the run's one line: how many complaints, of how many, where."""
         sandbox = " (of the sandbox, not CFPB data)" if summary.sandbox else ""
-        print(f"{stored.rows:,} complaints of {summary.hits_total:,} that match{sandbox}: {files.complaints}")
+        counts = f"{summary.parsed:,} complaints of {summary.hits_total:,} that match"
+        print(f"{already}{counts}{sandbox}: {self.files.complaints}")
 
 
 def _tell_it_is_there(task: StoreComplaints) -> None:
-    print(f"already stored: {task.files.complaints}")
+    from luigi_etl.parse import read_summary
+
+    with contextlib.suppress(DamagedFileError):
+        task.tell(read_summary(task.files.summary), "already stored: ")
 
 
 StoreComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_there)
