@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 import msgspec
@@ -20,7 +20,7 @@ import requests
 import urllib3
 
 from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
-from luigi_etl.pages import Page
+from luigi_etl.pages import Page, readable
 from luigi_etl.settings import API, Settings
 
 NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
@@ -28,6 +28,7 @@ SHORT_RETRIES = 3
 _READ_AT_ONCE = 1 << 20
 
 T = TypeVar("T")
+H = TypeVar("H")
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -48,11 +49,11 @@ class Total(msgspec.Struct, frozen=True):
     relation: str = "eq"
 
 
-class Hits(msgspec.Struct, frozen=True):
+class Hits(msgspec.Struct, Generic[H], frozen=True):
     """A page's hits; `total` was a bare number before September 2021."""
 
     total: Total | int
-    hits: list[Hit]
+    hits: list[H]
 
 
 class Shards(msgspec.Struct, frozen=True):
@@ -68,13 +69,15 @@ class Meta(msgspec.Struct, frozen=True):
     sandbox: str | None = None
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """An answer of the search API, as far as paging needs it."""
-
-    hits: Hits
+class _Answer(msgspec.Struct, Generic[H], frozen=True):
+    hits: Hits[H]
     timed_out: bool = False
     shards: Shards = msgspec.field(name="_shards", default_factory=Shards)
     meta: Meta = msgspec.field(name="_meta", default_factory=Meta)
+
+
+class Answer(_Answer[Hit], frozen=True):
+    """An answer of the search API, as far as paging needs it."""
 
     @property
     def total(self) -> int:
@@ -92,6 +95,8 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 _answers = msgspec.json.Decoder(Answer)
+_answers_of_any_hits = msgspec.json.Decoder(_Answer[msgspec.Raw])
+_hits = msgspec.json.Decoder(Hit)
 
 
 def read_answer(body: bytes) -> Answer:
@@ -103,28 +108,24 @@ def read_answer(body: bytes) -> Answer:
     """
     try:
         return _answers.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _read_answer_hit_by_hit(body)
 
 
 def _read_answer_hit_by_hit(body: bytes) -> Answer:
     """Read an answer of which a part, perhaps one hit, is not as it should be."""
     try:
-        data = json.loads(body)
-        hits = data["hits"].pop("hits")
-        answer = msgspec.convert({**data, "hits": {**data["hits"], "hits": []}}, Answer)
-        answer.hits.hits.extend(map(_hit_or_empty, hits))
-    except (ValueError, RecursionError) as error:
+        answer = _answers_of_any_hits.decode(readable(body).decode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError) as error:
         raise PassingError(f"the answer is cut or damaged ({len(body):,} bytes: {error})") from None
-    except (LookupError, TypeError, AttributeError):
-        raise PassingError("the answer is JSON, but not the search's") from None
-    return answer
+    hits = [_hit_or_empty(raw) for raw in answer.hits.hits]
+    return Answer(Hits(answer.hits.total, hits), answer.timed_out, answer.shards, answer.meta)
 
 
-def _hit_or_empty(hit: object) -> Hit:
+def _hit_or_empty(raw: msgspec.Raw) -> Hit:
     try:
-        return msgspec.convert(hit, Hit)
-    except msgspec.ValidationError:
+        return _hits.decode(raw)
+    except msgspec.DecodeError:
         return Hit()
 
 

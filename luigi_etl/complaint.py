@@ -7,15 +7,15 @@ so that "no longer sent" can be told from "empty".
 
 import base64
 import difflib
-import json
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from luigi_etl.errors import SettingError
+from luigi_etl.pages import readable
 
 Text = str | UnsetType | None
 
@@ -41,7 +41,7 @@ class Complaint(msgspec.Struct, kw_only=True):
     company_response: Text = UNSET
     timely: Text = UNSET
     consumer_disputed: Text = UNSET
-    has_narrative: bool | UnsetType | None = UNSET
+    has_narrative: bool | Literal[""] | UnsetType | None = UNSET
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -132,9 +132,11 @@ def columns_labelled(labels: list[str]) -> tuple[Column, ...]:
     """Return the columns of a document's header.
 
     Raises:
-        ValueError: a label is not one of ours.
+        ValueError: a label is not one of ours, or there twice, or there is none.
 
     """
+    if not labels or len(set(labels)) < len(labels):
+        raise ValueError("its header is empty or names a column twice")
     try:
         return tuple(_BY_LABEL[label] for label in labels)
     except KeyError as error:
@@ -197,7 +199,7 @@ class _NotAComplaintError(Exception):
         self.field = field
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_page(body: bytes) -> Outcome:
@@ -220,16 +222,16 @@ def read_page(body: bytes) -> Outcome:
 
 def _separate_hits(body: bytes) -> Iterator[bytes]:
     """Give the hits of a page one by one, as they came."""
+    text = readable(body)
     try:
-        yield from map(bytes, _raw_pages.decode(body).hits.hits)
-    except _UNREADABLE:
-        # msgspec refuses half of a surrogate pair anywhere in the page; json reads it.
-        try:
-            hits = json.loads(body)["hits"]["hits"]
-        except (LookupError, TypeError) as error:
-            raise ValueError(f"not a page of hits: {error}") from None
-        for hit in hits:
-            yield json.dumps(hit).encode()
+        hits = _raw_pages.decode(text).hits.hits
+    except _UNREADABLE as error:
+        raise ValueError(f"not a page of hits: {error}") from None
+    end = 0
+    for hit in map(bytes, hits):
+        start = text.index(hit, end)
+        end = start + len(hit)
+        yield body[start:end]
 
 
 def _read_hit(raw: bytes, unknown: set[str]) -> Complaint | Rejection:
@@ -239,8 +241,8 @@ def _read_hit(raw: bytes, unknown: set[str]) -> Complaint | Rejection:
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")
         return Rejection(reason, path.strip("`") or "$", _verbatim(raw))
-    except _UNREADABLE as error:
-        return Rejection(f"not Unicode text: {error}", "$", _verbatim(raw))
+    except _UNREADABLE:
+        return Rejection("not Unicode text, or nested too deeply", "$", _verbatim(raw))
     except _NotAComplaintError as error:
         return Rejection(str(error), f"$._source.{error.field}", _verbatim(raw))
     return complaint

@@ -34,18 +34,30 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
         StorageError: nothing was left behind under any name.
 
     """
-    with told(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.parent / f".{path.name[:200]}.{os.getpid()}{TEMPORARY_SUFFIX}"
+    with atomic_writes(path) as (stream,):
+        yield stream
+
+
+@contextlib.contextmanager
+def atomic_writes(*paths: Path) -> Iterator[list[IO[bytes]]]:
+    """Open files of one folder that take their names together, in this order, as in `atomic_write`."""
+    folder = paths[0].parent
+    temporaries = [folder / f".{path.name[:200]}.{os.getpid()}{TEMPORARY_SUFFIX}" for path in paths]
+    with told(paths[0]):
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            with temporary.open("wb", buffering=1 << 20) as stream:
-                yield stream
-                sync(stream)
-            temporary.replace(path)
+            with contextlib.ExitStack() as opened:
+                streams = [opened.enter_context(path.open("wb", buffering=1 << 20)) for path in temporaries]
+                yield list(streams)
+                for stream in streams:
+                    sync(stream)
+            for temporary, path in zip(temporaries, paths, strict=True):
+                temporary.replace(path)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            for temporary in temporaries:
+                temporary.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        sync_folder(folder)
 
 
 def sync(stream: IO[bytes]) -> None:

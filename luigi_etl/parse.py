@@ -1,6 +1,5 @@
 """From the file of pages to typed complaints, and what is not one."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit, urlunsplit
@@ -12,7 +11,7 @@ from luigi_etl.ccdb import Answer, read_answer
 from luigi_etl.complaint import COLUMNS, Complaint, read_page
 from luigi_etl.errors import DamagedFileError, PassingError
 from luigi_etl.extract import IdSet
-from luigi_etl.files import atomic_write
+from luigi_etl.files import atomic_writes
 from luigi_etl.pages import read_pages
 
 
@@ -46,25 +45,22 @@ def read_summary(path: Path) -> Summary:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
 
 
-def parse(pages: Path, parsed: Path, rejected: Path, summary: Path) -> Summary:
+def parse(pages: Path, parsed: Path, rejected: Path, summary: Path, limit: int) -> Summary:
     """Write the complaints of a page file to `parsed`, the other hits to `rejected`, one JSON a line.
 
     Of two hits with one id the first counts. The three files appear together, the summary last.
 
     Raises:
-        DamagedFileError: the page file is not what ExtractComplaints wrote.
+        DamagedFileError: the page file is not what ExtractComplaints wrote, or holds fewer complaints
+            than matched then (than `limit`, where that is less and not 0).
         StorageError: a file can't be written.
 
     """
-    with ExitStack() as files:
-        # Left in reverse: the summary, which completes the task, takes its name last.
-        summary_file = files.enter_context(atomic_write(summary))
-        parsed_file = files.enter_context(atomic_write(parsed))
-        rejected_file = files.enter_context(atomic_write(rejected))
+    with atomic_writes(parsed, rejected, summary) as (parsed_file, rejected_file, summary_file):
         parser = _Parser(parsed_file, rejected_file)
         for page in read_pages(pages):
             try:
@@ -73,8 +69,14 @@ def parse(pages: Path, parsed: Path, rejected: Path, summary: Path) -> Summary:
                 raise DamagedFileError(
                     f"{pages} holds a page that can't be read ({error}); delete it to fetch again"
                 ) from error
-        summary_file.write(msgspec.json.format(msgspec.json.encode(parser.finished()), indent=2) + b"\n")
-    return parser.summary
+        result = parser.finished()
+        expected = min(limit or result.hits_total, result.hits_total)
+        if result.hits < expected:
+            raise DamagedFileError(
+                f"{pages} holds {result.hits:,} complaints of {expected:,}; delete it to fetch them again"
+            )
+        summary_file.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    return result
 
 
 class _Parser:

@@ -159,7 +159,8 @@ def _split(text: str) -> list[Pair]:
             continue
         name, equals, value = part.partition("=")
         if not equals:
-            raise QueryError(f"query: {part!r} has no value; write it as name=value{_nearest(part)}")
+            hint = "" if part in FILTERS else _nearest(part)
+            raise QueryError(f"query: {part!r} has no value; write it as name=value{hint}")
         pairs.append((_decoded(name), _decoded(value)))
     return pairs
 
@@ -198,7 +199,7 @@ def _day(name: str, value: str) -> str:
 
 def _zip_code(name: str, value: str) -> str:
     _any_value(name, value)
-    if not re.fullmatch(r"[0-9X]{3,5}", value):
+    if not re.fullmatch(r"[0-9X]{3}|[0-9X]{5}", value):
         raise QueryError(f"query: {name}={value!r} is not a ZIP code as the API writes them (33460, 333XX)")
     return value
 
@@ -256,6 +257,9 @@ OURS = {
     "format": "the pipeline reads JSON and writes CSV",
     "no_aggs": "the pipeline sends it itself",
     "no_highlight": "the pipeline sends it itself",
+    "searchText": "outside the search page's address it is search_term",
+    "searchField": "outside the search page's address it is field",
+    "dateRange": "outside the search page's address give date_received_min",
 }
 GONE = {"has_narrative": "the CFPB stopped publishing narratives in August 2026"}
 
@@ -345,13 +349,18 @@ LOOK = frozenset(
 
 
 def _from_search_page(address: str, notes: list[str]) -> list[Pair]:
-    parts = urlsplit(address)
     home = urlsplit(SEARCH_PAGE)
-    if parts.hostname != home.hostname or not f"{parts.path}/".startswith(home.path):
+    try:
+        parts = urlsplit(address)
+        is_search_page = parts.hostname == home.hostname and parts.path.rstrip("/") == home.path.rstrip("/")
+    except ValueError:
+        is_search_page = False
+    if not is_search_page:
         raise QueryError(
             f"query: {address.split('?', maxsplit=1)[0]!r} is not the CFPB's search page, {SEARCH_PAGE}"
         )
-    pairs = [(name, value) for name, value in _split(parts.query) if value]
+    with_values = "&".join(part for part in parts.query.split("&") if "=" in part)
+    pairs = [(name, value) for name, value in _split(with_values) if value]
     dropped = sorted({name for name, _ in pairs if name in LOOK})
     if dropped:
         notes.append(f"only the search page's look, left out: {', '.join(dropped)}")
@@ -367,7 +376,10 @@ def _with_date_range(pairs: list[Pair], notes: list[str]) -> list[Pair]:
         return rest
     chosen = ranges[-1]
     if chosen == "All":
-        return [(name, value) for name, value in rest if not name.startswith("date_received_")]
+        undated = [(name, value) for name, value in rest if not name.startswith("date_received_")]
+        if len(undated) < len(rest):
+            notes.append("dateRange=All: the dates of the address do not count, as on the page")
+        return undated
     if any(name.startswith("date_received_") for name, _ in rest):
         return rest
     if chosen not in DATE_RANGES:

@@ -37,14 +37,15 @@ def create_document(path: Path, columns: str) -> None:
         _csv_writer(_RowSink(stream))([column.label for column in chosen])
 
 
-def store(document: Path, parsed: Path, target: Path, modified: datetime) -> StoredFile:
+def store(document: Path, parsed: Path, target: Path, expected: int, modified: datetime) -> StoredFile:
     """Fill the document with the parsed complaints and write it to `target`, as CSV (RFC 4180, but LF).
 
     Missing and null are empty cells; everything else is stored exactly, also what a spreadsheet
     would take for a formula. The file's modification time becomes `modified` (naive UTC).
 
     Raises:
-        DamagedFileError: the document or the parsed complaints are not what their tasks wrote.
+        DamagedFileError: the document or the parsed complaints are not what their tasks wrote, or the
+            latter are not as many as `expected`.
         StorageError: the file can't be written.
 
     """
@@ -56,6 +57,10 @@ def store(document: Path, parsed: Path, target: Path, modified: datetime) -> Sto
         write_row([column.label for column in columns])
         for record in _read_records(parsed):
             write_row([_AS_TEXT.get(cell, cell) for cell in map(record.get, fields)])
+        if sink.rows - 1 != expected:
+            raise DamagedFileError(
+                f"{parsed} holds {sink.rows - 1:,} complaints of {expected:,}; delete it to parse again"
+            )
         stream.flush()
         os.utime(stream.fileno(), (_seconds(modified),) * 2)
     return StoredFile(columns, sink.rows - 1, sink.size, sink.sha256.hexdigest())
@@ -73,19 +78,24 @@ def publish(stored: Path, latest: Path) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if latest.exists() and latest.stat().st_mtime > stored.stat().st_mtime:
                 return False
-            temporary = latest.with_name(f".{latest.name}{TEMPORARY_SUFFIX}")
-            temporary.unlink(missing_ok=True)
-            _link_or_copy(stored, temporary)
-            temporary.replace(latest)
+            _replace(latest, stored)
             sync_folder(latest.parent)
     return True
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
+def _replace(latest: Path, stored: Path) -> None:
+    temporary = latest.with_name(f".{latest.name}{TEMPORARY_SUFFIX}")
+    temporary.unlink(missing_ok=True)
     try:
-        target.hardlink_to(source)
+        temporary.hardlink_to(stored)
     except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+        with atomic_write(latest) as target, stored.open("rb") as source:
+            shutil.copyfileobj(source, target)
+            target.flush()
+            os.utime(target.fileno(), (stored.stat().st_mtime,) * 2)
+        return
+    temporary.replace(latest)
+    temporary.unlink(missing_ok=True)  # renaming a file to another name of its own does nothing
 
 
 def _columns_of(document: Path) -> tuple[Column, ...]:

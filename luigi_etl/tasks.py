@@ -104,7 +104,7 @@ class ParseComplaints(Snapshot):
         from luigi_etl.parse import parse
 
         files = self.files
-        summary = parse(files.extracted, files.parsed, files.rejected, files.summary)
+        summary = parse(files.extracted, files.parsed, files.rejected, files.summary, self.limit)
         self._warn(summary)
 
     def _warn(self, summary: "Summary") -> None:
@@ -144,7 +144,7 @@ class StoreComplaints(Snapshot):
 
         files = self.files
         summary = read_summary(files.summary)
-        stored = store(files.document, files.parsed, files.complaints, self.timestamp)
+        stored = store(files.document, files.parsed, files.complaints, summary.parsed, self.timestamp)
         publish(files.complaints, files.latest)
         asked = Asked(self.parsed_query, self.limit, self.timestamp)
         describe(files.datapackage, files.complaints, stored, summary, asked)
