@@ -6,16 +6,19 @@ import os
 import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from luigi_etl.sandbox.server import Sandbox
 
+USAGE_ERROR = 2  # as argparse has it
 COMMAND_NOT_FOUND = 127  # as shells have it
 SIGNALLED = 128
+LARGEST_PORT = 65_535
 
 
 def main() -> None:
@@ -34,7 +37,8 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _sandbox(options, command)
     except (ValueError, OSError) as error:
-        parser.error(str(error))
+        sys.stderr.write(f"luigi-etl: error: {error}\n")
+        return USAGE_ERROR
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -70,11 +74,11 @@ def _sandbox(options: argparse.Namespace, command: list[str]) -> int:
     with serve(sandbox, options.port) as url:
         if command:
             return _run_with(url, command)
-        print(
-            f"{sandbox.index.description}, at\n{url}\nUse it with CCDB_URL={url} -- Ctrl-C ends it.",
-            flush=True,
-        )
-        _wait_for_signal()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            print(f"{sandbox.index.description}, until Ctrl-C at\nCCDB_URL={url}", flush=True)
+            while True:
+                time.sleep(3600)
     return 0
 
 
@@ -86,8 +90,8 @@ def _made(options: argparse.Namespace) -> "Sandbox":
 
     if options.era not in ERAS:
         raise ValueError(f"--era {options.era!r} is not one of {', '.join(ERAS)}")
-    if options.complaints < 0 or options.days < 1:
-        raise ValueError("--complaints must be 0 or more and --days 1 or more")
+    if options.complaints < 0 or options.days < 1 or not 0 <= options.port <= LARGEST_PORT:
+        raise ValueError("--complaints must be 0 or more, --days 1 or more, --port from 0 to 65535")
     era = ERAS[options.era]
     rules = [read_rule(text) for text in options.at] + [read_rule(text, True) for text in options.every]
     if options.replay:
@@ -100,8 +104,10 @@ def _made(options: argparse.Namespace) -> "Sandbox":
 
 def _run_with(url: str, command: list[str]) -> int:
     """Run a command with the sandbox's address in its environment; return its exit code."""
+    unproxied = ",".join(filter(None, (os.environ.get("NO_PROXY"), urlsplit(url).hostname)))
+    environment = {**os.environ, "CCDB_URL": url, "NO_PROXY": unproxied, "no_proxy": unproxied}
     try:
-        process = subprocess.Popen(command, env={**os.environ, "CCDB_URL": url})  # noqa: S603  # the user's own
+        process = subprocess.Popen(command, env=environment)  # noqa: S603  # the user's own
     except OSError as error:
         sys.stderr.write(f"luigi-etl: cannot run {command[0]!r}: {error.strerror}\n")
         return COMMAND_NOT_FOUND
@@ -116,10 +122,3 @@ def _run_with(url: str, command: list[str]) -> int:
     finally:
         signal.signal(signal.SIGTERM, previous)
     return code if code >= 0 else SIGNALLED - code
-
-
-def _wait_for_signal() -> None:
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    with contextlib.suppress(KeyboardInterrupt):
-        ended.wait()

@@ -199,7 +199,7 @@ def _day(name: str, value: str) -> str:
 
 def _zip_code(name: str, value: str) -> str:
     _any_value(name, value)
-    if not re.fullmatch(r"[0-9X]{3}|[0-9X]{5}", value):
+    if not re.fullmatch(r"[0-9X]{5}", value):
         raise QueryError(f"query: {name}={value!r} is not a ZIP code as the API writes them (33460, 333XX)")
     return value
 

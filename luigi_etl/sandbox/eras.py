@@ -12,6 +12,7 @@ class Era:
     instants: bool = True  # dates are real UTC instants; before, noon at -05:00 always
     hit_type: bool = False  # hits have `_type`
     honours_no_aggs: bool = True
+    refuses_large_exports: bool = True
     knows_json_format: bool = False  # format=json is answered
     engine: str = "OpenSearch"
 
@@ -27,11 +28,24 @@ ERAS = {
             instants=False,
             hit_type=True,
             honours_no_aggs=False,
+            refuses_large_exports=False,
             knows_json_format=True,
             engine="Elasticsearch",
         ),
-        Era("2025-11", instants=False, honours_no_aggs=False, knows_json_format=True),
-        Era("2026-06", gone=_CONSENT, honours_no_aggs=False, knows_json_format=True),
+        Era(
+            "2025-11",
+            instants=False,
+            honours_no_aggs=False,
+            refuses_large_exports=False,
+            knows_json_format=True,
+        ),
+        Era(
+            "2026-06",
+            gone=_CONSENT,
+            honours_no_aggs=False,
+            refuses_large_exports=False,
+            knows_json_format=True,
+        ),
         Era("2026-08", gone=_CONSENT | _NARRATIVE),
     )
 }

@@ -1,6 +1,7 @@
 """An index of complaints in memory that sorts, filters and pages as the API's search engine does."""
 
 import json
+import re
 import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -15,6 +16,8 @@ from luigi_etl.sandbox.generate import Generator, Source
 
 Key = tuple[float, str]
 LARGEST_WINDOW = 10_000
+LOOK_AHEAD = 200
+WORD = r"\w+"
 SCORE = 1.0
 AGGREGATED = (
     "company",
@@ -43,6 +46,10 @@ class Row:
     sent: str
     source: Source
     envelope: dict[str, Any] = field(default_factory=dict)
+
+    def value(self, name: str) -> Any:
+        """Return a field; a recorded hit may be anything."""
+        return self.source.get(name) if isinstance(self.source, dict) else None
 
     @property
     def key(self) -> Key:
@@ -94,8 +101,9 @@ class Index:
     @property
     def last_updated(self) -> str:
         """The newest day a complaint was received."""
-        newest = max((row.milliseconds for row in self.rows.values()), default=0)
-        return _moment(newest).date().isoformat()
+        with self.lock:
+            newest = self._matches(Search(sort="created_date_desc"))[:1]
+        return newest[0].received if newest else "1970-01-01"
 
     def arrive(self, number: int) -> None:
         """Add complaints: of today, or published weeks late."""
@@ -193,7 +201,7 @@ def replayed_index(files: Sequence[Path], seed: int, era: Era) -> Index:
     for file in files:
         try:
             rows += map(_recorded_row, json.loads(file.read_bytes())["hits"]["hits"])
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"{file} is not a recorded answer of the search API: {error!r}") from None
     description = f"complaints replayed from {', '.join(file.name for file in files)}"
     last_indexed = max((row.received for row in rows), default="1970-01-01")
@@ -213,10 +221,12 @@ def _row(source: Source) -> Row:
 def _recorded_row(hit: dict[str, Any]) -> Row:
     """Return a recorded hit as it came; only its place in the order has to be known."""
     source = hit["_source"]
-    milliseconds, identifier = hit.get("sort") or (_milliseconds(source["date_received"]), hit["_id"])
+    sort: tuple[Any, Any] = hit.get("sort") or (None, hit["_id"])
+    # A search by relevance sorts by its score, a float or null.
+    milliseconds = sort[0] if isinstance(sort[0], int) else _milliseconds(source["date_received"])
     sent = source.get("date_sent_to_company") if isinstance(source, dict) else None
     envelope = {key: hit[key] for key in hit if key not in ("_source", "sort")}
-    return Row(identifier, milliseconds, str(sent or "")[:10], source, envelope)
+    return Row(str(sort[1]), milliseconds, str(sent or "")[:10], source, envelope)
 
 
 def _milliseconds(instant: str) -> int:
@@ -240,9 +250,11 @@ def _after(search: Search, matches: list[Row], by_date: bool) -> int:
 
     A date cursor without a date sort is read as a score, which every row is below: page 1 again.
     """
-    first, _, identifier = str(search.search_after).partition("_")
+    parts = str(search.search_after).split("_")
+    if len(parts) != 2 or (by_date and not parts[0].isdecimal()):
+        raise EngineError
     try:
-        cursor = (int(first) if by_date else float(first), identifier)
+        cursor = (float(parts[0]), parts[1])
     except ValueError:
         raise EngineError from None
     key = _by_date if by_date else _by_id
@@ -253,20 +265,17 @@ def _after(search: Search, matches: list[Row], by_date: bool) -> int:
 
 
 def _break_points(matches: list[Row], size: int, by_date: bool) -> dict[str, list[Any]]:
-    """Return the web page's look-ahead: where pages 2 to 100 begin; empty for large pages."""
-    if not 0 < size < 200:
+    """Return the web page's look-ahead: what the pages that begin in the next 200 rows come after."""
+    if not 0 < size < LOOK_AHEAD:
         return {}
-    return {
-        str(page): sort_values(matches[(page - 1) * size - 1], by_date)
-        for page in range(2, 101)
-        if (page - 1) * size < len(matches)
-    }
+    begins = range(size, min(LOOK_AHEAD, len(matches)), size)
+    return {str(page): sort_values(matches[begin - 1], by_date) for page, begin in enumerate(begins, 2)}
 
 
 def _aggregations(matches: list[Row]) -> dict[str, Any]:
     result = {}
     for name in AGGREGATED:
-        counted = Counter(row.source.get(name) for row in matches)
+        counted = Counter(row.value(name) for row in matches)
         counted.pop(None, None)
         buckets = [{"key": key, "doc_count": count} for key, count in counted.most_common()]
         result[name] = {"doc_count": len(matches), name: {"sum_other_doc_count": 0, "buckets": buckets}}
@@ -296,10 +305,10 @@ def _filter(name: str, values: tuple[str, ...]) -> Callable[[Row], bool]:
     if name.endswith("_min"):
         return lambda row: _day_of(row, name) >= values[-1]
     if name.endswith("_max"):
-        return lambda row: _day_of(row, name) <= values[-1]
+        return lambda row: "" < _day_of(row, name) <= values[-1]
     if name in ("product", "issue"):
         return lambda row: any(_is_or_is_below(row, name, value) for value in values)
-    return lambda row: row.source.get(name) in values
+    return lambda row: row.value(name) in values
 
 
 def _day_of(row: Row, name: str) -> str:
@@ -308,9 +317,9 @@ def _day_of(row: Row, name: str) -> str:
 
 def _is_or_is_below(row: Row, name: str, value: str) -> bool:
     parent, bullet, child = value.partition("\u2022")
-    if row.source.get(name) != parent:
+    if row.value(name) != parent:
         return False
-    return not bullet or row.source.get(f"sub_{name}") == child
+    return not bullet or row.value(f"sub_{name}") == child
 
 
 def _words(search_term: str, name: str) -> Callable[[Row], bool]:
@@ -322,12 +331,19 @@ def _words(search_term: str, name: str) -> Callable[[Row], bool]:
         raise EngineError
     if {"AND", "OR", "NOT", "TO"} & set(search_term.split()):
         raise EngineError
-    parts = search_term.lower().split('"')
-    wanted = [word for part in parts[::2] for word in part.split()] + [part for part in parts[1::2] if part]
+    # Every other part stands between quotes; words are told apart as the engine does.
+    parts = [_tokens(part) for part in search_term.split('"')]
+    wanted = [f" {word} " for part in parts[::2] for word in part.split()]
+    wanted += [part for part in parts[1::2] if part.strip()]
 
     def found(row: Row) -> bool:
-        fields = row.source.values() if name == "all" else (row.source.get(name),)
-        text = "\n".join(value.lower() for value in fields if isinstance(value, str))
-        return all(word in text for word in wanted)
+        fields = row.source if name == "all" else (name,)
+        texts = [_tokens(value) for value in map(row.value, fields) if isinstance(value, str)]
+        return all(any(word in text for text in texts) for word in wanted)
 
     return found
+
+
+def _tokens(text: str) -> str:
+    """Return the words of a text, in small letters, each between spaces."""
+    return f" {' '.join(re.findall(WORD, text.lower()))} "

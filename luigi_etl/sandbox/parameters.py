@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 from urllib.parse import parse_qs
 
+from luigi_etl.sandbox.eras import Era
 from luigi_etl.sandbox.index import Search
 
 STATES = frozenset(
@@ -13,7 +14,8 @@ STATES = frozenset(
     "NC ND NE NH NJ NM NV NY OH OK OR PA PR RI SC SD TN TX UT VA VI VT WA WI WV WY".split()
 )
 SORTS = ("relevance_desc", "relevance_asc", "created_date_desc", "created_date_asc")
-FIELDS = ("complaint_what_happened", "company", "all")
+NARRATIVE = "complaint_what_happened"
+GONE_FILTERS = ("consumer_consent_provided", "consumer_disputed")
 LISTS = (
     "company",
     "company_public_response",
@@ -45,26 +47,25 @@ class UnknownFormatError(Exception):
     """A `format` the API does not have: 404."""
 
 
-def read_search(query_string: str, formats: tuple[str, ...]) -> tuple[Search, str | None, Messages]:
-    """Return the search, the `format` asked for, and the messages of a 400, by parameter.
+def read_search(query_string: str, era: Era) -> tuple[Search, Messages]:
+    """Return the search, and the messages of a 400 by parameter.
 
     Unknown names are ignored; of a repeated scalar the last counts.
 
     Raises:
-        UnknownFormatError: `format` is none of `formats`.
+        UnknownFormatError: the era has no such `format`.
 
     """
     values = parse_qs(query_string, keep_blank_values=True)
-    wanted = values.get("format", [None])[-1]
-    if wanted is not None and wanted not in formats:
+    formats = ("csv", "json") if era.knows_json_format else ("csv",)
+    if values.get("format", ["csv"])[-1] not in formats:
         raise UnknownFormatError
-    messages = _messages(values)
-    if messages:
-        return Search(), wanted, messages
-    return _search(values), wanted, {}
+    lists = (*LISTS, *(name for name in GONE_FILTERS if name not in era.gone))
+    messages = _messages(values, lists, era)
+    return (Search(), messages) if messages else (_search(values, lists), {})
 
 
-def _search(values: Values) -> Search:
+def _search(values: Values, lists: tuple[str, ...]) -> Search:
     def last(name: str, default: str) -> str:
         return values.get(name, [default])[-1]
 
@@ -73,19 +74,20 @@ def _search(values: Values) -> Search:
         sort=last("sort", "relevance_desc"),
         search_after=values.get("search_after", [None])[-1],
         search_term=last("search_term", ""),
-        field=last("field", "complaint_what_happened"),
-        filters=tuple((name, tuple(values[name])) for name in (*LISTS, *DATES) if name in values),
+        field=last("field", NARRATIVE),
+        filters=tuple((name, tuple(values[name])) for name in (*lists, *DATES) if name in values),
         no_aggs=_boolean(last("no_aggs", "false")) is True,
     )
 
 
-def _messages(values: Values) -> Messages:
+def _messages(values: Values, lists: tuple[str, ...], era: Era) -> Messages:
     messages: Messages = {}
-    for name, check in SCALARS.items():
+    fields = ("company", "all") if NARRATIVE in era.gone else ("company", "all", NARRATIVE)
+    for name, check in {**SCALARS, "field": _choice(fields)}.items():
         problem = check(values[name][-1]) if name in values else None
         if problem:
             messages[name] = [problem]
-    for name in LISTS:
+    for name in lists:
         problems = {
             str(place): [said]
             for place, value in enumerate(values.get(name, ()))
@@ -99,6 +101,8 @@ def _messages(values: Values) -> Messages:
 def _item(name: str, value: str) -> str | None:
     if name in ("state", "not_state"):
         return None if value in STATES else f'"{value}" is not a valid choice.'
+    if name == "zip_code" and 0 < len(value) < 5:
+        return "Ensure this field has at least 5 characters."
     return _text(5 if name == "zip_code" else 200)(value)
 
 
@@ -150,7 +154,6 @@ SCALARS: dict[str, Check] = {
     "sort": _choice(SORTS),
     "search_after": _text(200),
     "search_term": _text(200),
-    "field": _choice(FIELDS),
     "no_aggs": _valid_boolean,
     "no_highlight": _valid_boolean,
     **dict.fromkeys(DATES, _day),

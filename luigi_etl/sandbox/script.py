@@ -4,8 +4,27 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-CHANGES = ("arrive", "change", "vanish", "redate", "reindex")
-FAULTS = ("status", "html", "hang", "drip", "cut", "truncate", "reset", "timed_out", "shards")
+# The events, and what their numbers may be: none, or from the first to the second.
+NO_NUMBER = (0.0, 0.0)
+CHANGES = {
+    "arrive": (1, 1e6),
+    "change": (1, 1e6),
+    "vanish": (1, 1e6),
+    "redate": (1, 1e6),
+    "reindex": NO_NUMBER,
+}
+FAULTS = {
+    "status": (300, 599),
+    "html": NO_NUMBER,
+    "hang": (0, 86_400),  # 0: until the sandbox ends
+    "drip": (0.001, 86_400),
+    "cut": NO_NUMBER,
+    "truncate": NO_NUMBER,
+    "reset": NO_NUMBER,
+    "timed_out": NO_NUMBER,
+    "shards": NO_NUMBER,
+}
+EVENTS = CHANGES | FAULTS
 
 
 @dataclass(frozen=True)
@@ -48,8 +67,11 @@ def read_rule(text: str, repeated: bool = False) -> Rule:
         ValueError: this is no rule.
 
     """
-    match = re.fullmatch(r"([1-9][0-9]*):(during:)?([a-z_]+)(?:=([0-9.]+))?", text)
-    if not match or match[3] not in CHANGES + FAULTS:
-        raise ValueError(f"{text!r} is not N:EVENT with one of the events {', '.join(CHANGES + FAULTS)}")
+    match = re.fullmatch(r"([1-9][0-9]*):(during:)?([a-z_]+)(?:=([0-9]+(?:\.[0-9]+)?))?", text)
+    if not match or match[3] not in EVENTS:
+        raise ValueError(f"{text!r} is not N:EVENT with one of the events {', '.join(EVENTS)}")
     event = Event(match[3], float(match[4] or 0), bool(match[2]))
+    lowest, highest = EVENTS[event.name]
+    if not lowest <= event.value <= highest:
+        raise ValueError(f"{text!r}: {event.name} takes a number from {lowest:g} to {highest:g}")
     return Rule(int(match[1]), event, repeated)

@@ -29,7 +29,6 @@ LARGEST_EXPORT = 100_000
 JSON_ERRORS: dict[int, Any] = {
     400: {"state": {"0": ['"ZZ" is not a valid choice.']}},
     404: {"detail": "Not found."},
-    424: {"error": "There was an error calling OpenSearch"},
     500: {"error": "There was a problem retrieving your request"},
 }
 EXPORT_COLUMNS = {
@@ -122,7 +121,7 @@ def serve(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
     """
     server = _Server((ADDRESS, port), _Handler)
     server.sandbox = sandbox
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
         yield f"http://{ADDRESS}:{server.server_address[1]}{PATH}"
@@ -136,6 +135,7 @@ def serve(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 128
     sandbox: Sandbox
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -158,7 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         events = sandbox.next_events()
         sandbox.make([event for event in events if event.name in CHANGES and not event.during])
-        answer = self._throttled(query) or _broken(events) or self._answer(query, events)
+        answer = self._throttled(query) or _broken(events, sandbox.era) or self._answer(query, events)
         sandbox.requests.append((self.path, answer.status))
         self._deliver(answer, events)
 
@@ -185,9 +185,8 @@ class _Handler(BaseHTTPRequestHandler):
         sandbox = self.server.sandbox
         if self.headers.get("Accept") == "text/html":
             return _json(406, {"detail": "Could not satisfy the request Accept header."})
-        formats = ("csv", "json") if sandbox.era.knows_json_format else ("csv",)
         try:
-            search, _, messages = read_search(query, formats)
+            search, messages = read_search(query, sandbox.era)
         except UnknownFormatError:
             return _json(404, {"detail": "Not found."})
         if messages:
@@ -259,26 +258,32 @@ def _web_page(status: int, text: str) -> Answer:
     return Answer(status, page.encode(), "text/html; charset=utf-8")
 
 
+def _engine_error(era: Era) -> Answer:
+    return _json(424, {"error": f"There was an error calling {era.engine}"})
+
+
 def _throttled(wait: int) -> Answer:
     said = f"Request was throttled. Expected available in {wait} seconds."
     return _json(429, {"detail": said}, ("Retry-After", str(wait)))
 
 
-def _broken(events: list[Event]) -> Answer | None:
+def _broken(events: list[Event], era: Era) -> Answer | None:
     """Return the answer that a fault puts in the place of the right one."""
     for event in events:
         if event.name == "html":
             return _web_page(200, "Consumer Complaint Database")
         if event.name == "status":
-            return _of_status(int(event.value))
+            return _of_status(int(event.value), era)
     return None
 
 
-def _of_status(status: int) -> Answer:
+def _of_status(status: int, era: Era) -> Answer:
     if status == 429:
         return _throttled(1)
     if status == 403:
         return _web_page(403, "Access Denied. Reference #18.5d7a1002.1790000000.1a2b3c4d")
+    if status == 424:
+        return _engine_error(era)
     if status in JSON_ERRORS:
         return _json(status, JSON_ERRORS[status])
     if 300 <= status < 400:
@@ -292,7 +297,7 @@ def _search(sandbox: Sandbox, search: Search, events: list[Event]) -> Answer:
     try:
         found = sandbox.index.search(search)
     except EngineError:
-        return _json(424, {"error": f"There was an error calling {sandbox.era.engine}"})
+        return _engine_error(sandbox.era)
     during = [event for event in events if event.name in CHANGES and event.during]
     if during:
         sandbox.make(during)
@@ -339,14 +344,15 @@ def _meta(index: Index, found: Found) -> dict[str, Any]:
 
 def _export(sandbox: Sandbox, search: Search) -> Answer:
     """Answer `format=csv`: size and sort do not count, null is the text None, rows end in CR LF."""
-    everything = Search(search_term=search.search_term, field=search.field, filters=search.filters, size=0)
-    if sandbox.index.search(everything).total > LARGEST_EXPORT:
+    everything = Search(search_term=search.search_term, field=search.field, filters=search.filters)
+    matches = sandbox.index.all_matching(everything)
+    if sandbox.era.refuses_large_exports and len(matches) > LARGEST_EXPORT:
         return _json(400, "size")
     columns = {label: name for label, name in EXPORT_COLUMNS.items() if name not in sandbox.era.gone}
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
-    for row in sandbox.index.all_matching(everything):
+    for row in matches:
         writer.writerow([_export_cell(row, name, sandbox.era) for name in columns.values()])
     return Answer(200, text.getvalue().encode(), "text/csv")
 

@@ -313,7 +313,6 @@ def test_an_export_of_too_many_is_400_size(served: Serve, monkeypatch: pytest.Mo
     assert len(exported(there.url, "state=FL")) < 49
 
 
-@pytest.mark.xfail(strict=True, reason="server.py: LARGEST_EXPORT holds in every era")
 def test_an_export_had_no_limit_before_2026_07(served: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server, "LARGEST_EXPORT", 49)
 
@@ -408,7 +407,6 @@ def test_a_status_comes_with_the_body_it_has_in_reality(
     assert said in answer.text
 
 
-@pytest.mark.xfail(strict=True, reason="server.py: JSON_ERRORS knows one engine only")
 def test_a_failing_engine_is_named_as_in_its_era(served: Serve) -> None:
     assert "Elasticsearch" in get(served(1, "1:status=424", era="2021-09").url).text
 
