@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from luigi_etl.sandbox.script import Script, read_rule
 from tests.conftest import Chain, Serve
 
 pytestmark = pytest.mark.slow
@@ -226,16 +227,15 @@ def test_a_disturbed_run_leaves_the_bytes_of_an_undisturbed_one(
     chain: Chain, served: Serve, fault: str
 ) -> None:
     walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20", "--ccdb-read-timeout", "0.5")
-    port = served(0).url.split("/")[2].split(":")[1]  # a free one, so that both have one address
-    sandbox = ("luigi-etl", "sandbox", "--no-throttle", "--complaints", "50", "--port", str(int(port) + 1))
-    command = ("--", *chain.luigi_command(*walk))
-    assert chain.program(*sandbox, *command).code == 0
+    server = served(50)  # one server, so that both runs have one address
+    assert chain.luigi(*walk, url=server.url).code == 0
     undisturbed = snapshot_files(chain)
     for path in chain.files():
         path.unlink()
-    run = chain.program(*sandbox, "--at", f"2:{fault}", "--every", f"5:{fault}", *command)
-    assert run.code == 0
+    server.sandbox.script = Script([read_rule(f"5:{fault}"), read_rule(f"4:{fault}", repeated=True)])
+    assert chain.luigi(*walk, url=server.url).code == 0
     assert snapshot_files(chain) == undisturbed
+    assert len(server.asked) > 6
 
 
 def test_an_index_that_keeps_changing_fails_saying_so(chain: Chain, served: Serve) -> None:
@@ -304,6 +304,7 @@ def test_a_full_disk_is_one_line_with_the_path_and_leaves_no_half_file(
 
     url = served(100).url
     arguments = (*MINUTE, "--limit", "0")
+    chain.environment["COVERAGE_PROCESS_CONFIG"] = ""  # it has files of its own to write
     run = chain.luigi(*arguments, url=url, preexec_fn=limit)
     assert run.code == 30
     assert len(run.err.splitlines()) == 1
