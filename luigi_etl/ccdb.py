@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-import msgspec
 import requests
 import urllib3
 
+from luigi_etl.answer import Answer, read_answer
 from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
-from luigi_etl.pages import Page, readable
+from luigi_etl.pages import Page
 from luigi_etl.settings import API, Settings
 
 NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
@@ -28,105 +28,7 @@ SHORT_RETRIES = 3
 _READ_AT_ONCE = 1 << 20
 
 T = TypeVar("T")
-H = TypeVar("H")
 Pairs = Sequence[tuple[str, str]]
-
-
-# --- what is read of an answer -------------------------------------------------------------------
-
-
-class Hit(msgspec.Struct, frozen=True):
-    """What paging needs of a hit; `sort` is the cursor: epoch milliseconds and the id as text."""
-
-    id: str | int | None = msgspec.field(name="_id", default=None)
-    sort: tuple[int | float | str | None, str | int] | None = None
-
-
-class Total(msgspec.Struct, frozen=True):
-    """How many complaints match, over all pages."""
-
-    value: int
-    relation: str = "eq"
-
-
-class Hits(msgspec.Struct, Generic[H], frozen=True):
-    """A page's hits; `total` was a bare number before September 2021."""
-
-    total: Total | int
-    hits: list[H]
-
-
-class Shards(msgspec.Struct, frozen=True):
-    """How many parts of the index could not answer."""
-
-    failed: int = 0
-
-
-class Meta(msgspec.Struct, frozen=True):
-    """The state of the index; `sandbox` is set only by the stand-in that comes with this project."""
-
-    last_indexed: str | None = None
-    sandbox: str | None = None
-
-
-class _Answer(msgspec.Struct, Generic[H], frozen=True):
-    hits: Hits[H]
-    timed_out: bool = False
-    shards: Shards = msgspec.field(name="_shards", default_factory=Shards)
-    meta: Meta = msgspec.field(name="_meta", default_factory=Meta)
-
-
-class Answer(_Answer[Hit], frozen=True):
-    """An answer of the search API, as far as paging needs it."""
-
-    @property
-    def total(self) -> int:
-        """How many complaints match."""
-        total = self.hits.total
-        return total if isinstance(total, int) else total.value
-
-    @property
-    def cursor(self) -> str | None:
-        """What `search_after` has to be for the next page; None where no hit tells."""
-        for hit in reversed(self.hits.hits):
-            if hit.sort is not None:
-                return f"{hit.sort[0]}_{hit.sort[1]}"
-        return None
-
-
-_answers = msgspec.json.Decoder(Answer)
-_answers_of_any_hits = msgspec.json.Decoder(_Answer[msgspec.Raw])
-_hits = msgspec.json.Decoder(Hit)
-
-
-def read_answer(body: bytes) -> Answer:
-    """Read an answer; hits that are not hits are kept as empty ones.
-
-    Raises:
-        PassingError: the body is cut, damaged, or not an answer of the search.
-
-    """
-    try:
-        return _answers.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _read_answer_hit_by_hit(body)
-
-
-def _read_answer_hit_by_hit(body: bytes) -> Answer:
-    """Read an answer of which a part, perhaps one hit, is not as it should be."""
-    try:
-        answer = _answers_of_any_hits.decode(readable(body).decode("utf-8", "replace"))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise PassingError(f"the answer is cut or damaged ({len(body):,} bytes: {error})") from None
-    hits = [_hit_or_empty(raw) for raw in answer.hits.hits]
-    return Answer(Hits(answer.hits.total, hits), answer.timed_out, answer.shards, answer.meta)
-
-
-def _hit_or_empty(raw: msgspec.Raw) -> Hit:
-    try:
-        return _hits.decode(raw)
-    except msgspec.DecodeError:
-        return Hit()
 
 
 # --- the client ----------------------------------------------------------------------------------

@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from luigi_etl.ccdb import Answer, Client, Hit, Pairs, read_answer
+from luigi_etl.answer import Answer, Hit, read_answer
+from luigi_etl.ccdb import Client, Pairs
 from luigi_etl.errors import PassingError
+from luigi_etl.ids import IdSet
 from luigi_etl.pages import PageFile
 
 WALKS = 3
@@ -144,39 +146,3 @@ def _go_on(walk: Walk, pages: PageFile, client: Client, query: Pairs, report: Re
         pages.append(page)
         walk.add(answer, size)
         report(walk.progress)
-
-
-class IdSet:
-    """A set of ids that takes a bit each where they are numbers, as complaint ids are.
-
-    Ids of one window lie close together: 200,000 of them take some tens of kilobytes here, 20 MB in
-    a set.
-    """
-
-    _BLOCK = 1 << 16
-
-    def __init__(self) -> None:
-        self._blocks: dict[int, bytearray] = {}
-        self._others: set[str] = set()
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count + len(self._others)
-
-    def add(self, identifier: str | int) -> bool:
-        """Add an id; tell whether it was new."""
-        text = str(identifier)
-        if not (text.isdecimal() and text.isascii() and len(text) <= 18 and text == str(int(text))):
-            new = text not in self._others
-            self._others.add(text)
-            return new
-        block, place = divmod(int(text), self._BLOCK)
-        bits = self._blocks.get(block)
-        if bits is None:
-            bits = self._blocks[block] = bytearray(self._BLOCK // 8)
-        byte, mask = place >> 3, 1 << (place & 7)
-        if bits[byte] & mask:
-            return False
-        bits[byte] |= mask
-        self._count += 1
-        return True

@@ -7,11 +7,11 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from msgspec import UNSET
 
-from luigi_etl.ccdb import Answer, read_answer
+from luigi_etl.answer import Answer, read_answer
 from luigi_etl.complaint import COLUMNS, Complaint, read_page
 from luigi_etl.errors import DamagedFileError, PassingError
-from luigi_etl.extract import IdSet
 from luigi_etl.files import atomic_writes
+from luigi_etl.ids import IdSet
 from luigi_etl.pages import read_pages
 
 

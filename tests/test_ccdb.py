@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from luigi_etl.ccdb import Answer, Client, read_answer
+from luigi_etl.answer import Answer
+from luigi_etl.ccdb import Client
 from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
 from luigi_etl.pages import Page
 from luigi_etl.settings import Settings
@@ -208,37 +209,3 @@ def test_a_pace_file_that_cannot_be_used_is_named(served: Serve, tmp_path: Path)
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StorageError, match=r"cannot keep the pace of requests in .*file"):
             served().client(requests_per_minute=20, pace_file=path)
-
-
-# --- answers -------------------------------------------------------------------------------------
-
-
-def answer(hits: str, total: str = '{"value": 3, "relation": "eq"}') -> bytes:
-    return f'{{"hits": {{"total": {total}, "hits": [{hits}]}}}}'.encode()
-
-
-def test_a_total_may_be_the_bare_number_it_was_before_2021() -> None:
-    assert read_answer(answer("", "7")).total == 7
-
-
-def test_the_cursor_is_that_of_the_last_hit() -> None:
-    read = read_answer(answer('{"_id": "1", "sort": [5, "1"]}, {"_id": "2", "sort": [4, "2"]}'))
-    assert read.cursor == "4_2"
-
-
-def test_a_page_without_hits_has_no_cursor() -> None:
-    assert read_answer(answer("")).cursor is None
-
-
-@pytest.mark.parametrize("hit", ["3", "null", '{"_id": [], "sort": 1}', '{"_source": "\\ud800"}'])
-def test_one_odd_hit_does_not_cost_the_others(hit: str) -> None:
-    read = read_answer(answer(f'{hit}, {{"_id": "2", "sort": [4, "2"]}}'))
-    assert [found.id for found in read.hits.hits] == [None, "2"]
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"{", b"null", b"[]", b'{"hits": {}}', b'{"hits": {"total": 1}}', b"\xff"]
-)
-def test_what_is_no_answer_may_be_asked_for_again(body: bytes) -> None:
-    with pytest.raises(PassingError):
-        read_answer(body)

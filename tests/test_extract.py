@@ -1,12 +1,11 @@
-import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from luigi_etl.ccdb import read_answer
+from luigi_etl.answer import read_answer
 from luigi_etl.errors import PassingError, RefusedError
-from luigi_etl.extract import IdSet, Progress, extract
+from luigi_etl.extract import Progress, extract
 from luigi_etl.pages import PageFile, read_pages
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import Found, Index, Search
@@ -206,22 +205,6 @@ def test_a_row_that_moves_behind_the_cursor_comes_twice_and_counts_once(
     assert len(ids) == 51
     assert sorted(set(ids)) == sorted(server.sandbox.index.rows)
     assert len(server.asked) == 2
-
-
-def test_ids_are_counted_once() -> None:
-    ids = IdSet()
-    numbers = random.Random(1).sample(range(10**8), 2000)
-    assert [ids.add(str(number)) for number in numbers] == [True] * 2000
-    assert not any(ids.add(number) for number in numbers)
-    assert len(ids) == 2000
-
-
-@pytest.mark.parametrize(
-    ("one", "other"), [("7", "07"), ("abc", "ABC"), ("1" * 30, "1" * 31), ("", "0"), ("5", "\u0665")]
-)
-def test_different_ids_are_different(one: str, other: str) -> None:
-    ids = IdSet()
-    assert [ids.add(one), ids.add(other), ids.add(one)] == [True, True, False]
 
 
 def test_eras_are_walked_alike(served: Serve, tmp_path: Path) -> None:
