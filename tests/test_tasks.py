@@ -4,13 +4,14 @@ import json
 import re
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
@@ -58,20 +59,17 @@ class Luigid:
 
     def tasks(self, status: str = "") -> dict[str, Any]:
         """Return what luigid shows of its tasks, by task id."""
-        query = json.dumps({"status": status, "upstream_status": ""})
-        address = f"http://127.0.0.1:{self.port}/api/task_list?data={urllib.request.quote(query)}"  # type: ignore[attr-defined]
-        with urllib.request.urlopen(address, timeout=10) as response:
-            found: dict[str, Any] = json.load(response)["response"]
-        return found
+        return self.told("task_list", status=status, upstream_status="")
 
     def message(self, task_id: str) -> str:
         """Return the message luigid shows beside a task."""
-        query = json.dumps({"task_id": task_id})
-        address = (
-            f"http://127.0.0.1:{self.port}/api/get_task_status_message?data={urllib.request.quote(query)}"  # type: ignore[attr-defined]
-        )
-        with urllib.request.urlopen(address, timeout=10) as response:
-            found: str = json.load(response)["response"]["statusMessage"] or ""
+        return self.told("get_task_status_message", task_id=task_id)["statusMessage"] or ""
+
+    def told(self, what: str, **parameters: str) -> dict[str, Any]:
+        """Return what luigid's API answers."""
+        query = urlencode({"data": json.dumps(parameters)})
+        with urlopen(f"http://127.0.0.1:{self.port}/api/{what}?{query}", timeout=10) as response:
+            found: dict[str, Any] = json.load(response)["response"]
         return found
 
     def command(self, *arguments: str) -> list[str]:
@@ -176,6 +174,7 @@ def test_luigid_shows_how_far_a_long_walk_is(chain: Chain, served: Serve, luigid
             time.sleep(0.05)
         (task_id,) = [name for name in luigid.tasks("RUNNING") if name.startswith("ExtractComplaints")]
         assert luigid.message(task_id) == "50 of 100 complaints, 2 pages"
+        assert luigid.told("get_task_progress_percentage", task_id=task_id)["progressPercentage"] == 50
     finally:
         process.kill()
         process.communicate()
@@ -188,10 +187,7 @@ def test_luigid_shows_a_failure_in_its_one_line_escaped(chain: Chain, served: Se
     )
     assert run.code == 30
     (task_id,) = luigid.tasks("FAILED")
-    query = json.dumps({"task_id": task_id})
-    address = f"http://127.0.0.1:{luigid.port}/api/fetch_error?data={urllib.request.quote(query)}"  # type: ignore[attr-defined]
-    with urllib.request.urlopen(address, timeout=10) as response:
-        error = json.loads(json.load(response)["response"]["error"])
+    error = json.loads(luigid.told("fetch_error", task_id=task_id)["error"])
     assert re.fullmatch(
         r"127\.0\.0\.1:\d+: the API refuses the query \(400: state: &quot;ZZ&quot; is not a valid choice\.\)",
         error,
