@@ -10,11 +10,19 @@ from luigi_etl.pages import readable
 H = TypeVar("H")
 
 
-class Hit(msgspec.Struct, frozen=True):
+class _Place(msgspec.Struct, frozen=True):
+    sort: tuple[int | float | str | None, str | int] | None = None
+
+
+class Hit(_Place, frozen=True):
     """What paging needs of a hit; `sort` is the cursor: epoch milliseconds and the id as text."""
 
     id: str | int | None = msgspec.field(name="_id", default=None)
-    sort: tuple[int | float | str | None, str | int] | None = None
+
+    @property
+    def identity(self) -> str | int | None:
+        """What tells it from other hits, where anything does."""
+        return self.id if self.id is not None else self.sort and self.sort[1]
 
 
 class Total(msgspec.Struct, frozen=True):
@@ -55,6 +63,15 @@ class Answer(_Answer[Hit], frozen=True):
     """An answer of the search API, as far as paging needs it."""
 
     @property
+    def is_exact(self) -> bool:
+        """Tell whether `total` is the number of matches, not a lower bound of it."""
+        return isinstance(self.hits.total, int) or self.hits.total.relation == "eq"
+
+    def expected(self, limit: int) -> int:
+        """How many complaints a walk for `limit` (0 = every one) has to bring."""
+        return min(limit or self.total, self.total)
+
+    @property
     def total(self) -> int:
         """How many complaints match."""
         total = self.hits.total
@@ -62,16 +79,13 @@ class Answer(_Answer[Hit], frozen=True):
 
     @property
     def cursor(self) -> str | None:
-        """What `search_after` has to be for the next page; None where no hit tells."""
-        for hit in reversed(self.hits.hits):
-            if hit.sort is not None:
-                return f"{hit.sort[0]}_{hit.sort[1]}"
-        return None
+        """What `search_after` has to be for the next page; None where the last hit does not tell."""
+        last = self.hits.hits[-1].sort if self.hits.hits else None
+        return f"{last[0]}_{last[1]}" if last else None
 
 
 _answers = msgspec.json.Decoder(Answer)
 _answers_of_any_hits = msgspec.json.Decoder(_Answer[msgspec.Raw])
-_hits = msgspec.json.Decoder(Hit)
 
 
 def read_answer(body: bytes) -> Answer:
@@ -93,12 +107,16 @@ def _read_answer_hit_by_hit(body: bytes) -> Answer:
         answer = _answers_of_any_hits.decode(readable(body).decode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError) as error:
         raise PassingError(f"the answer is cut or damaged ({len(body):,} bytes: {error})") from None
-    hits = [_hit_or_empty(raw) for raw in answer.hits.hits]
+    hits = [_readable_hit(raw) for raw in answer.hits.hits]
     return Answer(Hits(answer.hits.total, hits), answer.timed_out, answer.shards, answer.meta)
 
 
-def _hit_or_empty(raw: msgspec.Raw) -> Hit:
-    try:
-        return _hits.decode(raw)
-    except msgspec.DecodeError:
-        return Hit()
+def _readable_hit(raw: msgspec.Raw) -> Hit:
+    """Read of a hit what can be read: all, or at least its place in the order, or nothing."""
+    for kind in (Hit, _Place):
+        try:
+            place: _Place = msgspec.json.decode(raw, type=kind)
+        except msgspec.DecodeError:
+            continue
+        return place if isinstance(place, Hit) else Hit(sort=place.sort)
+    return Hit()

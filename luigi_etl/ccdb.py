@@ -29,6 +29,11 @@ _READ_AT_ONCE = 1 << 20
 
 T = TypeVar("T")
 Pairs = Sequence[tuple[str, str]]
+_NO_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationParseError,
+)
 
 
 # --- the client ----------------------------------------------------------------------------------
@@ -109,6 +114,8 @@ class Client:
             raise PassingError(f"{self.host}: {error}") from None
         if answer.timed_out:
             raise PassingError(f"{self.host}: the search timed out on the server")
+        if not answer.is_exact:
+            raise PassingError(f"{self.host}: hits.total is only a lower bound, so nothing can be proven")
         if answer.shards.failed:
             raise PassingError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
         return Page(address, _in_one_line(body)), answer
@@ -123,7 +130,7 @@ class Client:
             response = self._session.get(address, timeout=timeout, stream=True, allow_redirects=False)
             with response:
                 return response, b"".join(self._chunks(response))
-        except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
+        except _NO_ADDRESS as error:
             raise PermanentError(f"{address}: {error}; check [ccdb] url") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise PassingError(f"{self.host}: {_reason(error)}") from None
@@ -155,6 +162,10 @@ def _session(settings: Settings, host: str) -> requests.Session:
         pace = shared_pace(_pace_file(settings), host, settings.requests_per_minute)
     except (OSError, sqlite3.Error) as error:
         raise _pace_file_error(settings, error) from error
+    except RuntimeError as error:
+        raise StorageError(
+            f"no home folder for the pace of requests ({error}); set [ccdb] pace_file"
+        ) from error
     # 429 is answered here, by waiting as long as the server asks, not by the library's filling up.
     return LimiterSession(limiter=pace, per_host=False, limit_statuses=())
 

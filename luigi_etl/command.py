@@ -19,6 +19,7 @@ USAGE_ERROR = 2  # as argparse has it
 COMMAND_NOT_FOUND = 127  # as shells have it
 SIGNALLED = 128
 LARGEST_PORT = 65_535
+MOST_DAYS = 36_500
 
 
 def main() -> None:
@@ -42,7 +43,11 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="luigi-etl", description="What goes with the pipeline luigi_etl.")
+    parser = argparse.ArgumentParser(
+        prog="luigi-etl",
+        description="What goes with the pipeline luigi_etl.",
+        epilog="The pipeline itself: luigi --module luigi_etl StoreComplaints --local-scheduler",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     sandbox = commands.add_parser(
         "sandbox",
@@ -90,8 +95,10 @@ def _made(options: argparse.Namespace) -> "Sandbox":
 
     if options.era not in ERAS:
         raise ValueError(f"--era {options.era!r} is not one of {', '.join(ERAS)}")
-    if options.complaints < 0 or options.days < 1 or not 0 <= options.port <= LARGEST_PORT:
-        raise ValueError("--complaints must be 0 or more, --days 1 or more, --port from 0 to 65535")
+    if options.complaints < 0 or not 0 <= options.port <= LARGEST_PORT:
+        raise ValueError("--complaints must be 0 or more, --port from 0 to 65535")
+    if not 1 <= options.days <= MOST_DAYS:
+        raise ValueError(f"--days must be from 1 to {MOST_DAYS}")
     era = ERAS[options.era]
     rules = [read_rule(text) for text in options.at] + [read_rule(text, True) for text in options.every]
     if options.replay:

@@ -9,7 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -22,12 +22,33 @@ from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, Settings
 
 USAGE_ERROR = 2
+SKEW = timedelta(minutes=5)  # how far another machine's clock may be ahead
 
 T = TypeVar("T")
 logger = logging.getLogger("luigi_etl")
 
 # Luigi reads these itself, and then warns that nobody did.
-core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait"}
+core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait", "rpc_log_retries"}
+
+EXIT_CODES = {
+    "already_running": 10,
+    "missing_data": 20,
+    "not_run": 25,
+    "task_failed": 30,
+    "scheduling_error": 35,
+    "unhandled_exception": 40,
+}
+
+
+def set_exit_codes() -> None:
+    """Let a failed run end with another exit code than 0, Luigi's default, unless the user set one."""
+    configuration = luigi.configuration.get_config()
+    for name, code in EXIT_CODES.items():
+        if not configuration.has_option("retcode", name):
+            configuration.set("retcode", name, str(code))
+
+
+set_exit_codes()
 
 
 class _Checked(luigi.Parameter[T]):
@@ -86,10 +107,21 @@ class TimestampParameter(_Checked[datetime], luigi.DateMinuteParameter):
         return moment.replace(second=0, microsecond=0)
 
     def _read(self, text: str) -> datetime:
+        example = "2026-01-02T0304"
         try:
-            return datetime.strptime(text, self.date_format)
+            moment = datetime.strptime(text, self.date_format)
         except ValueError:
-            raise self._wrong(text, "a minute (UTC) written as 2026-01-02T0304") from None
+            moment = None
+        if moment is None or len(text) != len(example):  # strptime takes T09 for T0009
+            raise self._wrong(text, f"a minute (UTC) written as {example}")
+        if moment > this_minute() + SKEW:
+            raise self._wrong(text, f"in the past; now it is {this_minute():%Y-%m-%dT%H%M} UTC")
+        return moment
+
+
+def this_minute() -> datetime:
+    """Return the present minute, naive UTC."""
+    return datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
 
 
 class WholeNumberParameter(_Checked[int]):
@@ -180,17 +212,34 @@ def _any_text(text: str) -> str:
     return text
 
 
+def _folder(text: str) -> str:
+    if not text.strip() or "\0" in text:
+        raise SettingError(f"[storage] root: {text!r} is not a folder")
+    return text
+
+
+_DEFAULT = Settings()
+
+
 class ccdb(luigi.Config):  # noqa: N801  # the name of the section
     """How to talk to the API. `CCDB_URL` in the environment stands in for the default address."""
 
-    url = TextParameter(os.environ.get("CCDB_URL") or API, _web_address, "address of the API")
-    requests_per_minute = WholeNumberParameter(20, 0, description="pace; 0 = no limit")
-    page_size = WholeNumberParameter(LARGEST_PAGE, 1, LARGEST_PAGE, "complaints per request")
-    user_agent = TextParameter("", _header_value, "User-Agent; empty = the library's own")
-    connect_timeout = SecondsParameter(10, positive=True, description="longest wait for a connection")
-    read_timeout = SecondsParameter(60, positive=True, description="longest silence in an answer")
-    deadline = SecondsParameter(21_600, description="longest walk, of each attempt; 0 = no limit")
-    backoff = SecondsParameter(1, description="wait before the first of 3 short retries, then doubled")
+    url = TextParameter(os.environ.get("CCDB_URL") or _DEFAULT.url, _web_address, "address of the API")
+    requests_per_minute = WholeNumberParameter(
+        _DEFAULT.requests_per_minute, 0, description="pace; 0 = no limit"
+    )
+    page_size = WholeNumberParameter(_DEFAULT.page_size, 1, LARGEST_PAGE, "complaints per request")
+    user_agent = TextParameter(_DEFAULT.user_agent, _header_value, "User-Agent; empty = the library's own")
+    connect_timeout = SecondsParameter(
+        _DEFAULT.connect_timeout, positive=True, description="longest wait for a connection"
+    )
+    read_timeout = SecondsParameter(
+        _DEFAULT.read_timeout, positive=True, description="longest silence in an answer"
+    )
+    deadline = SecondsParameter(_DEFAULT.deadline, description="longest walk, of each attempt; 0 = no limit")
+    backoff = SecondsParameter(
+        _DEFAULT.backoff, description="wait before the first of 3 short retries, then doubled"
+    )
     retries = WholeNumberParameter(10, 0, description="further attempts after a passing failure")
     retry_delay = SecondsParameter(30, description="wait between attempts")
     pace_file = TextParameter("", _any_text, "file that counts requests; empty = in the user's cache folder")
@@ -206,14 +255,14 @@ class ccdb(luigi.Config):  # noqa: N801  # the name of the section
             read_timeout=self.read_timeout,
             deadline=self.deadline,
             backoff=self.backoff,
-            pace_file=Path(self.pace_file) if self.pace_file else None,
+            pace_file=Path(self.pace_file).expanduser() if self.pace_file else None,
         )
 
 
 class storage(luigi.Config):  # noqa: N801  # the name of the section
     """Where the files go, and what the CSV holds."""
 
-    root = TextParameter("data", _any_text, "folder of all files, below the working directory")
+    root = TextParameter("data", _folder, "folder of all files, below the working directory")
     columns = TextParameter(
         "", _known_columns, "columns of the CSV by API name, comma-separated; empty = the CFPB's"
     )

@@ -43,7 +43,6 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, aske
         "profile": "tabular-data-package",
         "name": csv.name.removesuffix(".csv").lower(),
         **_titles(summary, asked),
-        "created": f"{asked.timestamp:%Y-%m-%dT%H:%M:00Z}",
         "licenses": [LICENCE],
         "sources": [{"title": SANDBOX if summary.sandbox else SOURCE, "path": summary.address}],
         "snapshot": _snapshot(summary, asked),

@@ -79,7 +79,7 @@ class Walk:
         """How many there should be, as far as is known."""
         if self._first is None:
             return self.limit or 1
-        return min(self.limit, self._first.total) if self.limit else self._first.total
+        return self._first.expected(self.limit)
 
     @property
     def is_over(self) -> bool:
@@ -106,23 +106,23 @@ class Walk:
         self._pages += 1
         for hit in answer.hits.hits:
             self._take(hit)
-        before, self.cursor = self.cursor, answer.cursor or self.cursor
         hits = len(answer.hits.hits)
+        before, self.cursor = self.cursor, answer.cursor if hits else self.cursor
         self._ended = asked is not None and hits < asked
         if answer.total != first.total:
             self.problem = f"the number of matches changed from {first.total:,} to {answer.total:,} meanwhile"
         elif answer.meta.last_indexed != first.meta.last_indexed:
             self.problem = f"the index of {first.meta.last_indexed} became that of {answer.meta.last_indexed}"
-        elif hits and self.cursor == before:
+        elif hits and self.cursor in (before, None) and not self.is_proven:
             self.problem = "a page did not lead on to the next"
         elif self._ended and not self.is_proven:
             self.problem = f"{self.collected:,} complaints came of {self.expected:,}"
 
     def _take(self, hit: Hit) -> None:
-        if hit.id is None:
+        if hit.identity is None:
             self._nameless += 1
         else:
-            self._ids.add(hit.id)
+            self._ids.add(hit.identity)
 
 
 def _resumed(pages: PageFile, client: Client, limit: int) -> Walk:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -12,7 +13,7 @@ TEMPORARY_SUFFIX = ".tmp"
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Turn an `OSError` of the block into a `StorageError` that names `path`."""
     try:
         yield
@@ -40,14 +41,17 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def atomic_writes(*paths: Path) -> Iterator[list[IO[bytes]]]:
-    """Open files of one folder that take their names together, in this order, as in `atomic_write`."""
+    """Open files of one folder as `atomic_write` does; when all are on the disk they take their names.
+
+    They do so one after the other, in the order given: whoever finds the last finds them all.
+    """
     folder = paths[0].parent
-    temporaries = [folder / f".{path.name[:200]}.{os.getpid()}{TEMPORARY_SUFFIX}" for path in paths]
-    with told(paths[0]):
+    temporaries = [folder / f".{path.name[:200]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}" for path in paths]
+    with storage_errors(paths[0]):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.ExitStack() as opened:
-                streams = [opened.enter_context(path.open("wb", buffering=1 << 20)) for path in temporaries]
+                streams = [opened.enter_context(path.open("xb", buffering=1 << 20)) for path in temporaries]
                 yield list(streams)
                 for stream in streams:
                     sync(stream)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from luigi_etl.errors import DamagedFileError, PassingError
-from luigi_etl.files import sync, sync_folder, told
+from luigi_etl.files import storage_errors, sync, sync_folder
 
 PARTIAL_SUFFIX = ".partial"
 _COMPRESSION = 1  # several times as fast as the default, for half as many bytes again
@@ -96,7 +96,7 @@ class PageFile:
             PassingError: another process is at the same extraction.
 
         """
-        with told(self.partial):
+        with storage_errors(self.partial):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             stream = self.partial.open("a+b", buffering=0)
         with stream:
@@ -118,13 +118,13 @@ class PageFile:
         for member in _members(stream):
             end = member.end
             yield member.page
-        with told(self.partial):
+        with storage_errors(self.partial):
             stream.truncate(end)
 
     def append(self, page: Page) -> None:
         """Add a page and bring it to the disk."""
         stream = self._opened()
-        with told(self.partial):
+        with storage_errors(self.partial):
             end = os.fstat(stream.fileno()).st_size
             try:
                 rest = memoryview(_compressed(page))
@@ -137,12 +137,12 @@ class PageFile:
 
     def discard(self) -> None:
         """Forget the pages: they are not those of one state of the index."""
-        with told(self.partial):
+        with storage_errors(self.partial):
             self._opened().truncate(0)
 
     def finish(self) -> None:
         """Give the pages their final name."""
-        with told(self.path):
+        with storage_errors(self.path):
             sync(self._opened())
             self.partial.replace(self.path)
             sync_folder(self.path.parent)

@@ -70,7 +70,7 @@ def parse(pages: Path, parsed: Path, rejected: Path, summary: Path, limit: int) 
                     f"{pages} holds a page that can't be read ({error}); delete it to fetch again"
                 ) from error
         result = parser.finished()
-        expected = min(limit or result.hits_total, result.hits_total)
+        expected = parser.expected(limit)
         if result.hits < expected:
             raise DamagedFileError(
                 f"{pages} holds {result.hits:,} complaints of {expected:,}; delete it to fetch them again"
@@ -84,6 +84,7 @@ class _Parser:
 
     def __init__(self, parsed: IO[bytes], rejected: IO[bytes]) -> None:
         self.summary = Summary()
+        self._last: Answer | None = None
         self._parsed = parsed
         self._rejected = rejected
         self._ids = IdSet()
@@ -107,6 +108,10 @@ class _Parser:
             else:
                 self.summary.duplicates += 1
 
+    def expected(self, limit: int) -> int:
+        """Return how many complaints the pages have to hold, as the last one says."""
+        return self._last.expected(limit) if self._last else 0
+
     def finished(self) -> Summary:
         """Return the summary of all pages."""
         self.summary.unknown_fields = sorted(self._unknown)
@@ -115,6 +120,7 @@ class _Parser:
 
     def _take_answer(self, address: str, answer: Answer) -> None:
         summary = self.summary
+        self._last = answer
         summary.address = urlunsplit(urlsplit(address)._replace(query=""))
         summary.sandbox = answer.meta.sandbox
         summary.last_indexed = answer.meta.last_indexed

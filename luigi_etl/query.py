@@ -105,11 +105,6 @@ class Query:
         """Return the one spelling of this query; it parses to an equal query."""
         return "&".join(f"{name}={quote(value, safe='')}" for name, value in self.pairs)
 
-    @property
-    def has_search_term(self) -> bool:
-        """Tell whether the query holds words, whose syntax only the API can check."""
-        return any(name == "search_term" for name, _ in self.pairs)
-
     def slug(self, limit: int) -> str:
         """Return a file name for this query and limit (0 = every complaint), unique to the two.
 
@@ -160,7 +155,9 @@ def _split(text: str) -> list[Pair]:
         name, equals, value = part.partition("=")
         if not equals:
             hint = "" if part in FILTERS else _nearest(part)
-            raise QueryError(f"query: {part!r} has no value; write it as name=value{hint}")
+            raise QueryError(
+                f"query: {part!r} has no value; write it as name=value, a & in a value as %26{hint}"
+            )
         pairs.append((_decoded(name), _decoded(value)))
     return pairs
 
@@ -290,9 +287,9 @@ def _check_together(pairs: set[Pair]) -> None:
 def _with_search_field(pairs: set[Pair]) -> set[Pair]:
     """Make the field searched explicit: the API's default is the narrative, which is gone."""
     names = {name for name, _ in pairs}
-    if "search_term" not in names:
-        return {(name, value) for name, value in pairs if name != "field"}
-    return pairs if "field" in names else pairs | {("field", "all")}
+    if "field" in names and "search_term" not in names:
+        raise QueryError("query: field says where to search for search_term, which is not there")
+    return pairs | {("field", "all")} if names & {"search_term", "field"} == {"search_term"} else pairs
 
 
 def _nearest(name: str) -> str:
@@ -357,14 +354,17 @@ def _from_search_page(address: str, notes: list[str]) -> list[Pair]:
         is_search_page = False
     if not is_search_page:
         raise QueryError(
-            f"query: {address.split('?', maxsplit=1)[0]!r} is not the CFPB's search page, {SEARCH_PAGE}"
+            f"query: {address.split('?', maxsplit=1)[0]!r} is not the CFPB's search page, {SEARCH_PAGE}; "
+            "of another address give only what follows the ?"
         )
     with_values = "&".join(part for part in parts.query.split("&") if "=" in part)
     pairs = [(name, value) for name, value in _split(with_values) if value]
     dropped = sorted({name for name, _ in pairs if name in LOOK})
     if dropped:
         notes.append(f"only the search page's look, left out: {', '.join(dropped)}")
-    kept = [(RENAMED.get(name, name), value) for name, value in pairs if name not in LOOK]
+    searches = any(name == "searchText" for name, _ in pairs)
+    unused = LOOK if searches else LOOK | {"searchField"}
+    kept = [(RENAMED.get(name, name), value) for name, value in pairs if name not in unused]
     return _with_date_range(kept, notes)
 
 

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from luigi_etl.errors import PassingError
 
+LONGEST_WAIT = 3600.0  # a server that asks for more is left alone: a later run may ask again
+
 
 class FailedTry(NamedTuple):
     """A try that failed and will be followed by another, `wait` seconds later, at `next` (UTC)."""
@@ -27,11 +29,11 @@ def retried(
 ) -> None:
     """Do `action`, and do it again up to `retries` times, `delay` seconds after each passing failure.
 
-    A server that asked to wait longer is given that long. `announce` hears of each failure that is
-    followed by another try.
+    A server that asked to wait longer is given that long, up to an hour. `announce` hears of each
+    failure that is followed by another try.
 
     Raises:
-        PassingError: the last try failed too.
+        PassingError: the last try failed too, or the server asked to wait longer than an hour.
         PermanentError: at once.
 
     """
@@ -40,6 +42,9 @@ def retried(
         try:
             return action()
         except PassingError as error:
+            if error.retry_after > LONGEST_WAIT:
+                asked = f"the server asks to wait {error.retry_after:,.0f} s"
+                raise PassingError(f"attempt {attempt} of {attempts}: {error}; {asked}; gave up") from error
             wait = max(delay, error.retry_after)
             then = datetime.now(timezone.utc) + timedelta(seconds=wait)
             failed = FailedTry(attempt, attempts, error, wait, then)

@@ -5,14 +5,21 @@ import html
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import luigi
 from luigi.rpc import RPCError
 
-from luigi_etl.config import QueryParameter, TimestampParameter, WholeNumberParameter, ccdb, storage
+from luigi_etl.config import (
+    QueryParameter,
+    TimestampParameter,
+    WholeNumberParameter,
+    ccdb,
+    storage,
+    this_minute,
+)
 from luigi_etl.errors import EtlError
 from luigi_etl.query import Query, parse_query
 
@@ -70,10 +77,6 @@ class SnapshotFiles:
         return folder / f"{self.timestamp:%Y%m%dT%H%MZ}.{what}"
 
 
-def _this_minute() -> datetime:
-    return datetime.now(timezone.utc).replace(tzinfo=None)
-
-
 S = TypeVar("S", bound="Snapshot")
 
 
@@ -81,7 +84,7 @@ class Snapshot(luigi.Task):
     """The base of the chain's tasks: three parameters, and nothing else that changes what they put out."""
 
     timestamp = TimestampParameter(
-        default=_this_minute(), description="minute of the snapshot, UTC; default: now"
+        default=this_minute(), description="minute of the snapshot, UTC; default: now"
     )
     query = QueryParameter(default="", description="which complaints: the API's query string; default: all")
     limit = WholeNumberParameter(10, 0, description="the newest so many; 0 = every one")
@@ -98,7 +101,9 @@ class Snapshot(luigi.Task):
     @property
     def files(self) -> SnapshotFiles:
         """The paths of this snapshot."""
-        return SnapshotFiles(Path(storage().root), self.parsed_query.slug(self.limit), self.timestamp)
+        return SnapshotFiles(
+            Path(storage().root).expanduser(), self.parsed_query.slug(self.limit), self.timestamp
+        )
 
     def same(self, family: type[S]) -> S:
         """Return the task of another family for this snapshot."""
@@ -132,16 +137,28 @@ def _luigid_may_be_away() -> Iterator[None]:
 
 
 class _OneLine(logging.Filter):
-    """Takes the traceback from Luigi's report of an expected failure."""
+    """Takes the traceback from Luigi's report of an expected failure, and tells it once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, EtlError):
-            task = record.args[-1] if isinstance(record.args, tuple) and record.args else None
-            family = f"{task.task_family}: " if isinstance(task, luigi.Task) else ""
-            record.msg, record.args = f"{family}{error}", ()
-            record.exc_info = record.exc_text = None
-        return True
+        if not isinstance(error, (EtlError, RPCError)):
+            return True
+        record.msg, record.args = _one_line(error, record.args), ()
+        record.exc_info = record.exc_text = None
+        is_new = record.msg not in self._told
+        self._told.add(record.msg)
+        return is_new
+
+
+def _one_line(error: EtlError | RPCError, arguments: object) -> str:
+    if isinstance(error, RPCError):
+        return f"luigid: {error}; start it (luigid --address 127.0.0.1) or add --local-scheduler"
+    task = arguments[-1] if isinstance(arguments, tuple) and arguments else None
+    return f"{task.task_family}: {error}" if isinstance(task, luigi.Task) else str(error)
 
 
 logging.getLogger("luigi-interface").addFilter(_OneLine())

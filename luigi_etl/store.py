@@ -4,6 +4,7 @@ import csv
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
@@ -14,7 +15,7 @@ import msgspec
 
 from luigi_etl.complaint import Column, columns_labelled, columns_named
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.files import TEMPORARY_SUFFIX, atomic_write, sync_folder, told
+from luigi_etl.files import TEMPORARY_SUFFIX, atomic_write, storage_errors, sync_folder
 
 Cell = str | bool | None
 _records = msgspec.json.Decoder(dict[str, Cell])
@@ -72,7 +73,7 @@ def publish(stored: Path, latest: Path) -> bool:
     The snapshot's minute is the file's modification time, so the two can't disagree. Returns
     whether the name changed hands.
     """
-    with told(latest):
+    with storage_errors(latest):
         latest.parent.mkdir(parents=True, exist_ok=True)
         with (latest.parent / f".{latest.name}.lock").open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -84,8 +85,7 @@ def publish(stored: Path, latest: Path) -> bool:
 
 
 def _replace(latest: Path, stored: Path) -> None:
-    temporary = latest.with_name(f".{latest.name}{TEMPORARY_SUFFIX}")
-    temporary.unlink(missing_ok=True)
+    temporary = latest.with_name(f".{latest.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         temporary.hardlink_to(stored)
     except OSError:  # a file system without hard links

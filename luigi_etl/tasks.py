@@ -8,12 +8,14 @@ What a task alone needs is imported where it runs: a run each minute pays for wh
 
 import contextlib
 import logging
+import sys
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import luigi
 
 from luigi_etl.config import ccdb, storage
-from luigi_etl.errors import DamagedFileError, PermanentError
+from luigi_etl.errors import DamagedFileError
 from luigi_etl.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -54,7 +56,11 @@ class ExtractComplaints(Snapshot):
             retried(self._attempt, ccdb().retries, ccdb().retry_delay, self._announce)
         except KeyboardInterrupt:
             again = f"--timestamp {self.timestamp:%Y-%m-%dT%H%M}"
-            raise PermanentError(f"interrupted; whole pages are kept, {again} goes on from there") from None
+            logger.warning(
+                "%s: interrupted; whole pages are kept, %s goes on from there", self.task_family, again
+            )
+            sys.excepthook = _without_traceback
+            raise
 
     def _attempt(self) -> None:
         from luigi_etl.ccdb import Client
@@ -117,11 +123,12 @@ class ParseComplaints(Snapshot):
                 self.files.rejected,
             )
         if not summary.hits_total and self.query:
+            renamed = "; names of products changed in 2017 and 2023" if "product=" in self.query else ""
             logger.warning(
-                "%s: no complaint matches %s; values are exact, capitals and all, and names of products "
-                "changed in 2017 and 2023",
+                "%s: no complaint matches %s; values are exact, capitals and all%s",
                 self.task_family,
                 self.query,
+                renamed,
             )
 
 
@@ -145,7 +152,8 @@ class StoreComplaints(Snapshot):
         files = self.files
         summary = read_summary(files.summary)
         stored = store(files.document, files.parsed, files.complaints, summary.parsed, self.timestamp)
-        publish(files.complaints, files.latest)
+        if not publish(files.complaints, files.latest):
+            logger.warning("%s: %s is of a newer minute and stays", self.task_family, files.latest)
         asked = Asked(self.parsed_query, self.limit, self.timestamp)
         describe(files.datapackage, files.complaints, stored, summary, asked)
         self.tell(summary)
@@ -154,7 +162,20 @@ class StoreComplaints(Snapshot):
         """Print the run's one line: how many complaints, of how many, where."""
         sandbox = " (of the sandbox, not CFPB data)" if summary.sandbox else ""
         counts = f"{summary.parsed:,} complaints of {summary.hits_total:,} that match"
-        print(f"{already}{counts}{sandbox}: {self.files.complaints}")
+        _print(f"{already}{counts}{sandbox}: {self.files.complaints}")
+
+
+def _print(line: str) -> None:
+    """Print a line as far as the terminal can: what is stored is stored."""
+    with contextlib.suppress(OSError):
+        encoding = sys.stdout.encoding or "utf-8"
+        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """End an interrupted program as any other, but without the traceback."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _tell_it_is_there(task: StoreComplaints) -> None:

@@ -33,3 +33,21 @@ def test_one_odd_hit_does_not_cost_the_others(hit: str) -> None:
 def test_what_is_no_answer_may_be_asked_for_again(body: bytes) -> None:
     with pytest.raises(PassingError):
         read_answer(body)
+
+
+def test_an_odd_hit_still_tells_its_place_in_the_order() -> None:
+    read = read_answer(answer('{"_id": "1", "sort": [5, "1"]}, {"_id": {"odd": 1}, "sort": [4, "2"]}'))
+    assert read.cursor == "4_2"
+    assert [hit.identity for hit in read.hits.hits] == ["1", "2"]
+
+
+def test_the_cursor_is_never_that_of_an_earlier_hit() -> None:
+    assert read_answer(answer('{"_id": "1", "sort": [5, "1"]}, {"_id": "2"}')).cursor is None
+
+
+@pytest.mark.parametrize(
+    ("total", "exact"),
+    [("7", True), ('{"value": 7, "relation": "eq"}', True), ('{"value": 7, "relation": "gte"}', False)],
+)
+def test_a_lower_bound_is_no_total(total: str, exact: bool) -> None:
+    assert read_answer(answer("", total)).is_exact is exact

@@ -170,7 +170,7 @@ def test_it_serves_on_the_port_asked_for(capfd: pytest.CaptureFixture[str]) -> N
         (["--era", "2020-01"], "--era '2020-01' is not one of 2021-09, 2025-11, 2026-06, 2026-08"),
         (["--complaints", "-1"], "--complaints must be 0 or more"),
         (["--complaints", "many"], "argument --complaints: invalid int value: 'many'"),
-        (["--days", "0"], "--days 1 or more"),
+        (["--days", "0"], "--days must be from 1 to 36500"),
         (["--at", "1:explode"], "'1:explode' is not N:EVENT"),
         (["--every", "0:reset"], "'0:reset' is not N:EVENT"),
         (["--replay", "missing.json"], "No such file or directory: 'missing.json'"),

@@ -7,6 +7,7 @@ import pytest
 from luigi_etl.config import QueryParameter, TimestampParameter, ccdb, storage
 from luigi_etl.errors import QueryError, SettingError
 from luigi_etl.settings import API, Settings
+from luigi_etl.snapshot import Snapshot
 from tests.conftest import Chain
 
 
@@ -94,6 +95,11 @@ def test_from_python_a_bad_query_is_a_value_error() -> None:
     [
         (("--query", "prodct=Mortgage"), "query: the API knows no filter 'prodct'; did you mean 'product'?"),
         (("--timestamp", "now"), "timestamp: 'now' is not a minute (UTC) written as 2026-01-02T0304"),
+        (
+            ("--timestamp", "2026-11-22T09"),
+            "timestamp: '2026-11-22T09' is not a minute (UTC) written as 2026-01-02T0304",
+        ),
+        (("--storage-root", " "), "[storage] root: ' ' is not a folder"),
         (("--limit", "-1"), "limit: -1 is not a whole number from 0 up"),
         (("--limit", "ten"), "limit: 'ten' is not a whole number from 0 up"),
         (("--ccdb-page-size", "20000"), "page_size: 20000 is not a whole number from 1 to 10000"),
@@ -139,3 +145,37 @@ def test_what_is_left_out_of_an_address_is_said(chain: Chain) -> None:
         "--query", f"{page}?tab=List&size=25&state=CA", "--ccdb-retries", "0", url="http://127.0.0.1:9/"
     )
     assert run.err.splitlines()[0] == "query: only the search page's look, left out: size, tab"
+
+
+@pytest.mark.slow
+def test_a_minute_to_come_is_refused(chain: Chain) -> None:
+    run = chain.luigi("--timestamp", "2999-01-01T0000")
+    assert run.code == 2
+    assert run.err.startswith("luigi: error: timestamp: '2999-01-01T0000' is not in the past; now it is 20")
+
+
+@pytest.mark.slow
+def test_a_failed_run_ends_so_without_luigi_cfg_too(chain: Chain) -> None:
+    (chain.folder / "luigi.cfg").unlink()
+    assert chain.luigi("--ccdb-retries", "0", url="http://127.0.0.1:9/").code == 30
+
+
+@pytest.mark.slow
+def test_an_exit_code_of_the_users_own_counts(chain: Chain) -> None:
+    with (chain.folder / "luigi.cfg").open("a") as file:
+        file.write("\n[retcode]\ntask_failed=77\n")
+    assert chain.luigi("--ccdb-retries", "0", url="http://127.0.0.1:9/").code == 77
+
+
+def test_a_root_in_the_home_folder_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/analyst")
+    monkeypatch.setattr(storage.root, "_default", "~/complaints")
+    monkeypatch.setattr(ccdb.pace_file, "_default", "~/pace")
+    storage.clear_instance_cache()
+    ccdb.clear_instance_cache()
+    try:
+        assert str(Snapshot().files.root) == "/home/analyst/complaints"
+        assert str(ccdb().settings().pace_file) == "/home/analyst/pace"
+    finally:
+        storage.clear_instance_cache()
+        ccdb.clear_instance_cache()

@@ -126,7 +126,7 @@ def test_frictionless_finds_a_csv_that_was_cut(tmp_path: Path) -> None:
 def test_the_package_says_what_was_asked(tmp_path: Path) -> None:
     package = described(tmp_path, query="state=NY&state=CA&search_term=late+fee", limit=1000).package
 
-    assert package["created"] == "2026-11-22T09:26:00Z"
+    assert package["snapshot"]["timestamp"] == "2026-11-22T09:26Z"
     assert package["snapshot"]["timestamp"] == "2026-11-22T09:26Z"
     assert package["snapshot"]["query"] == "field=all&search_term=late%20fee&state=CA&state=NY"
     assert package["snapshot"]["limit"] == 1000

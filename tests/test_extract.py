@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from luigi_etl.errors import PassingError, RefusedError
 from luigi_etl.extract import Progress, extract
 from luigi_etl.pages import PageFile, read_pages
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.index import Found, Index, Search
+from luigi_etl.sandbox.index import Found, Index, Search, replayed_index
 from tests.conftest import Serve, Served
 
 
@@ -195,6 +196,34 @@ def test_progress_is_reported_after_each_page(served: Serve, tmp_path: Path) -> 
 
 
 # --- odd hits ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_an_odd_hit_costs_no_other_wherever_it_stands(served: Serve, tmp_path: Path, place: int) -> None:
+    hits = [
+        {"_id": str(number), "sort": [1000 - number, str(number)], "_source": {"complaint_id": str(number)}}
+        for number in range(12)
+    ]
+    hits[place]["_id"] = {"odd": 1}
+    (tmp_path / "recorded.json").write_text(json.dumps({"hits": {"hits": hits}}))
+    server = served(index=replayed_index([tmp_path / "recorded.json"], 1, ERAS["2026-08"]))
+    ids = walk(server, tmp_path / "gz", page_size=4)
+    assert len(ids) == 12
+    assert len(server.asked) == 3
+
+
+class LowerBound(Index):
+    """An index that counts only so far."""
+
+    def search(self, search: Search) -> Found:
+        return replace(super().search(search), relation="gte")
+
+
+def test_a_total_that_is_a_lower_bound_proves_nothing(served: Serve, tmp_path: Path) -> None:
+    rows = served(50).sandbox.index
+    server = served(index=LowerBound(rows.rows.values(), rows.last_indexed, rows._generator, "counts so far"))
+    with pytest.raises(PassingError, match=r"hits\.total is only a lower bound"):
+        walk(server, tmp_path / "gz")
 
 
 def test_a_row_that_moves_behind_the_cursor_comes_twice_and_counts_once(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from luigi_etl.errors import StorageError
-from luigi_etl.files import atomic_write, told
+from luigi_etl.files import atomic_write, atomic_writes, storage_errors
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_path(tmp_path: Path) -> N
 
 
 def test_an_error_keeps_its_cause(tmp_path: Path) -> None:
-    with pytest.raises(StorageError) as caught, told(tmp_path):
+    with pytest.raises(StorageError) as caught, storage_errors(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert isinstance(caught.value.__cause__, OSError)
 
@@ -68,3 +68,23 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -
     )
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
     assert run.stdout.split() == ["fsync", "rename", "fsync"]
+
+
+def test_two_writers_of_one_file_do_not_share_a_temporary(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    with atomic_write(target) as first:
+        first.write(b"first")
+        with atomic_write(target) as second:
+            second.write(b"second, and longer")
+        assert target.read_bytes() == b"second, and longer"
+    assert target.read_bytes() == b"first"
+
+
+def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_writes(tmp_path / "one", tmp_path / "two") as (one, _):
+        one.write(b"x")
+        raise RuntimeError
+    assert os.listdir(tmp_path) == []
+    with atomic_writes(tmp_path / "one", tmp_path / "two") as (_, two):
+        two.write(b"y")
+    assert sorted(os.listdir(tmp_path)) == ["one", "two"]

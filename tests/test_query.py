@@ -79,16 +79,25 @@ def test_a_value_may_have_two_hundred_characters() -> None:
     [
         ("search_term=late+fee", "field=all&search_term=late%20fee"),
         ("search_term=late+fee&field=company", "field=company&search_term=late%20fee"),
-        ("field=company&state=CA", "state=CA"),
+        (
+            "https://www.consumerfinance.gov/data-research/consumer-complaints/search/?searchField=all&state=CA",
+            "state=CA",
+        ),
     ],
 )
 def test_the_field_searched_is_explicit_with_a_search_term_and_only_then(text: str, spelling: str) -> None:
     assert str(parse_query(text)) == spelling
 
 
-@pytest.mark.parametrize(("text", "has"), [("search_term=a", True), ("company=search_term", False)])
-def test_a_query_tells_whether_it_holds_words_to_search(text: str, has: bool) -> None:
-    assert parse_query(text).has_search_term is has
+def test_a_field_without_a_search_term_is_refused() -> None:
+    with pytest.raises(QueryError, match="search_term, which is not there"):
+        parse_query("field=company&state=CA")
+
+
+def test_a_value_cut_by_its_ampersand_is_refused_saying_how_to_write_it() -> None:
+    with pytest.raises(QueryError, match="'T' has no value; write it as name=value, a & in a value as %26"):
+        parse_query("company=AT&T")
+    assert parse_query("company=AT%26T").pairs == (("company", "AT&T"),)
 
 
 @pytest.mark.parametrize(

@@ -67,3 +67,11 @@ def test_a_failed_try_says_which_why_and_when_next() -> None:
     retried(Flaky(1), 10, 0.01, heard.append)
     assert str(heard[0]).startswith("attempt 1 of 11: away; next at ")
     assert str(heard[0]).endswith(f"{heard[0].next:%H:%M:%S} UTC, in 0.01 s")
+
+
+def test_a_server_that_asks_for_more_than_an_hour_is_left_alone() -> None:
+    flaky = Flaky(1, PassingError("busy", 86_400))
+    with pytest.raises(
+        PassingError, match="attempt 1 of 11: busy; the server asks to wait 86,400 s; gave up"
+    ):
+        retried(flaky, 10, 0.0, lambda _: None)

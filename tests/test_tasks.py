@@ -200,3 +200,14 @@ def test_a_failed_minute_can_be_run_again_at_once(chain: Chain, served: Serve, l
     arguments = ("--timestamp", "2026-11-22T0926", "--ccdb-requests-per-minute", "0")
     assert chain.program(*luigid.command(*arguments), url=server.url).code == 30
     assert chain.program(*luigid.command(*arguments), url=server.url).code == 0
+
+
+@pytest.mark.slow
+def test_a_luigid_that_is_not_there_is_one_line(chain: Chain) -> None:
+    run = chain.program("luigi", "--module", "luigi_etl", "StoreComplaints", "--scheduler-port", "9")
+    assert run.code == 40
+    told = [line for line in run.err.splitlines() if line != "WARNING: Failed pinging scheduler"]
+    assert told == [
+        "ERROR: luigid: Errors (3 attempts) when connecting to remote scheduler 'http://127.0.0.1:9'; "
+        "start it (luigid --address 127.0.0.1) or add --local-scheduler"
+    ]

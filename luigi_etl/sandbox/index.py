@@ -1,5 +1,6 @@
 """An index of complaints in memory that sorts, filters and pages as the API's search engine does."""
 
+import gzip
 import json
 import re
 import threading
@@ -83,6 +84,7 @@ class Found:
     total: int
     break_points: dict[str, list[Any]]
     aggregations: dict[str, Any]
+    relation: str = "eq"
 
 
 class Index:
@@ -200,12 +202,23 @@ def replayed_index(files: Sequence[Path], seed: int, era: Era) -> Index:
     rows: list[Row] = []
     for file in files:
         try:
-            rows += map(_recorded_row, json.loads(file.read_bytes())["hits"]["hits"])
+            for answer in _recorded_answers(file):
+                rows += map(_recorded_row, json.loads(answer)["hits"]["hits"])
         except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file} is not a recorded answer of the search API: {error!r}") from None
+            raise ValueError(
+                f"{file} is not a recorded answer of the search API ({type(error).__name__})"
+            ) from None
     description = f"complaints replayed from {', '.join(file.name for file in files)}"
     last_indexed = max((row.received for row in rows), default="1970-01-01")
     return Index(rows, last_indexed, Generator(seed, era, 90), description)
+
+
+def _recorded_answers(file: Path) -> list[bytes]:
+    """Return the answers in a file: one, or one a line in a gzip file, as an extraction is stored."""
+    content = file.read_bytes()
+    if content.startswith(b"\x1f\x8b"):
+        return gzip.decompress(content).splitlines()
+    return [content]
 
 
 def sort_values(row: Row, by_date: bool) -> list[Any]:

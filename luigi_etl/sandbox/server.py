@@ -11,7 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import ceil
 from typing import Any
@@ -293,7 +293,7 @@ def _of_status(status: int, era: Era) -> Answer:
 
 def _search(sandbox: Sandbox, search: Search, events: list[Event]) -> Answer:
     if not sandbox.era.honours_no_aggs:
-        search = Search(**{**vars(search), "no_aggs": False})
+        search = replace(search, no_aggs=False)
     try:
         found = sandbox.index.search(search)
     except EngineError:
@@ -301,7 +301,7 @@ def _search(sandbox: Sandbox, search: Search, events: list[Event]) -> Answer:
     during = [event for event in events if event.name in CHANGES and event.during]
     if during:
         sandbox.make(during)
-        found = Found(found.rows, sandbox.index.search(search).total, found.break_points, found.aggregations)
+        found = replace(found, total=sandbox.index.search(search).total)
     names = {event.name for event in events}
     by_date = search.sort.startswith("created_date")
     content = {
@@ -309,7 +309,7 @@ def _search(sandbox: Sandbox, search: Search, events: list[Event]) -> Answer:
         "timed_out": "timed_out" in names,
         "_shards": {"total": 5, "successful": 5, "skipped": 0, "failed": int("shards" in names)},
         "hits": {
-            "total": {"value": found.total, "relation": "eq"},
+            "total": {"value": found.total, "relation": found.relation},
             "max_score": None,
             "hits": [_hit(row, sandbox.era, by_date) for row in found.rows],
         },
