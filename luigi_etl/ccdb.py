@@ -25,6 +25,7 @@ from luigi_etl.settings import API, Settings
 
 NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
 SHORT_RETRIES = 3
+LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
 _READ_AT_ONCE = 1 << 20
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ class Client:
                 return ask()
             except PassingError as error:
                 wait = max(self.settings.backoff * 2**retry, error.retry_after)
-                if wait >= self._remaining():
+                if wait > LONGEST_SHORT_WAIT or wait >= self._remaining():
                     raise
                 time.sleep(wait)
         return ask()
@@ -193,7 +194,7 @@ class _EngineError(PassingError):
 def _check_status(host: str, response: requests.Response, body: bytes) -> None:
     """Raise unless the answer is JSON with status 200."""
     status = response.status_code
-    kind = response.headers.get("Content-Type", "no content type").partition(";")[0].strip()
+    kind = _printable(response.headers.get("Content-Type", "no content type").partition(";")[0]).lower()
     if status == 200 and kind == "application/json":
         return
     if status == 200:
@@ -241,14 +242,18 @@ def _flattened(said: Any, name: str = "") -> Iterator[str]:
         for value in said:
             yield from _flattened(value, name)
     else:
-        text = " ".join(str(said).split())
-        yield f"{name}: {text}" if name else text
+        yield _printable(f"{name}: {said}" if name else str(said))
+
+
+def _printable(text: str) -> str:
+    """Return text from outside in one line, without what a terminal would obey."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 
 
 def _retry_after(response: requests.Response) -> float:
     """Return the seconds the server asks to wait, from a number or a date (RFC 9110, 10.2.3)."""
     text = response.headers.get("Retry-After", "").strip()
-    if text.isdigit():
+    if text.isascii() and text.isdigit():
         return float(text)
     try:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())

@@ -1,12 +1,15 @@
 import time
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+import requests
 
 from luigi_etl.answer import Answer
-from luigi_etl.ccdb import Client
+from luigi_etl.ccdb import Client, _check_status, _retry_after
 from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
 from luigi_etl.pages import Page
+from luigi_etl.sandbox.server import Throttle
 from luigi_etl.settings import Settings
 from tests.conftest import Serve
 
@@ -147,6 +150,46 @@ def test_the_server_is_given_the_time_it_asks_for(served: Serve) -> None:
     fetch(server.client())
     assert time.monotonic() - begun >= 1.0  # Retry-After: 1
     assert server.statuses == [429, 200]
+
+
+def test_a_wait_of_more_than_a_minute_is_left_to_the_caller_who_can_show_it(served: Serve) -> None:
+    server = served(throttle=Throttle({"json": 0}, window=90))
+    with pytest.raises(PassingError, match="status 429: Request was throttled") as caught:
+        fetch(server.client())
+    assert 60 < caught.value.retry_after <= 90
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("7", 7),
+        ("9" * 400, float("inf")),
+        ("\u00b2", 0),
+        ("soon", 0),
+        ("", 0),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+    ],
+)
+def test_the_time_to_wait_is_a_number_or_a_past_date(header: str, seconds: float) -> None:
+    response = requests.Response()
+    response.headers["Retry-After"] = header
+    assert _retry_after(response) == seconds
+
+
+def test_the_time_to_wait_may_be_a_moment_to_come() -> None:
+    response = requests.Response()
+    response.headers["Retry-After"] = formatdate(time.time() + 500, usegmt=True)
+    assert 490 < _retry_after(response) <= 500
+
+
+def test_what_the_server_says_cannot_command_the_terminal() -> None:
+    response = requests.Response()
+    response.status_code = 400
+    response.headers["Content-Type"] = "Application/JSON; charset=utf-8"
+    with pytest.raises(RefusedError) as caught:
+        _check_status("host", response, b'{"state": ["\\u001b[31mred\\nline"]}')
+    assert str(caught.value) == "host: the API refuses the query (400: state: ?[31mred line)"
 
 
 def test_a_wait_longer_than_the_deadline_is_not_begun(served: Serve) -> None:

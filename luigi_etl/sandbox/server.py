@@ -70,7 +70,7 @@ class Throttle:
             while taken and taken[0] <= now - self.window:
                 taken.popleft()
             if len(taken) >= self.limits[kind]:
-                return max(1, ceil(taken[0] + self.window - now))
+                return max(1, ceil((taken[0] if taken else now) + self.window - now))
             taken.append(now)
             return 0
 
