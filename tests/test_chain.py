@@ -3,9 +3,12 @@
 import csv
 import gzip
 import json
+import os
+import pty
 import random
 import resource
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -353,6 +356,24 @@ def test_nothing_in_the_configuration_makes_luigi_warn(chain: Chain, served: Ser
     chain.environment["PYTHONWARNINGS"] = "default"
     run = chain.luigi(*MINUTE, url=served().url)
     assert (run.code, run.err) == (0, "")
+
+
+def test_a_terminal_shows_how_far_a_long_walk_is(chain: Chain, served: Serve) -> None:
+    ours, theirs = pty.openpty()
+    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20")
+    process = subprocess.Popen(
+        chain.luigi_command(*walk),
+        cwd=chain.folder,
+        env={**chain.environment, "CCDB_URL": served(50).url},
+        stdout=subprocess.DEVNULL,
+        stderr=theirs,
+    )
+    assert process.wait(timeout=60) == 0
+    shown = os.read(ours, 65_536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert "\r[############                  ]  40%  20 of 50 complaints" in shown
+    assert shown.endswith("\r\x1b[K")
 
 
 # --- size ----------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from luigi_etl.parse import Summary, parse
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import replayed_index
 from luigi_etl.store import create_document, store
-from tests.conftest import Serve
+from tests.conftest import Chain, Serve
 
 Record = dict[str, Any]
 
@@ -133,3 +133,21 @@ def test_our_header_is_that_of_the_cfpbs_own_csv(recorded: Path, tmp_path: Path,
             headers.append(next(csv.reader(stream)))
 
     assert headers[0] == headers[1]
+
+
+@pytest.mark.slow
+def test_the_main_job_brings_every_recorded_complaint_field_by_field(chain: Chain, recorded: Path) -> None:
+    files = [recorded / name for name, _ in SEARCHES]
+    columns = [column.field for column in COLUMNS]
+    job = chain.luigi_command(
+        "--limit", "0", "--ccdb-page-size", "10", "--storage-columns", ",".join(columns)
+    )
+
+    ended = chain.program("luigi-etl", "sandbox", "--no-throttle", "--replay", *map(str, files), "--", *job)
+
+    assert (ended.code, ended.err) == (0, "")
+    with (chain.folder / "data/latest/all.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [dict(zip(columns, row, strict=True)) for row in list(csv.reader(stream))[1:]]
+    recording = [source for file in files for source in sources(file)]
+    assert by_id(rows) == expected(recording)
+    assert len(rows) == len(by_id(recording))
