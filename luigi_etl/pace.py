@@ -39,9 +39,11 @@ def shared_pace(path: Path, host: str, requests_per_minute: int) -> Limiter:
     )
     bucket.conn.isolation_level = None
     bucket.lock = _WriteLock(bucket.conn)  # type: ignore[assignment]  # it is only entered and left
-    now = bucket.now()
-    bucket.leak(now)
-    with bucket.lock:  # a clock that was set back must not make everyone wait for the old future
+    bucket.leak(bucket.now())
+    with bucket.lock:
+        # A clock that was set back must not make everyone wait for the old future. The time is taken
+        # under the lock: what others counted while this process waited for it is not the future.
+        now = bucket.now()
         bucket.conn.execute(f"DELETE FROM {bucket.table} WHERE item_timestamp > ?", (now,))  # noqa: S608
     # Without the library's cleaning thread: a run is short, and the leak above is enough.
     return Limiter(SingleBucketFactory(bucket, schedule_leak=False))

@@ -2,6 +2,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,20 @@ def test_processes_share_one_count(tmp_path: Path) -> None:
     takers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     taken = [int(taker.communicate(timeout=60)[0]) for taker in takers]
     assert sum(taken) == 5
+
+
+def test_what_is_counted_while_a_process_waits_to_start_stays_counted(tmp_path: Path) -> None:
+    path = tmp_path / "pace.sqlite"
+    shared_pace(path, "host", 1)
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute("BEGIN IMMEDIATE")
+    with ThreadPoolExecutor() as threads:
+        starting = threads.submit(shared_pace, path, "host", 1)
+        time.sleep(0.3)
+        database.execute("INSERT INTO requests_to_host VALUES ('host', ?)", (int(time.time() * 1000),))
+        database.execute("COMMIT")
+        pace = starting.result(timeout=30)
+    assert not pace.try_acquire("host", blocking=False)
 
 
 def test_hosts_are_counted_apart(tmp_path: Path) -> None:
