@@ -67,10 +67,6 @@ class Answer(_Answer[Hit], frozen=True):
         """Tell whether `total` is the number of matches, not a lower bound of it."""
         return isinstance(self.hits.total, int) or self.hits.total.relation == "eq"
 
-    def expected(self, limit: int) -> int:
-        """How many complaints a walk for `limit` (0 = every one) has to bring."""
-        return min(limit or self.total, self.total)
-
     @property
     def total(self) -> int:
         """How many complaints match."""
@@ -86,6 +82,11 @@ class Answer(_Answer[Hit], frozen=True):
 
 _answers = msgspec.json.Decoder(Answer)
 _answers_of_any_hits = msgspec.json.Decoder(_Answer[msgspec.Raw])
+
+
+def expected(total: int, limit: int) -> int:
+    """Return how many of `total` matches a walk for `limit` (0 = every one) has to bring."""
+    return min(limit or total, total)
 
 
 def read_answer(body: bytes) -> Answer:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from luigi_etl.errors import USAGE_ERROR
+
 if TYPE_CHECKING:
     from luigi_etl.sandbox.server import Sandbox
 
-USAGE_ERROR = 2  # as argparse has it
 COMMAND_NOT_FOUND = 127  # as shells have it
 SIGNALLED = 128
 LARGEST_PORT = 65_535

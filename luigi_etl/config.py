@@ -17,11 +17,10 @@ from urllib.parse import urlsplit
 import luigi
 from luigi.interface import core
 
-from luigi_etl.errors import SettingError
+from luigi_etl.errors import USAGE_ERROR, SettingError
 from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, Settings
 
-USAGE_ERROR = 2
 SKEW = timedelta(minutes=5)  # how far another machine's clock may be ahead
 
 T = TypeVar("T")

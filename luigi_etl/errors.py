@@ -5,6 +5,8 @@ Two questions decide the class: may the same request succeed a little later
 Anything else that is raised is a bug and keeps its traceback.
 """
 
+USAGE_ERROR = 2  # the exit code for what can't be used, as argparse has it
+
 
 class EtlError(Exception):
     """An expected failure; its text is one line that names the thing, what happened and what to do."""

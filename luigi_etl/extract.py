@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from luigi_etl.answer import Answer, Hit, read_answer
+from luigi_etl.answer import Answer, Hit, expected, read_answer
 from luigi_etl.ccdb import Client, Pairs
 from luigi_etl.errors import PassingError
 from luigi_etl.ids import IdSet
@@ -79,7 +79,7 @@ class Walk:
         """How many there should be, as far as is known."""
         if self._first is None:
             return self.limit or 1
-        return self._first.expected(self.limit)
+        return expected(self._first.total, self.limit)
 
     @property
     def is_over(self) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from msgspec import UNSET
 
-from luigi_etl.answer import Answer, read_answer
+from luigi_etl.answer import Answer, expected, read_answer
 from luigi_etl.complaint import COLUMNS, Complaint, read_page
 from luigi_etl.errors import DamagedFileError, PassingError
 from luigi_etl.files import atomic_writes
@@ -70,10 +70,10 @@ def parse(pages: Path, parsed: Path, rejected: Path, summary: Path, limit: int) 
                     f"{pages} holds a page that can't be read ({error}); delete it to fetch again"
                 ) from error
         result = parser.finished()
-        expected = parser.expected(limit)
-        if result.hits < expected:
+        needed = expected(result.hits_total, limit)
+        if result.hits < needed:
             raise DamagedFileError(
-                f"{pages} holds {result.hits:,} complaints of {expected:,}; delete it to fetch them again"
+                f"{pages} holds {result.hits:,} complaints of {needed:,}; delete it to fetch them again"
             )
         summary_file.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
     return result
@@ -84,7 +84,6 @@ class _Parser:
 
     def __init__(self, parsed: IO[bytes], rejected: IO[bytes]) -> None:
         self.summary = Summary()
-        self._last: Answer | None = None
         self._parsed = parsed
         self._rejected = rejected
         self._ids = IdSet()
@@ -108,10 +107,6 @@ class _Parser:
             else:
                 self.summary.duplicates += 1
 
-    def expected(self, limit: int) -> int:
-        """Return how many complaints the pages have to hold, as the last one says."""
-        return self._last.expected(limit) if self._last else 0
-
     def finished(self) -> Summary:
         """Return the summary of all pages."""
         self.summary.unknown_fields = sorted(self._unknown)
@@ -120,7 +115,6 @@ class _Parser:
 
     def _take_answer(self, address: str, answer: Answer) -> None:
         summary = self.summary
-        self._last = answer
         summary.address = urlunsplit(urlsplit(address)._replace(query=""))
         summary.sandbox = answer.meta.sandbox
         summary.last_indexed = answer.meta.last_indexed

@@ -3,9 +3,9 @@
 import contextlib
 import html
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -77,6 +77,7 @@ class SnapshotFiles:
         return folder / f"{self.timestamp:%Y%m%dT%H%MZ}.{what}"
 
 
+LUIGID_MAY_BE_AWAY = contextlib.suppress(RPCError)  # what it shows is not worth a run
 S = TypeVar("S", bound="Snapshot")
 
 
@@ -93,7 +94,7 @@ class Snapshot(luigi.Task):
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
         ccdb()  # a setting that can't be used is told before anything is scheduled
 
-    @property
+    @cached_property
     def parsed_query(self) -> Query:
         """The query, as a record."""
         return parse_query(self.query)
@@ -113,13 +114,13 @@ class Snapshot(luigi.Task):
     def say(self, message: str) -> None:
         """Show a message beside the task in luigid, which would render it as HTML."""
         if self.set_status_message is not None:
-            with _luigid_may_be_away():
+            with LUIGID_MAY_BE_AWAY:
                 self.set_status_message(html.escape(message))
 
     def show_progress(self, percentage: int) -> None:
         """Show in luigid how far the task is."""
         if self.set_progress_percentage is not None:
-            with _luigid_may_be_away():
+            with LUIGID_MAY_BE_AWAY:
                 self.set_progress_percentage(percentage)
 
     def on_failure(self, exception: BaseException) -> str:
@@ -127,13 +128,6 @@ class Snapshot(luigi.Task):
         if isinstance(exception, EtlError):
             return html.escape(str(exception))
         return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
-
-
-@contextlib.contextmanager
-def _luigid_may_be_away() -> Iterator[None]:
-    """Go on without luigid: what it shows is not worth a run."""
-    with contextlib.suppress(RPCError):
-        yield
 
 
 class _OneLine(logging.Filter):
