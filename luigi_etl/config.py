@@ -7,6 +7,7 @@ one line, exit code 2, before anything is scheduled. From Python it raises a `Va
 import logging
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
@@ -211,9 +212,20 @@ def _any_text(text: str) -> str:
     return text
 
 
-def _folder(text: str) -> str:
-    if not text.strip() or "\0" in text:
-        raise SettingError(f"[storage] root: {text!r} is not a folder")
+def _folder(setting: str) -> Callable[[str], str]:
+    def check(text: str) -> str:
+        if not text.strip() or "\0" in text:
+            raise SettingError(f"{setting}: {text!r} is not a folder")
+        return text
+
+    return check
+
+
+def _command(text: str) -> str:
+    try:
+        shlex.split(text)
+    except ValueError as error:
+        raise SettingError(f"[service] notify: {text!r} is not a command: {error}") from None
     return text
 
 
@@ -261,7 +273,21 @@ class ccdb(luigi.Config):  # noqa: N801  # the name of the section
 class storage(luigi.Config):  # noqa: N801  # the name of the section
     """Where the files go, and what the CSV holds."""
 
-    root = TextParameter("data", _folder, "folder of all files, below the working directory")
+    root = TextParameter(
+        "data", _folder("[storage] root"), "folder of all files; relative to the working directory"
+    )
     columns = TextParameter(
         "", _known_columns, "columns of the CSV by API name, comma-separated; empty = the CFPB's"
     )
+
+
+class service(luigi.Config):  # noqa: N801  # the name of the section
+    """What runs that nobody watches leave, and whom they tell."""
+
+    folder = TextParameter(
+        "service", _folder("[service] folder"), "logs, locks, luigid's state; relative as root"
+    )
+    notify = TextParameter(
+        "", _command, "command that gets the message on stdin; empty = stderr, for cron to mail"
+    )
+    metrics = TextParameter("", _any_text, "node_exporter's textfile folder; empty = no metrics")

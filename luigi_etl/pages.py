@@ -19,8 +19,8 @@ from typing import IO
 
 from luigi_etl.errors import DamagedFileError, PassingError
 from luigi_etl.files import storage_errors, sync, sync_folder
+from luigi_etl.paths import PARTIAL_SUFFIX
 
-PARTIAL_SUFFIX = ".partial"
 _COMPRESSION = 1  # several times as fast as the default, for half as many bytes again
 _CHUNK = 1 << 18
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")

@@ -13,6 +13,7 @@ from luigi_etl.errors import DamagedFileError, PassingError
 from luigi_etl.files import atomic_writes
 from luigi_etl.ids import IdSet
 from luigi_etl.pages import read_pages
+from luigi_etl.progress import Report, unwatched
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -49,10 +50,13 @@ def read_summary(path: Path) -> Summary:
         raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
 
 
-def parse(pages: Path, parsed: Path, rejected: Path, summary: Path, limit: int) -> Summary:
+def parse(
+    pages: Path, parsed: Path, rejected: Path, summary: Path, limit: int, report: Report = unwatched
+) -> Summary:
     """Write the complaints of a page file to `parsed`, the other hits to `rejected`, one JSON a line.
 
     Of two hits with one id the first counts. The three files appear together, the summary last.
+    `report` hears of each page that others follow.
 
     Raises:
         DamagedFileError: the page file is not what ExtractComplaints wrote, or holds fewer complaints
@@ -69,6 +73,9 @@ def parse(pages: Path, parsed: Path, rejected: Path, summary: Path, limit: int) 
                 raise DamagedFileError(
                     f"{pages} holds a page that can't be read ({error}); delete it to fetch again"
                 ) from error
+            done, needed = parser.summary.hits, expected(parser.summary.hits_total, limit)
+            if done < needed:
+                report(done, needed)
         result = parser.finished()
         needed = expected(result.hits_total, limit)
         if result.hits < needed:

@@ -1,13 +1,13 @@
-"""The snapshot: what a query returned at one minute. Its parameters, and the path of each of its files."""
+"""The snapshot: what a query returned at one minute. Its parameters, and what is told of its run."""
 
 import contextlib
 import html
 import logging
-from dataclasses import dataclass
-from datetime import datetime
+import time
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import luigi
 from luigi.rpc import RPCError
@@ -21,61 +21,8 @@ from luigi_etl.config import (
     this_minute,
 )
 from luigi_etl.errors import EtlError
+from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import Query, parse_query
-
-
-@dataclass(frozen=True)
-class SnapshotFiles:
-    """Every path of a snapshot: `<root>/snapshots/<slug>/<day>/<minute>.<what>`, and `<root>/latest`."""
-
-    root: Path
-    slug: str
-    timestamp: datetime
-
-    @property
-    def document(self) -> Path:
-        """The empty document: the header of the CSV."""
-        return self._file("document.csv")
-
-    @property
-    def extracted(self) -> Path:
-        """The API's pages."""
-        return self._file("extracted.jsonl.gz")
-
-    @property
-    def parsed(self) -> Path:
-        """The complaints."""
-        return self._file("parsed.jsonl")
-
-    @property
-    def rejected(self) -> Path:
-        """The hits that are no complaints."""
-        return self._file("rejected.jsonl")
-
-    @property
-    def summary(self) -> Path:
-        """What the pages held, in numbers."""
-        return self._file("summary.json")
-
-    @property
-    def complaints(self) -> Path:
-        """The document, filled."""
-        return self._file("complaints.csv")
-
-    @property
-    def datapackage(self) -> Path:
-        """The description of the CSV."""
-        return self._file("datapackage.json")
-
-    @property
-    def latest(self) -> Path:
-        """The place of the query's newest CSV."""
-        return self.root / "latest" / f"{self.slug}.csv"
-
-    def _file(self, what: str) -> Path:
-        folder = self.root / "snapshots" / self.slug / f"{self.timestamp:%Y-%m-%d}"
-        return folder / f"{self.timestamp:%Y%m%dT%H%MZ}.{what}"
-
 
 LUIGID_MAY_BE_AWAY = contextlib.suppress(RPCError)  # what it shows is not worth a run
 S = TypeVar("S", bound="Snapshot")
@@ -92,6 +39,7 @@ class Snapshot(luigi.Task):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._began = time.monotonic()
         ccdb()  # a setting that can't be used is told before anything is scheduled
 
     @cached_property
@@ -117,14 +65,30 @@ class Snapshot(luigi.Task):
             with LUIGID_MAY_BE_AWAY:
                 self.set_status_message(html.escape(message))
 
-    def show_progress(self, percentage: int) -> None:
+    def show_progress(self, done: int, expected: int) -> None:
         """Show in luigid how far the task is."""
         if self.set_progress_percentage is not None:
             with LUIGID_MAY_BE_AWAY:
-                self.set_progress_percentage(percentage)
+                self.set_progress_percentage(100 * done // max(1, expected))
+
+    def record(self, outcome: Literal["stored", "failed", "skipped"], error: str = "") -> None:
+        """Put on record how the run of this snapshot ended.
+
+        Raises:
+            StorageError: the record can't be written.
+
+        """
+        from luigi_etl.record import RunRecord, write_record
+
+        seconds = round(time.monotonic() - self._began, 3)
+        ended = datetime.now(timezone.utc)
+        record = RunRecord(outcome=outcome, task=self.task_family, ended=ended, seconds=seconds, error=error)
+        write_record(self.files.run, record)
 
     def on_failure(self, exception: BaseException) -> str:
-        """Tell luigid of an expected failure in its one line, of a bug with the traceback."""
+        """Record the failure; tell luigid an expected one in its one line, a bug with the traceback."""
+        with contextlib.suppress(EtlError):  # the failure itself is told, record or not
+            self.record("failed", " ".join(str(exception).split()) or type(exception).__name__)
         if isinstance(exception, EtlError):
             return html.escape(str(exception))
         return str(super().on_failure(exception))  # type: ignore[no-untyped-call]

@@ -16,8 +16,10 @@ import msgspec
 from luigi_etl.complaint import Column, columns_labelled, columns_named
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.files import TEMPORARY_SUFFIX, atomic_write, storage_errors, sync_folder
+from luigi_etl.progress import Report, unwatched
 
 Cell = str | bool | None
+_ROWS_BETWEEN_REPORTS = 10_000
 _records = msgspec.json.Decoder(dict[str, Cell])
 _AS_TEXT: dict[Cell, str] = {True: "true", False: "false"}
 
@@ -31,18 +33,27 @@ class StoredFile(NamedTuple):
     sha256: str
 
 
-def create_document(path: Path, columns: str) -> None:
-    """Write an empty document: the header of the columns named (see `columns_named`)."""
+def create_document(path: Path, columns: str) -> int:
+    """Write an empty document: the header of the columns named (see `columns_named`); return how many."""
     chosen = columns_named(columns)
     with atomic_write(path) as stream:
         _csv_writer(_RowSink(stream))([column.label for column in chosen])
+    return len(chosen)
 
 
-def store(document: Path, parsed: Path, target: Path, expected: int, modified: datetime) -> StoredFile:
+def store(
+    document: Path,
+    parsed: Path,
+    target: Path,
+    expected: int,
+    modified: datetime,
+    report: Report = unwatched,
+) -> StoredFile:
     """Fill the document with the parsed complaints and write it to `target`, as CSV (RFC 4180, but LF).
 
     Missing and null are empty cells; everything else is stored exactly, also what a spreadsheet
     would take for a formula. The file's modification time becomes `modified` (naive UTC).
+    `report` hears of every ten thousandth row.
 
     Raises:
         DamagedFileError: the document or the parsed complaints are not what their tasks wrote, or the
@@ -58,6 +69,8 @@ def store(document: Path, parsed: Path, target: Path, expected: int, modified: d
         write_row([column.label for column in columns])
         for record in _read_records(parsed):
             write_row([_AS_TEXT.get(cell, cell) for cell in map(record.get, fields)])
+            if sink.rows % _ROWS_BETWEEN_REPORTS == 0:
+                report(sink.rows, expected)
         if sink.rows - 1 != expected:
             raise DamagedFileError(
                 f"{parsed} holds {sink.rows - 1:,} complaints of {expected:,}; delete it to parse again"

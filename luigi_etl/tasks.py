@@ -38,7 +38,8 @@ class CreateDocument(Snapshot):
         """Write the header."""
         from luigi_etl.store import create_document
 
-        create_document(self.files.document, storage().columns)
+        columns = create_document(self.files.document, storage().columns)
+        self.say(f"{columns} columns: {self.files.document}")
 
 
 class ExtractComplaints(Snapshot):
@@ -81,11 +82,13 @@ class ExtractComplaints(Snapshot):
                 bar.clear()
 
     def _report(self, progress: "Progress", bar: "ProgressBar") -> None:
-        if progress.pages == 1 and progress.collected >= progress.expected:
-            return  # a walk of one page is over before anyone looks
+        pages = f"{progress.pages:,} pages" if progress.pages > 1 else "1 page"
+        if progress.collected >= progress.expected:
+            self.say(f"{progress.collected:,} complaints, {pages}: {self.files.extracted}")
+            return
         bar.show(progress.collected, progress.expected)
-        self.show_progress(100 * progress.collected // max(1, progress.expected))
-        self.say(f"{progress.collected:,} of {progress.expected:,} complaints, {progress.pages:,} pages")
+        self.show_progress(progress.collected, progress.expected)
+        self.say(f"{progress.collected:,} of {progress.expected:,} complaints, {pages}")
 
     def _announce(self, failed: "FailedTry") -> None:
         logger.warning("%s: %s", self.task_family, failed)
@@ -110,7 +113,10 @@ class ParseComplaints(Snapshot):
         from luigi_etl.parse import parse
 
         files = self.files
-        summary = parse(files.extracted, files.parsed, files.rejected, files.summary, self.limit)
+        summary = parse(
+            files.extracted, files.parsed, files.rejected, files.summary, self.limit, self.show_progress
+        )
+        self.say(f"{summary.parsed:,} complaints, {summary.rejected:,} rejected: {files.parsed}")
         self._warn(summary)
 
     def _warn(self, summary: "Summary") -> None:
@@ -151,11 +157,20 @@ class StoreComplaints(Snapshot):
 
         files = self.files
         summary = read_summary(files.summary)
-        stored = store(files.document, files.parsed, files.complaints, summary.parsed, self.timestamp)
+        stored = store(
+            files.document,
+            files.parsed,
+            files.complaints,
+            summary.parsed,
+            self.timestamp,
+            self.show_progress,
+        )
         if not publish(files.complaints, files.latest):
             logger.warning("%s: %s is of a newer minute and stays", self.task_family, files.latest)
         asked = Asked(self.parsed_query, self.limit, self.timestamp)
         describe(files.datapackage, files.complaints, stored, summary, asked)
+        self.record("stored")
+        self.say(f"{stored.rows:,} rows, {stored.size:,} bytes: {files.complaints}")
         self.tell(summary)
 
     def tell(self, summary: "Summary", already: str = "") -> None:

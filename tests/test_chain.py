@@ -29,6 +29,7 @@ SUFFIXES = {
     "summary.json",
     "complaints.csv",
     "datapackage.json",
+    "run.json",
 }
 
 
@@ -38,7 +39,9 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def snapshot_files(chain: Chain) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in chain.files() if path.parent.name == "2026-11-22"}
+    """Return the files of the data: the record of the run tells its time, another with each run."""
+    files = [path for path in chain.files() if path.parent.name == "2026-11-22"]
+    return {path.name: path.read_bytes() for path in files if not path.name.endswith(".run.json")}
 
 
 def test_a_run_leaves_the_files_of_the_design_and_says_one_line(chain: Chain, served: Serve) -> None:
@@ -184,7 +187,7 @@ def test_a_passing_failure_is_tried_eleven_times_and_then_fails(chain: Chain) ->
         "[Errno 111] Connection refused; next at "
     )
     assert lines[10].startswith("ERROR: ExtractComplaints: attempt 11 of 11: 127.0.0.1:9: Failed")
-    assert [path.name for path in chain.files()] == [f"{PREFIX}.document.csv"]
+    assert [path.name for path in chain.files()] == [f"{PREFIX}.document.csv", f"{PREFIX}.run.json"]
 
 
 @pytest.mark.parametrize(
@@ -249,7 +252,7 @@ def test_an_index_that_keeps_changing_fails_saying_so(chain: Chain, served: Serv
     )
     assert run.code == 30
     assert "no complete walk in 3: the number of matches changed from" in run.err.splitlines()[-1]
-    assert [path.name for path in chain.files()] == [f"{PREFIX}.document.csv"]
+    assert [path.name for path in chain.files()] == [f"{PREFIX}.document.csv", f"{PREFIX}.run.json"]
 
 
 def test_killed_at_any_moment_it_is_completed_and_fetches_no_page_again(chain: Chain, served: Serve) -> None:

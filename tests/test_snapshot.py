@@ -6,7 +6,8 @@ import pytest
 from luigi.rpc import RPCError
 
 from luigi_etl.errors import QueryError, StorageError
-from luigi_etl.snapshot import Snapshot, SnapshotFiles
+from luigi_etl.paths import SnapshotFiles
+from luigi_etl.snapshot import Snapshot
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
 
@@ -65,7 +66,7 @@ def test_a_luigid_that_went_away_does_not_end_a_run(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(task, "set_status_message", away)
     monkeypatch.setattr(task, "set_progress_percentage", away)
     task.say("hello")
-    task.show_progress(50)
+    task.show_progress(1, 2)
 
 
 def test_an_expected_failure_is_told_to_luigid_in_one_line() -> None:

@@ -1,0 +1,133 @@
+"""Where a snapshot's files are, and which snapshots are there: no other module makes or reads such a path."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+PARTIAL_SUFFIX = ".partial"
+_NAME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})Z\.([a-z.]+)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class SnapshotFiles:
+    """Every path of a snapshot: `<root>/snapshots/<slug>/<day>/<minute>.<what>`, and `<root>/latest`."""
+
+    root: Path
+    slug: str
+    timestamp: datetime
+
+    @property
+    def document(self) -> Path:
+        """The empty document: the header of the CSV."""
+        return self._file("document.csv")
+
+    @property
+    def extracted(self) -> Path:
+        """The API's pages."""
+        return self._file("extracted.jsonl.gz")
+
+    @property
+    def parsed(self) -> Path:
+        """The complaints."""
+        return self._file("parsed.jsonl")
+
+    @property
+    def rejected(self) -> Path:
+        """The hits that are no complaints."""
+        return self._file("rejected.jsonl")
+
+    @property
+    def summary(self) -> Path:
+        """What the pages held, in numbers."""
+        return self._file("summary.json")
+
+    @property
+    def complaints(self) -> Path:
+        """The document, filled."""
+        return self._file("complaints.csv")
+
+    @property
+    def datapackage(self) -> Path:
+        """The description of the CSV."""
+        return self._file("datapackage.json")
+
+    @property
+    def run(self) -> Path:
+        """What is on record of the run: how it ended, and how long it took."""
+        return self._file("run.json")
+
+    @property
+    def latest(self) -> Path:
+        """The place of the query's newest CSV."""
+        return self.root / "latest" / f"{self.slug}.csv"
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the snapshot's day."""
+        return _folder(self.root, self.slug) / f"{self.timestamp:%Y-%m-%d}"
+
+    @property
+    def all(self) -> list[Path]:
+        """Every path but `latest`, in the order in which a run makes them."""
+        partial = self.extracted.with_name(self.extracted.name + PARTIAL_SUFFIX)
+        made = [self.document, partial, self.extracted, self.parsed, self.rejected, self.summary]
+        return [*made, self.complaints, self.datapackage, self.run]
+
+    def _file(self, what: str) -> Path:
+        return self.folder / f"{self.timestamp:%Y%m%dT%H%MZ}.{what}"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A snapshot that is on the disk, whole or not, and what the names of its files end in."""
+
+    files: SnapshotFiles
+    endings: frozenset[str]
+
+    @property
+    def is_stored(self) -> bool:
+        """Tell whether the chain came to its end."""
+        return "datapackage.json" in self.endings
+
+
+def slugs(root: Path) -> list[str]:
+    """Return the queries that have snapshots, as their files name them, in order."""
+    return sorted(entry.name for entry in _entries(root / "snapshots") if entry.is_dir())
+
+
+def days(root: Path, slug: str) -> list[date]:
+    """Return the days that have snapshots of a query, the newest first."""
+    found = []
+    for entry in _entries(_folder(root, slug)):
+        with contextlib.suppress(ValueError):
+            found.append(date.fromisoformat(entry.name))
+    return sorted(found, reverse=True)
+
+
+def snapshots(root: Path, slug: str, day: date) -> list[Found]:
+    """Return the snapshots of a query on a day, the newest first, from the names of the files alone."""
+    endings: dict[datetime, set[str]] = {}
+    for entry in _entries(_folder(root, slug) / day.isoformat()):
+        match = _NAME.fullmatch(entry.name)
+        with contextlib.suppress(ValueError):
+            if match:
+                minute = datetime(*map(int, match.groups()[:5]))  # type: ignore[arg-type]
+                endings.setdefault(minute, set()).add(match[6])
+    return [
+        Found(SnapshotFiles(root, slug, minute), frozenset(endings[minute]))
+        for minute in sorted(endings, reverse=True)
+    ]
+
+
+def _folder(root: Path, slug: str) -> Path:
+    return root / "snapshots" / slug
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Give what is in a folder; nothing where there is none."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        yield from entries

@@ -1,0 +1,51 @@
+"""What a run leaves on record, beside the files of its snapshot: how it ended, and how long it took.
+
+The Data Package holds what is true of the data whenever it was made; this holds what is true of the run.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from luigi_etl.errors import DamagedFileError
+from luigi_etl.files import atomic_write
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """How the last run of a snapshot ended.
+
+    `skipped`: another run of the query was under way. `seconds` is from the making of the task to the end,
+    `ended` aware (UTC), `task` the one that failed or was asked for, `error` one line, empty when stored.
+    """
+
+    outcome: Literal["stored", "failed", "skipped"]
+    task: str
+    ended: datetime
+    seconds: float
+    error: str = ""
+
+
+def write_record(path: Path, record: RunRecord) -> None:
+    """Put the record in the place of an older one.
+
+    Raises:
+        StorageError: it can't be written.
+
+    """
+    with atomic_write(path) as stream:
+        stream.write(msgspec.json.encode(record) + b"\n")
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a record.
+
+    Raises:
+        DamagedFileError: the file is missing or no record.
+
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunRecord)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DamagedFileError(f"{path} is damaged ({error})") from error
