@@ -10,6 +10,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ import requests
 import urllib3
 
 from luigi_etl.answer import Answer, read_answer
-from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
+from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError, one_line
 from luigi_etl.pages import Page
 from luigi_etl.settings import API, Settings
 
@@ -74,6 +75,15 @@ class Client:
                     "search_term (quotes, brackets, AND, OR, NOT)"
                 ) from error
             raise
+
+    def probe(self) -> datetime | None:
+        """Make one request, whatever comes of it; return the server's time (aware), if it tells."""
+        response, body = self._get(self._address((), 0, None))
+        _check_status(self.host, response, body)
+        try:
+            return parsedate_to_datetime(response.headers.get("Date", ""))
+        except ValueError:
+            return None
 
     def _address(self, query: Pairs, size: int, search_after: str | None) -> str:
         paging = {"sort": NEWEST_FIRST, "size": str(size), "no_aggs": "true", "no_highlight": "true"}
@@ -194,7 +204,7 @@ class _EngineError(PassingError):
 def _check_status(host: str, response: requests.Response, body: bytes) -> None:
     """Raise unless the answer is JSON with status 200."""
     status = response.status_code
-    kind = _printable(response.headers.get("Content-Type", "no content type").partition(";")[0]).lower()
+    kind = one_line(response.headers.get("Content-Type", "no content type").partition(";")[0]).lower()
     if status == 200 and kind == "application/json":
         return
     if status == 200:
@@ -242,12 +252,7 @@ def _flattened(said: Any, name: str = "") -> Iterator[str]:
         for value in said:
             yield from _flattened(value, name)
     else:
-        yield _printable(f"{name}: {said}" if name else str(said))
-
-
-def _printable(text: str) -> str:
-    """Return text from outside in one line, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+        yield one_line(f"{name}: {said}" if name else str(said))
 
 
 def _retry_after(response: requests.Response) -> float:

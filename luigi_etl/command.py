@@ -4,10 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from luigi_etl.commands import sandbox
-from luigi_etl.errors import USAGE_ERROR
+from luigi_etl.commands import luigid, redo, sandbox, unattended
+from luigi_etl.errors import USAGE_ERROR, EtlError
 
-COMMANDS = (sandbox,)
+COMMANDS = (redo, luigid, unattended, sandbox)
+FAILED = 1
+INTERRUPTED = 130  # as shells have it
 
 
 def main() -> None:
@@ -28,6 +30,11 @@ def run(arguments: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"luigi-etl: error: {error}\n")
         return USAGE_ERROR
+    except EtlError as error:
+        sys.stderr.write(f"luigi-etl: {error}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
     return code
 
 

@@ -280,6 +280,11 @@ class storage(luigi.Config):  # noqa: N801  # the name of the section
         "", _known_columns, "columns of the CSV by API name, comma-separated; empty = the CFPB's"
     )
 
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return Path(self.root).expanduser()
+
 
 class service(luigi.Config):  # noqa: N801  # the name of the section
     """What runs that nobody watches leave, and whom they tell."""
@@ -291,3 +296,13 @@ class service(luigi.Config):  # noqa: N801  # the name of the section
         "", _command, "command that gets the message on stdin; empty = stderr, for cron to mail"
     )
     metrics = TextParameter("", _any_text, "node_exporter's textfile folder; empty = no metrics")
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        return Path(self.folder).expanduser()
+
+    @property
+    def metrics_folder(self) -> Path | None:
+        """The folder for metrics, if there is to be any."""
+        return Path(self.metrics).expanduser() if self.metrics else None

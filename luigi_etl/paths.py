@@ -9,7 +9,11 @@ from datetime import date, datetime
 from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
+ASIDE_SUFFIX = ".redo"  # of what a redo put aside until the new files are there
 _NAME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})Z\.([a-z.]+)", re.ASCII)
+
+
+STAGES = ("create", "extract", "parse", "store")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class SnapshotFiles:
         return self._file("run.json")
 
     @property
+    def partial(self) -> Path:
+        """The API's pages, as far as an extraction under way or interrupted brought them."""
+        return self.extracted.with_name(self.extracted.name + PARTIAL_SUFFIX)
+
+    @property
     def latest(self) -> Path:
         """The place of the query's newest CSV."""
         return self.root / "latest" / f"{self.slug}.csv"
@@ -73,9 +82,18 @@ class SnapshotFiles:
     @property
     def all(self) -> list[Path]:
         """Every path but `latest`, in the order in which a run makes them."""
-        partial = self.extracted.with_name(self.extracted.name + PARTIAL_SUFFIX)
-        made = [self.document, partial, self.extracted, self.parsed, self.rejected, self.summary]
+        made = [self.document, self.partial, self.extracted, self.parsed, self.rejected, self.summary]
         return [*made, self.complaints, self.datapackage, self.run]
+
+    def made_from(self, stage: str) -> list[Path]:
+        """Return what a stage (of `STAGES`) makes, and all that is made of it."""
+        made = {
+            "create": [self.document],
+            "extract": [self.partial, self.extracted, self.parsed, self.rejected, self.summary],
+            "parse": [self.parsed, self.rejected, self.summary],
+            "store": [],
+        }
+        return [*made[stage], self.complaints, self.datapackage, self.run]
 
     def _file(self, what: str) -> Path:
         return self.folder / f"{self.timestamp:%Y%m%dT%H%MZ}.{what}"

@@ -4,9 +4,9 @@ import contextlib
 import html
 import logging
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import luigi
@@ -20,12 +20,31 @@ from luigi_etl.config import (
     storage,
     this_minute,
 )
-from luigi_etl.errors import EtlError
+from luigi_etl.errors import EtlError, one_line
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import Query, parse_query
 
-LUIGID_MAY_BE_AWAY = contextlib.suppress(RPCError)  # what it shows is not worth a run
+SILENCE = 60.0  # seconds in which a luigid that was away is told nothing: each try takes ten
 S = TypeVar("S", bound="Snapshot")
+
+
+class _Teller:
+    """Tells luigid what it shows, which is not worth a run, nor more than a moment of it."""
+
+    def __init__(self) -> None:
+        self._silent_until = 0.0
+
+    def tell(self, show: Callable[[Any], None] | None, what: str | int) -> None:
+        """Call Luigi's own function to show something, which there is none of outside of a run."""
+        if show is None or time.monotonic() < self._silent_until:
+            return
+        try:
+            show(what)
+        except RPCError:
+            self._silent_until = time.monotonic() + SILENCE
+
+
+_teller = _Teller()
 
 
 class Snapshot(luigi.Task):
@@ -50,9 +69,7 @@ class Snapshot(luigi.Task):
     @property
     def files(self) -> SnapshotFiles:
         """The paths of this snapshot."""
-        return SnapshotFiles(
-            Path(storage().root).expanduser(), self.parsed_query.slug(self.limit), self.timestamp
-        )
+        return SnapshotFiles(storage().path, self.parsed_query.slug(self.limit), self.timestamp)
 
     def same(self, family: type[S]) -> S:
         """Return the task of another family for this snapshot."""
@@ -61,15 +78,11 @@ class Snapshot(luigi.Task):
 
     def say(self, message: str) -> None:
         """Show a message beside the task in luigid, which would render it as HTML."""
-        if self.set_status_message is not None:
-            with LUIGID_MAY_BE_AWAY:
-                self.set_status_message(html.escape(message))
+        _teller.tell(self.set_status_message, html.escape(message))
 
     def show_progress(self, done: int, expected: int) -> None:
         """Show in luigid how far the task is."""
-        if self.set_progress_percentage is not None:
-            with LUIGID_MAY_BE_AWAY:
-                self.set_progress_percentage(100 * done // max(1, expected))
+        _teller.tell(self.set_progress_percentage, 100 * done // max(1, expected))
 
     def record(self, outcome: Literal["stored", "failed", "skipped"], error: str = "") -> None:
         """Put on record how the run of this snapshot ended.
@@ -85,10 +98,23 @@ class Snapshot(luigi.Task):
         record = RunRecord(outcome=outcome, task=self.task_family, ended=ended, seconds=seconds, error=error)
         write_record(self.files.run, record)
 
+    @property
+    def is_on_record(self) -> bool:
+        """Tell whether a run of this snapshot came to an end that is on record."""
+        return self.files.run.exists()
+
+    def is_on_record_since(self, moment: datetime) -> bool:
+        """Tell whether a run of this snapshot ended after a moment (aware), and that is on record."""
+        from luigi_etl.record import read_record
+
+        with contextlib.suppress(EtlError):
+            return read_record(self.files.run).ended >= moment
+        return False
+
     def on_failure(self, exception: BaseException) -> str:
         """Record the failure; tell luigid an expected one in its one line, a bug with the traceback."""
         with contextlib.suppress(EtlError):  # the failure itself is told, record or not
-            self.record("failed", " ".join(str(exception).split()) or type(exception).__name__)
+            self.record("failed", one_line(str(exception)) or type(exception).__name__)
         if isinstance(exception, EtlError):
             return html.escape(str(exception))
         return str(super().on_failure(exception))  # type: ignore[no-untyped-call]

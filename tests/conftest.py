@@ -1,14 +1,20 @@
 """What the tests share: a real sandbox over HTTP, a real run of the chain, the recorded answers."""
 
+import json
 import os
+import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
 
 import pytest
 
@@ -137,6 +143,32 @@ class Chain:
         quick = ["--ccdb-backoff", "0.01", "--ccdb-retry-delay", "0.01"]
         return [*command, *quick, "--local-scheduler", *arguments]
 
+    def configure(self, section: str, **settings: object) -> None:
+        """Set settings in the folder's luigi.cfg."""
+        path = self.folder / "luigi.cfg"
+        text = path.read_text()
+        for name in settings:
+            text = re.sub(rf"^{name}=.*\n", "", text, flags=re.MULTILINE)
+        lines = "".join(f"{name}={value}\n" for name, value in settings.items())
+        head = f"[{section}]\n"
+        if head not in text:
+            text += f"\n{head}"
+        path.write_text(text.replace(head, head + lines))
+
+    def unattended(self, *arguments: str, url: str = "", **options: Any) -> Run:
+        """Run the chain as cron does, without a pace and hardly waiting."""
+        return self.program(*self.unattended_command(*arguments), url=url, **options)
+
+    def unattended_command(self, *arguments: str) -> list[str]:
+        """Return the command line of an unattended run of the chain."""
+        quick = self.luigi_command(*arguments)
+        without_luigi = [word for word in quick[3:] if word != "--local-scheduler"]
+        return ["luigi-etl", "unattended", *without_luigi]
+
+    def log(self, slug: str = "all-newest-10") -> str:
+        """Return the log of the unattended runs."""
+        return (self.folder / "service" / f"StoreComplaints.{slug}.log").read_text()
+
     def file(self, suffix: str) -> Path:
         """Return the one file below the folder whose name ends so."""
         (found,) = self.files(suffix)
@@ -151,6 +183,78 @@ class Chain:
 def chain(tmp_path: Path) -> Chain:
     """Give a folder to run the chain in."""
     return Chain(tmp_path)
+
+
+class Luigid:
+    """A luigid of the test's own, at the address the chain's luigi.cfg gives."""
+
+    def __init__(self, chain: Chain) -> None:
+        self.port = free_port()
+        chain.configure("core", scheduler_port=self.port)
+        self._chain = chain
+        self.process = self._started()
+
+    def _started(self) -> subprocess.Popen[str]:
+        process = self._chain.start("luigi-etl", "luigid")
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline, "luigid does not answer"
+            time.sleep(0.05)
+        return process
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        """Tell it to end, and wait until it has."""
+        self.process.terminate()
+        self.process.communicate(timeout=20)
+
+    def kill(self) -> None:
+        """End it with no chance to do anything."""
+        self.process.kill()
+        self.process.communicate(timeout=20)
+
+    def start(self) -> None:
+        """Start it again."""
+        self.process = self._started()
+
+    def tasks(self, status: str = "") -> dict[str, Any]:
+        """Return what luigid shows of its tasks, by task id."""
+        return self.told("task_list", status=status, upstream_status="")
+
+    def message(self, task_id: str) -> str:
+        """Return the message luigid shows beside a task."""
+        return self.told("get_task_status_message", task_id=task_id)["statusMessage"] or ""
+
+    def told(self, what: str, **parameters: str) -> dict[str, Any]:
+        """Return what luigid's API answers."""
+        query = urlencode({"data": json.dumps(parameters)})
+        with urlopen(f"http://127.0.0.1:{self.port}/api/{what}?{query}", timeout=10) as response:
+            found: dict[str, Any] = json.load(response)["response"]
+        return found
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the command line of `luigi` under this luigid."""
+        return ["luigi", "--module", "luigi_etl", "StoreComplaints", *arguments]
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def luigid(chain: Chain) -> Iterator[Luigid]:
+    """Start luigid on a free port, and stop it."""
+    running = Luigid(chain)
+    yield running
+    running.stop()
 
 
 @pytest.fixture

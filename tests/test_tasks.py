@@ -2,21 +2,16 @@
 
 import json
 import re
-import subprocess
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
-from urllib.request import urlopen
 
 import pytest
 
 from luigi_etl import CreateDocument, ExtractComplaints, ParseComplaints, StoreComplaints
-from tests.conftest import Chain, Serve
+from tests.conftest import Chain, Luigid, Serve
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
 
@@ -49,71 +44,6 @@ def test_each_task_puts_out_its_files() -> None:
     assert names(ExtractComplaints(timestamp=MINUTE)) == ["extracted.jsonl.gz"]
     assert names(ParseComplaints(timestamp=MINUTE)) == ["parsed.jsonl", "rejected.jsonl", "summary.json"]
     assert names(StoreComplaints(timestamp=MINUTE)) == ["complaints.csv", "datapackage.json"]
-
-
-@dataclass(frozen=True)
-class Luigid:
-    """A luigid of the test's own."""
-
-    port: int
-
-    def tasks(self, status: str = "") -> dict[str, Any]:
-        """Return what luigid shows of its tasks, by task id."""
-        return self.told("task_list", status=status, upstream_status="")
-
-    def message(self, task_id: str) -> str:
-        """Return the message luigid shows beside a task."""
-        return self.told("get_task_status_message", task_id=task_id)["statusMessage"] or ""
-
-    def told(self, what: str, **parameters: str) -> dict[str, Any]:
-        """Return what luigid's API answers."""
-        query = urlencode({"data": json.dumps(parameters)})
-        with urlopen(f"http://127.0.0.1:{self.port}/api/{what}?{query}", timeout=10) as response:
-            found: dict[str, Any] = json.load(response)["response"]
-        return found
-
-    def command(self, *arguments: str) -> list[str]:
-        """Return the command line of `luigi` under this luigid."""
-        return [
-            "luigi",
-            "--module",
-            "luigi_etl",
-            "StoreComplaints",
-            "--scheduler-port",
-            str(self.port),
-            *arguments,
-        ]
-
-
-@pytest.fixture
-def luigid(chain: Chain) -> Iterator[Luigid]:
-    """Start luigid on a free port, and stop it."""
-    process = subprocess.Popen(
-        ["luigid", "--address", "127.0.0.1", "--port", "0", "--state-path", str(chain.folder / "state")],
-        cwd=chain.folder,
-        env=chain.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        yield Luigid(listening_port(process.pid))
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-
-
-def listening_port(pid: int) -> int:
-    """Return the port a process listens on, as the kernel tells it."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir() if link.is_symlink()]
-        sockets = {match[1] for link in links if (match := re.match(r"socket:\[(\d+)\]", str(link)))}
-        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-            fields = line.split()
-            if fields[3] == "0A" and fields[9] in sockets:
-                return int(fields[1].split(":")[1], 16)
-        time.sleep(0.05)
-    raise TimeoutError("luigid does not listen")
 
 
 @pytest.mark.slow
@@ -208,6 +138,6 @@ def test_a_luigid_that_is_not_there_is_one_line(chain: Chain) -> None:
     assert run.code == 40
     told = [line for line in run.err.splitlines() if line != "WARNING: Failed pinging scheduler"]
     assert told == [
-        "ERROR: luigid: Errors (3 attempts) when connecting to remote scheduler 'http://127.0.0.1:9'; "
+        "ERROR: luigid: Errors (10 attempts) when connecting to remote scheduler 'http://127.0.0.1:9'; "
         "start it (luigid --address 127.0.0.1) or add --local-scheduler"
     ]

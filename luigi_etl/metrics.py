@@ -1,0 +1,38 @@
+"""Metrics of a job for node_exporter's textfile collector, in the Prometheus text format."""
+
+from datetime import datetime
+from pathlib import Path
+
+from luigi_etl.files import atomic_write
+from luigi_etl.jobs import Memory
+
+
+def write_metrics(folder: Path, job: str, memory: Memory) -> None:
+    """Write `luigi_etl.<job>.prom` atomically; `job` holds nothing a label would have to escape.
+
+    Raises:
+        StorageError: it can't be written.
+
+    """
+    with atomic_write(folder / f"luigi_etl.{job}.prom") as stream:
+        stream.write(_text(job, memory).encode())
+
+
+def _text(job: str, memory: Memory) -> str:
+    told = (
+        ("last_success_timestamp_seconds", "When the last run succeeded.", _seconds(memory.last_success)),
+        ("last_run_timestamp_seconds", "When the last run began.", _seconds(memory.began)),
+        ("rows", "Complaints the last successful run stored.", memory.rows),
+        ("rejected", "Hits of the last successful run that are no complaints.", memory.rejected),
+        ("duration_seconds", "How long the last run took.", memory.seconds),
+        ("failures_in_a_row", "Runs that failed since the last success.", memory.failures),
+    )
+    return "".join(
+        f"# HELP luigi_etl_{name} {meaning}\n# TYPE luigi_etl_{name} gauge\n"
+        f'luigi_etl_{name}{{job="{job}"}} {value}\n'
+        for name, meaning, value in told
+    )
+
+
+def _seconds(moment: datetime | None) -> float:
+    return round(moment.timestamp(), 3) if moment else 0

@@ -1,0 +1,68 @@
+"""Making a snapshot's files again, from a stage of the chain on."""
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from luigi_etl.errors import PermanentError
+from luigi_etl.files import storage_errors
+from luigi_etl.paths import ASIDE_SUFFIX, SnapshotFiles
+
+
+class NothingToRedoError(PermanentError):
+    """A snapshot that has no files."""
+
+
+def redo(files: SnapshotFiles, stage: str, run: Callable[[], int]) -> int:
+    """Put a snapshot's files from a stage on aside, and make them again by `run`, which returns an exit code.
+
+    They are removed for good when it returns 0, and put back otherwise, also where an earlier redo was
+    killed. Returns the exit code.
+
+    Raises:
+        NothingToRedoError: the snapshot has no files.
+        StorageError: a file can't be moved.
+
+    """
+    _put_back(files)
+    if not any(path.exists() for path in files.all):
+        raise NothingToRedoError(
+            f"no run of {files.timestamp:%Y-%m-%dT%H%M} (UTC) of {files.slug} left a file: nothing to redo; "
+            "`luigi-etl runs --since DAY` lists those that did"
+        )
+    code = -1
+    try:
+        _put_aside(path for path in files.made_from(stage) if path.exists())
+        code = run()
+    finally:
+        if code == 0:
+            _remove_aside(files)
+        elif _put_back(files):
+            sys.stderr.write("luigi-etl: it did not come to its end: what was removed is back\n")
+    return code
+
+
+def _put_aside(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with storage_errors(path):
+            path.rename(_aside(path))
+        print(f"removed {path}", flush=True)
+
+
+def _put_back(files: SnapshotFiles) -> bool:
+    """Give what was put aside its name again, in the place of what has it; tell whether there was any."""
+    there = [path for path in files.all if _aside(path).exists()]
+    for path in there:
+        with storage_errors(path):
+            _aside(path).replace(path)
+    return bool(there)
+
+
+def _remove_aside(files: SnapshotFiles) -> None:
+    for path in files.all:
+        with storage_errors(path):
+            _aside(path).unlink(missing_ok=True)
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(path.name + ASIDE_SUFFIX)

@@ -1,0 +1,147 @@
+"""A job: one run at a time, and a memory that outlives what it is about."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import pytest
+
+from luigi_etl.errors import StorageError
+from luigi_etl.jobs import BusyError, Job, Memory
+from luigi_etl.outage import LONGEST_ERROR
+
+NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+ILL = Memory(runs=7, failures=3, failing_since=NOON, first_error="no network", rows=10)
+
+
+@pytest.fixture(autouse=True)
+def _own_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job("chain", tmp_path / "service")
+
+
+def test_what_is_remembered_is_recalled(job: Job) -> None:
+    assert job.recall() == Memory()
+    job.remember(ILL)
+    assert job.recall() == ILL
+
+
+def test_a_shorter_memory_replaces_a_longer_one(job: Job) -> None:
+    job.remember(Memory(first_error='\\"' * (LONGEST_ERROR // 2), failures=10**9, failing_since=NOON))
+    job.remember(Memory())
+    assert job.recall() == Memory()
+
+
+def test_damaged_memory_is_none(job: Job) -> None:
+    job.remember(ILL)
+    (job.folder / "chain.state").write_bytes(b"\0" * 4096)
+    assert job.recall() == Memory()
+
+
+def test_a_second_run_is_kept_out_and_told_which_is_under_way(job: Job) -> None:
+    with job.alone():
+        told = rf"another run is under way \(process {os.getpid()}, begun at 20\d\d-.* UTC\)"
+        with pytest.raises(BusyError, match=told), job.alone():
+            pass
+    with job.alone():
+        pass
+
+
+def test_jobs_of_other_names_do_not_wait_for_each_other(job: Job) -> None:
+    with job.alone(), Job("other", job.folder).alone():
+        pass
+
+
+def test_a_process_forked_by_a_killed_run_still_keeps_others_out(job: Job) -> None:
+    script = (
+        "import os, sys, time; from pathlib import Path; from luigi_etl.jobs import Job\n"
+        "with Job('chain', Path(sys.argv[1])).alone():\n"
+        "    if os.fork(): print('begun', flush=True); time.sleep(60)\n"
+        "    else: time.sleep(2); os._exit(0)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(job.folder)], stdout=subprocess.PIPE)
+    assert process.stdout
+    assert process.stdout.readline()
+    process.kill()
+    process.wait()
+    with pytest.raises(BusyError), job.alone():
+        pass
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            with job.alone():
+                break
+        except BusyError:
+            time.sleep(0.1)
+    else:
+        pytest.fail("still kept out")
+
+
+def test_a_full_disk_does_not_touch_what_is_remembered_in_place(job: Job) -> None:
+    """A limit on the size of files is what a full disk is to whom wants a new block."""
+    job.remember(Memory())
+    script = (
+        "import sys; from pathlib import Path; from luigi_etl.jobs import Job, Memory\n"
+        "Job('chain', Path(sys.argv[1])).remember(Memory(runs=8, failures=4))\n"
+    )
+    environment = {**os.environ, "COVERAGE_PROCESS_CONFIG": ""}
+    subprocess.run(
+        [sys.executable, "-c", script, str(job.folder)],
+        check=True,
+        env=environment,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )
+    assert job.recall().failures == 4
+
+
+@pytest.fixture
+def unusable(job: Job) -> Job:
+    """Give a job whose folder can't be made: a file has its name."""
+    job.folder.write_text("in the way")
+    return job
+
+
+def test_where_the_folder_cannot_be_written_the_temporary_files_stand_in(unusable: Job) -> None:
+    with unusable.alone():
+        unusable.remember(ILL)
+        assert unusable.recall() == ILL
+        with pytest.raises(BusyError), unusable.alone():
+            pass
+
+
+def test_an_outage_remembered_there_is_known_when_the_folder_is_back(unusable: Job) -> None:
+    unusable.remember(ILL)
+    unusable.folder.unlink()
+    assert unusable.recall() == ILL
+    unusable.remember(Memory(runs=8))
+    assert unusable.recall() == Memory(runs=8)
+
+
+def test_a_folder_among_the_temporary_files_that_others_can_write_is_not_used(unusable: Job) -> None:
+    open_to_all = unusable.folder.parent / "tmp" / f"luigi_etl-{os.getuid()}"
+    open_to_all.mkdir()
+    open_to_all.chmod(0o777)
+    unusable.remember(ILL)
+    assert unusable.recall() == Memory()
+    with (
+        pytest.raises(StorageError, match=r"cannot write .*service.*set \[service\] folder"),
+        unusable.alone(),
+    ):
+        pass
+    assert list(open_to_all.iterdir()) == []
+
+
+def test_the_stand_ins_of_two_folders_are_two(tmp_path: Path, unusable: Job) -> None:
+    other = Job("chain", tmp_path / "other" / "service")
+    (tmp_path / "other").write_text("in the way")
+    unusable.remember(ILL)
+    assert other.recall() == Memory()

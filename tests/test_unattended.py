@@ -1,0 +1,367 @@
+"""Unattended runs, as cron starts them: real programs, a real luigid, real signals."""
+
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import subprocess
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Chain, Luigid, Serve
+
+pytestmark = pytest.mark.slow
+
+MINUTE = ("--timestamp", "2026-11-22T0926")
+NOWHERE = "http://127.0.0.1:9/"
+
+
+def record(chain: Chain, minute: str = "20261122T0926Z") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(chain.file(f"{minute}.run.json").read_text())
+    return found
+
+
+def whole(chain: Chain) -> list[str]:
+    """Return the minutes whose Data Package is there, that is, whose chain came to its end."""
+    return [path.name.split(".")[0] for path in chain.files(".datapackage.json")]
+
+
+# --- silence, and the log ------------------------------------------------------------------------
+
+
+def test_a_success_is_silent_and_on_record(chain: Chain, served: Serve) -> None:
+    run = chain.unattended(*MINUTE, url=served().url)
+    assert (run.code, run.out, run.err) == (0, "", "")
+    assert re.search(
+        r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ \[\d+\] 10 complaints of 50 that match.*csv$",
+        chain.log(),
+        re.MULTILINE,
+    )
+    assert re.search(r"\] exit code 0 after \d+\.\d s$", chain.log(), re.MULTILINE)
+    assert (record(chain)["outcome"], record(chain)["task"]) == ("stored", "StoreComplaints")
+    assert 0 < record(chain)["seconds"] < 60
+
+
+def test_the_log_is_bounded(chain: Chain, served: Serve) -> None:
+    url = served().url
+    (chain.folder / "service").mkdir()
+    log = chain.folder / "service" / "StoreComplaints.all-newest-10.log"
+    for _ in range(4):
+        log.write_text("x" * 999_999 + "\n")
+        assert chain.unattended(*MINUTE, url=url).code == 0
+    logs = sorted((chain.folder / "service").glob("*.log*"))
+    assert [path.name.partition(".log")[2] for path in logs] == ["", ".1", ".2"]
+    assert all(path.stat().st_size <= 1_000_000 for path in logs)
+
+
+def test_a_parameter_that_cannot_be_used_is_one_message(chain: Chain) -> None:
+    run = chain.unattended("--query", "stat=CA")
+    assert run.code == 2
+    assert len(run.err.splitlines()) == 1
+    assert "failed at 20" in run.err
+    assert "(exit code 2): query: the API knows no filter 'stat'; did you mean 'state'?" in run.err
+    assert chain.unattended("--query", "stat=CA").err == ""
+
+
+def test_a_bug_is_one_message_with_its_last_line(chain: Chain) -> None:
+    run = chain.program("luigi-etl", "unattended", "NoSuchTask")
+    assert run.code != 0
+    assert len(run.err.splitlines()) == 1
+    assert "NoSuchTask" in run.err
+
+
+# --- without luigid, and with one that goes away -------------------------------------------------
+
+
+def test_without_luigid_the_local_scheduler_does_with_a_word_in_the_log(chain: Chain, served: Serve) -> None:
+    began = time.monotonic()
+    run = chain.unattended(*MINUTE, url=served().url)
+    assert time.monotonic() - began < 5
+    assert (run.code, run.err) == (0, "")
+    assert "luigid does not answer at http://127.0.0.1:8082: this run goes without it" in chain.log()
+
+
+def test_something_else_on_its_port_is_no_luigid(chain: Chain, served: Serve) -> None:
+    server = served()
+    chain.configure("core", scheduler_port=server.url.split(":")[2].split("/")[0])
+    assert chain.unattended(*MINUTE, url=server.url).code == 0
+    assert "this run goes without it" in chain.log()
+
+
+def test_with_luigid_it_runs_there(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    assert chain.unattended(*MINUTE, url=served().url).code == 0
+    assert {task["name"] for task in luigid.tasks("DONE").values()} == {
+        "CreateDocument",
+        "ExtractComplaints",
+        "ParseComplaints",
+        "StoreComplaints",
+    }
+    assert "without it" not in chain.log()
+
+
+def under_way(chain: Chain, *arguments: str, asked: int, served: Serve) -> tuple[subprocess.Popen[str], Any]:
+    """Start a run over pages of 10 that hangs at request `asked`, and wait until it is there."""
+    server = served(100, f"{asked}:hang")
+    walk = ("--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "3")
+    process = chain.start(*chain.unattended_command(*MINUTE, *walk, *arguments), url=server.url)
+    deadline = time.monotonic() + 30
+    while len(server.asked) < asked:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process, server
+
+
+def test_a_run_survives_a_restart_of_luigid_in_its_middle(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    process, server = under_way(chain, asked=5, served=served)
+    luigid.stop()
+    luigid.start()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert len(server.asked) == 11
+    assert "without it" not in chain.log("all")
+    assert len(luigid.tasks("DONE")) == 4
+
+
+def test_a_luigid_that_was_killed_and_forgot_the_run_does_not_cost_the_minute(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    process, server = under_way(chain, asked=5, served=served)
+    luigid.kill()
+    luigid.start()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert whole(chain) == ["20261122T0926Z"]
+    assert len(server.asked) == 11
+
+
+def test_a_luigid_that_stays_away_does_not_cost_the_minute(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    process, _ = under_way(chain, asked=5, served=served)
+    luigid.stop()
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "", "")
+    assert whole(chain) == ["20261122T0926Z"]
+    assert "went away or lost the run: what is left of it goes without it" in chain.log("all")
+
+
+# --- outages -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheduler", ["luigid", "local"])
+@pytest.mark.usefixtures("luigid")
+def test_an_outage_is_eleven_attempts_a_run_one_notification_and_one_recovery_message(
+    chain: Chain, served: Serve, scheduler: str
+) -> None:
+    told = chain.folder / "told.txt"
+    chain.configure("service", notify=f"tee -a {shlex.quote(str(told))}")
+    local = ("--local-scheduler",) if scheduler == "local" else ()
+    for minute, delay in (("2026-11-22T0926", "1"), ("2026-11-22T0927", "0"), ("2026-11-22T0928", "0")):
+        run = chain.unattended("--timestamp", minute, "--ccdb-retry-delay", delay, *local, url=NOWHERE)
+        assert (run.code, run.out, run.err) == (30, "", "")
+    attempts = attempts_of(chain.log())
+    assert [number for _, number in attempts] == list(range(1, 12)) * 3
+    assert 10 <= attempts[10][0] - attempts[0][0] <= 15  # ten gaps of a second
+    (failure,) = told.read_text().splitlines()
+    assert re.fullmatch(
+        r"luigi_etl on \S+: StoreComplaints\.all-newest-10 failed at .* UTC \(exit code 30\): "
+        r"ExtractComplaints: attempt 11 of 11: 127\.0\.0\.1:9: .*; gave up; "
+        r"its log is /.*/StoreComplaints\.all-newest-10\.log; the next message comes when it works again",
+        failure,
+    )
+    for minute in ("2026-11-22T0929", "2026-11-22T0930"):
+        assert chain.unattended("--timestamp", minute, *local, url=served().url).code == 0
+    _, recovery = told.read_text().splitlines()
+    assert re.search(r"works again at .* UTC, after \d+ seconds: 3 runs failed, the first at", recovery)
+    assert [run["outcome"] for run in map(json.loads, record_lines(chain))] == ["failed"] * 3 + ["stored"] * 2
+
+
+def attempts_of(log: str) -> list[tuple[float, int]]:
+    """Return when each attempt was logged, in seconds, and its number in its run."""
+    found = re.findall(r"^(\S+)Z \[\d+\] (?!told: ).*?attempt (\d+) of 11", log, re.MULTILINE)
+    return [(datetime.fromisoformat(at).timestamp(), int(number)) for at, number in found]
+
+
+def record_lines(chain: Chain) -> list[str]:
+    return [path.read_text() for path in chain.files(".run.json")]
+
+
+def test_without_notify_the_message_goes_to_stderr_for_cron_to_mail(chain: Chain, served: Serve) -> None:
+    failing = ("--ccdb-retries", "0")
+    first = chain.unattended("--timestamp", "2026-11-22T0926", *failing, url=NOWHERE)
+    assert len(first.err.splitlines()) == 1
+    assert chain.unattended("--timestamp", "2026-11-22T0927", *failing, url=NOWHERE).err == ""
+    assert "works again" in chain.unattended("--timestamp", "2026-11-22T0928", url=served().url).err
+
+
+@pytest.mark.parametrize(
+    ("notify", "why"), [("false", "(exit code 1)"), ("/no/such/command", "No such file or directory")]
+)
+def test_a_message_that_cannot_be_delivered_goes_to_stderr_too(chain: Chain, notify: str, why: str) -> None:
+    chain.configure("service", notify=notify)
+    run = chain.unattended(*MINUTE, "--ccdb-retries", "0", url=NOWHERE)
+    message, problem = run.err.splitlines()
+    assert "failed at" in message
+    assert problem.startswith(f"luigi_etl: [service] notify, '{notify}', failed")
+    assert why in problem
+
+
+def test_what_the_api_says_does_not_reach_a_shell(chain: Chain, served: Serve) -> None:
+    chain.configure("service", notify="tee told.txt")
+    server = served(50, "every 1:status=400")
+    assert chain.unattended(*MINUTE, url=server.url).code == 30
+    assert 'state: "ZZ" is not a valid choice' in (chain.folder / "told.txt").read_text()
+
+
+def test_a_full_disk_is_told_once(chain: Chain, served: Serve) -> None:
+    """The folder of the data can't be made: a file has its name."""
+    (chain.folder / "data").write_text("in the way")
+    url = served().url
+    codes = [chain.unattended("--timestamp", f"2026-11-22T092{minute}", url=url) for minute in (6, 7, 8)]
+    assert [(run.code, len(run.err.splitlines())) for run in codes] == [(30, 1), (30, 0), (30, 0)]
+    assert "cannot write data/" in codes[0].err
+    (chain.folder / "data").unlink()
+    assert "works again" in chain.unattended("--timestamp", "2026-11-22T0929", url=url).err
+
+
+def test_a_service_folder_that_cannot_be_written_is_told_once_too(chain: Chain) -> None:
+    (chain.folder / "service").write_text("in the way")
+    (chain.folder / "tmp").mkdir()
+    chain.environment["TMPDIR"] = str(chain.folder / "tmp")
+    failing = ("--ccdb-retries", "0")
+    assert len(chain.unattended(*MINUTE, *failing, url=NOWHERE).err.splitlines()) == 1
+    assert chain.unattended(*MINUTE, *failing, url=NOWHERE).err == ""
+
+
+# --- overlap -------------------------------------------------------------------------------------
+
+
+def test_of_twelve_simultaneous_starts_one_runs(chain: Chain, served: Serve) -> None:
+    server = served(50, "1:drip=0.02")
+    processes = [chain.start(*chain.unattended_command(*MINUTE), url=server.url) for _ in range(12)]
+    ended = [(process.communicate(timeout=120), process.returncode) for process in processes]
+    assert sorted(code for _, code in ended) == [0] + [10] * 11
+    assert all(told == ("", "") for told, _ in ended)
+    assert len(server.asked) == 1
+    assert chain.log().count("skipped: another run is under way (process ") == 11
+    assert record(chain)["outcome"] == "stored"
+
+
+def test_a_skipped_minute_is_on_record_and_no_failure(chain: Chain, served: Serve) -> None:
+    process, server = under_way(chain, asked=2, served=served)
+    skipped = chain.unattended("--timestamp", "2026-11-22T0927", "--limit", "0", url=server.url)
+    assert (skipped.code, skipped.out, skipped.err) == (10, "", "")
+    assert process.wait(timeout=60) == 0
+    on_record = record(chain, "20261122T0927Z")
+    assert on_record["outcome"] == "skipped"
+    assert re.match(r"another run is under way \(process \d+, begun at 20", on_record["error"])
+
+
+def test_runs_of_two_queries_go_side_by_side(chain: Chain, served: Serve) -> None:
+    process, server = under_way(chain, asked=2, served=served)
+    assert chain.unattended(*MINUTE, "--query", "state=CA", "--limit", "0", url=server.url).code == 0
+    assert process.wait(timeout=60) == 0
+
+
+# --- killed --------------------------------------------------------------------------------------
+
+
+def worker_of(process: subprocess.Popen[str]) -> int:
+    """Return the process that runs Luigi for an unattended run."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        if children:
+            return int(children[0])
+        time.sleep(0.01)
+    raise TimeoutError("no worker")
+
+
+def test_a_killed_worker_is_told_and_on_record(chain: Chain, served: Serve) -> None:
+    process, _ = under_way(chain, asked=3, served=served)
+    os.kill(worker_of(process), signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGKILL
+    assert "(exit code 137): killed by SIGKILL" in err
+    assert (record(chain)["outcome"], record(chain)["error"]) == ("failed", "killed by SIGKILL")
+
+
+def test_killed_at_twenty_random_moments_the_next_minutes_are_whole(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    """By turns the whole of the run is killed, its worker alone, and luigid."""
+    server = served(60)
+    walk = ("--limit", "0", "--ccdb-page-size", "10")
+    generator = random.Random(3)
+    for turn in range(20):
+        process = chain.start(
+            *chain.unattended_command("--timestamp", f"2026-11-22T10{turn:02}", *walk),
+            url=server.url,
+            start_new_session=True,
+        )
+        time.sleep(generator.uniform(0.2, 1.0))
+        if turn % 3 == 0:
+            luigid.kill()
+        elif process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL) if turn % 3 == 1 else os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=60)
+        if turn % 3 == 0:
+            luigid.start()
+        minute = ("--timestamp", f"2026-11-22T11{turn:02}")
+        while (run := chain.unattended(*minute, *walk, url=server.url)).code == 10:
+            time.sleep(0.1)  # the worker of a killed run goes on to its end, and keeps others out
+        assert run.code == 0, (turn, run.err)
+    assert [minute for minute in whole(chain) if "T11" in minute] == [
+        f"20261122T11{turn:02}Z" for turn in range(20)
+    ]
+    assert {path.read_bytes() for path in chain.files("Z.complaints.csv")} == {
+        chain.files("Z.complaints.csv")[0].read_bytes()
+    }
+
+
+# --- metrics -------------------------------------------------------------------------------------
+
+
+def test_metrics_tell_the_last_run_and_keep_the_last_success(chain: Chain, served: Serve) -> None:
+    chain.configure("service", metrics="metrics")
+    assert chain.unattended("--timestamp", "2026-11-22T0926", url=served().url).code == 0
+    before = metrics(chain)
+    assert (before["rows"], before["failures_in_a_row"]) == (10, 0)
+    assert abs(before["last_success_timestamp_seconds"] - datetime.now(timezone.utc).timestamp()) < 60
+    for minute in ("2026-11-22T0927", "2026-11-22T0928"):
+        chain.unattended("--timestamp", minute, "--ccdb-retries", "0", url=NOWHERE)
+    after = metrics(chain)
+    assert (after["rows"], after["failures_in_a_row"]) == (10, 2)
+    assert after["last_success_timestamp_seconds"] == before["last_success_timestamp_seconds"]
+    assert after["last_run_timestamp_seconds"] > before["last_run_timestamp_seconds"]
+
+
+def metrics(chain: Chain) -> dict[str, float]:
+    text = (chain.folder / "metrics" / "luigi_etl.StoreComplaints.all-newest-10.prom").read_text()
+    return {
+        name: float(value) for name, value in re.findall(r"^luigi_etl_(\w+)\{.*\} (.*)$", text, re.MULTILINE)
+    }
+
+
+def test_metrics_that_cannot_be_written_do_not_end_the_run(chain: Chain, served: Serve) -> None:
+    chain.configure("service", metrics="luigi.cfg")
+    run = chain.unattended(*MINUTE, url=served().url)
+    assert (run.code, run.err) == (0, "")
+    assert "no metrics: cannot write luigi.cfg" in chain.log()
+
+
+def test_the_clock_set_back_runs_a_minute_again_and_loses_nothing(chain: Chain, served: Serve) -> None:
+    server = served()
+    for minute in ("2026-11-22T0930", "2026-11-22T0931", "2026-11-22T0930"):
+        assert chain.unattended("--timestamp", minute, url=server.url).code == 0
+    assert whole(chain) == ["20261122T0930Z", "20261122T0931Z"]
+    assert len(server.asked) == 2
+    assert "already stored: " in chain.log()
