@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from luigi_etl.commands import sandbox
-from luigi_etl.errors import USAGE_ERROR
+from luigi_etl.commands import crontab, sandbox
+from luigi_etl.errors import USAGE_ERROR, EtlError
 
-COMMANDS = (sandbox,)
+COMMANDS = (crontab, sandbox)
+FAILED = 1
 
 
 def main() -> None:
@@ -28,6 +29,9 @@ def run(arguments: Sequence[str]) -> int:
     except (ValueError, OSError) as error:
         sys.stderr.write(f"luigi-etl: error: {error}\n")
         return USAGE_ERROR
+    except EtlError as error:
+        sys.stderr.write(f"luigi-etl: error: {error}\n")
+        return FAILED
     return code
 
 
