@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from luigi_etl.commands import luigid, redo, sandbox, unattended
+from luigi_etl.commands import crontab, luigid, redo, sandbox, unattended
 from luigi_etl.errors import USAGE_ERROR, EtlError
 
-COMMANDS = (redo, luigid, unattended, sandbox)
+COMMANDS = (crontab, redo, luigid, unattended, sandbox)
 FAILED = 1
 INTERRUPTED = 130  # as shells have it
 
@@ -31,7 +31,7 @@ def run(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"luigi-etl: error: {error}\n")
         return USAGE_ERROR
     except EtlError as error:
-        sys.stderr.write(f"luigi-etl: {error}\n")
+        sys.stderr.write(f"luigi-etl: error: {error}\n")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

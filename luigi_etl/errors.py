@@ -50,3 +50,7 @@ class StorageError(PermanentError):
 
 class DamagedFileError(PermanentError):
     """A file of a snapshot that is not what its task wrote."""
+
+
+class CrontabError(PermanentError):
+    """The user's crontab can't be read, or not be written, or its marks don't pair."""

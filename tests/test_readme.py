@@ -71,23 +71,3 @@ def test_its_examples_are_what_the_command_leaves(chain: Chain) -> None:
 def _text(path: Path) -> str:
     content = path.read_bytes()
     return (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-
-
-@pytest.mark.slow
-def test_the_line_for_cron_runs_the_chain_and_skips_a_minute_that_is_busy(
-    chain: Chain, served: Serve
-) -> None:
-    (line,) = [
-        line for line in (PROJECT / "cron/crontab").read_text().splitlines() if line[:1] not in ("#", "")
-    ]
-    assert line.startswith("* * * * * ")
-    command = (
-        line.removeprefix("* * * * * ").replace("/srv/luigi_etl", str(chain.folder)).replace(".venv/bin/", "")
-    )
-    environment = {"PATH": chain.environment["PATH"], "HOME": str(chain.folder)}
-    chain.environment = {**environment, "SHELL": "/bin/sh"}
-    run = chain.program("sh", "-c", command, url=served().url)
-    assert (run.code, run.out, run.err) == (0, "", "")
-    assert chain.files(".complaints.csv")
-    busy = chain.program("sh", "-c", f"exec 9<luigi.cfg; flock 9; {command}", url=served().url)
-    assert (busy.code, busy.err) == (10, "")

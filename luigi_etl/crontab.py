@@ -1,0 +1,288 @@
+"""The user's crontab: the block that runs this checkout, and how it gets in and out of it.
+
+The block stands between two marks that name the checkout; only what is between them is ever
+touched. A crontab is bytes: cron knows no encoding, and the other lines are the user's.
+"""
+
+import importlib.metadata
+import json
+import os
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote_to_bytes, urlsplit
+
+from luigi_etl.errors import CrontabError, SettingError
+
+TEMPLATE = Path("cron", "crontab")
+WRAPPER = Path("cron", "run")
+CONFIGURATION = Path("luigi.cfg")
+STARTS_LUIGID = "{run} luigid"
+_MARK = re.compile(rb"# (begin|end) luigi_etl .*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """What cron is to run.
+
+    `queries` are in their one spelling, `""` for all complaints; `limit` is None for the default.
+    """
+
+    checkout: Path
+    python: str
+    queries: tuple[str, ...] = ("",)
+    limit: int | None = None
+    with_luigid: bool = True
+
+
+# --- the block -----------------------------------------------------------------------------------
+
+
+def block(jobs: Jobs) -> bytes:
+    """Return the block of a crontab, its marks included, made of the checkout's template.
+
+    Raises:
+        SettingError: a path that no crontab can hold, or a template that can't be read.
+
+    """
+    run = f"{_word(str(jobs.checkout / WRAPPER))} {_word(jobs.python)}"
+    begin, end = _marks(jobs.checkout)
+    lines = [begin, *_lines_between(run, jobs), end]
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _lines_between(run: str, jobs: Jobs) -> Iterator[bytes]:
+    for paragraph in _paragraphs(jobs):
+        for line in paragraph:
+            yield from _filled(line, run, jobs)
+
+
+def _paragraphs(jobs: Jobs) -> list[list[str]]:
+    """Return the lines of each paragraph of the template that is wanted."""
+    path = jobs.checkout / TEMPLATE
+    try:
+        template = os.fsdecode(path.read_bytes())
+    except OSError as error:
+        raise SettingError(f"cannot read {path}: {error.strerror}; bring it back from the project") from error
+    paragraphs = [text.strip("\n").split("\n") for text in re.split(r"\n[ \t]*\n", template)]
+    wanted = [lines for lines in paragraphs if _is_wanted(lines, jobs.with_luigid)]
+    if not wanted:
+        raise SettingError(f"{path} runs nothing: no line holds {{run}}; bring it back from the project")
+    return wanted
+
+
+def _is_wanted(paragraph: list[str], with_luigid: bool) -> bool:
+    """Tell whether a paragraph runs something, and not luigid where that is not wanted."""
+    jobs = [line for line in paragraph if "{run}" in line and not line.startswith("#")]
+    return bool(jobs) and (with_luigid or not any(STARTS_LUIGID in line for line in jobs))
+
+
+def _filled(line: str, run: str, jobs: Jobs) -> list[bytes]:
+    """Return a line with its placeholders filled, once for each query if it takes one."""
+    queries = jobs.queries if "{options}" in line else ("",)
+    # All at once: what is filled in may look like a placeholder.
+    before_and_after = [part.split("{options}") for part in line.split("{run}")]
+    return [
+        os.fsencode(run.join(_options(query, jobs.limit).join(parts) for parts in before_and_after))
+        for query in queries
+    ]
+
+
+def _options(query: str, limit: int | None) -> str:
+    return (f" --query {_word(query)}" if query else "") + ("" if limit is None else f" --limit {limit}")
+
+
+def _word(text: str) -> str:
+    r"""Quote a word for the shell, and its `%` for cron.
+
+    Some crons take the backslash of `\%` away, others leave it to the shell, which does so outside of
+    quotes only: so it stands there.
+
+    Raises:
+        SettingError: it holds a line's end.
+
+    """
+    if "\n" in text:
+        raise SettingError(f"{text!r} holds a line's end, which no crontab can; rename the folder")
+    quoted = shlex.quote(text)
+    return quoted.replace("%", r"'\%'" if quoted.startswith("'") else r"\%")
+
+
+def _marks(checkout: Path) -> tuple[bytes, bytes]:
+    name = os.fsencode(shlex.quote(str(checkout)))
+    return b"# begin luigi_etl " + name, b"# end luigi_etl " + name
+
+
+# --- the block in a crontab ----------------------------------------------------------------------
+
+
+def with_block(crontab: bytes, checkout: Path, new: bytes) -> bytes:
+    """Return the crontab with `new` in the place of the checkout's block, or at its end.
+
+    Other lines stay as they are; only a last one without its newline gets it: cron wants that.
+
+    Raises:
+        CrontabError: the marks don't pair.
+
+    """
+    lines = _lines(crontab)
+    blocks = _blocks(lines, checkout)
+    at = blocks[0][0] if blocks else len(lines)
+    before, after = _outside(lines[:at], checkout), _outside(lines[at:], checkout)
+    return _ended(before) + new + _ended(after)
+
+
+def without_block(crontab: bytes, checkout: Path) -> bytes:
+    """Return the crontab without the checkout's block; the same bytes if it holds none.
+
+    Raises:
+        CrontabError: the marks don't pair.
+
+    """
+    lines = _lines(crontab)
+    return _ended(_outside(lines, checkout)) if _blocks(lines, checkout) else crontab
+
+
+def _outside(lines: list[bytes], checkout: Path) -> bytes:
+    inside = {at for first, last in _blocks(lines, checkout) for at in range(first, last + 1)}
+    return b"".join(line for at, line in enumerate(lines) if at not in inside)
+
+
+def _blocks(lines: list[bytes], checkout: Path) -> list[tuple[int, int]]:
+    """Return the first and the last line of each block of the checkout."""
+    begin, end = _marks(checkout)
+    blocks = []
+    opened: int | None = None
+    for at, line in enumerate(map(bytes.strip, lines)):
+        if line == end and opened is not None:
+            blocks.append((opened, at))
+            opened = None
+        elif line == end or (opened is not None and _MARK.fullmatch(line)):
+            raise _unpaired(line, at)
+        elif line == begin:
+            opened = at
+    if opened is not None:
+        raise _unpaired(begin, opened)
+    return blocks
+
+
+def _unpaired(mark: bytes, at: int) -> CrontabError:
+    told = mark.decode(errors="backslashreplace")
+    return CrontabError(
+        f"your crontab: line {at + 1}, {told!r}, has no counterpart; put the marks right with `crontab -e`"
+    )
+
+
+def _lines(crontab: bytes) -> list[bytes]:
+    """Split where cron does, and nowhere else."""
+    return re.findall(rb"[^\n]*\n|[^\n]+", crontab)
+
+
+def _ended(lines: bytes) -> bytes:
+    return lines if lines.endswith(b"\n") or not lines else lines + b"\n"
+
+
+# --- the program crontab -------------------------------------------------------------------------
+
+
+def read_crontab() -> bytes:
+    """Return the user's crontab, empty if there is none.
+
+    Raises:
+        CrontabError: there is no program `crontab`, or it refuses.
+
+    """
+    ended = _run_crontab("-l")
+    said = _said(ended)
+    if ended.returncode == 1 and "no crontab for" in said:
+        return b""
+    if ended.returncode != 0:
+        raise CrontabError(
+            f"`crontab -l` failed: {said}; see to it that you may use cron (/etc/cron.allow, /etc/cron.deny)"
+        )
+    return ended.stdout
+
+
+def write_crontab(content: bytes) -> None:
+    """Make `content` the user's crontab.
+
+    Raises:
+        CrontabError: there is no program `crontab`, or it refuses; the crontab is what it was.
+
+    """
+    ended = _run_crontab("-", content)
+    if ended.returncode != 0:
+        raise CrontabError(
+            f"`crontab -` refused the new crontab, the old one stays: {_said(ended)}; put right what it names"
+        )
+
+
+def _run_crontab(argument: str, content: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
+    environment = {**os.environ, "LC_ALL": "C"}  # what it says is read
+    try:
+        return subprocess.run(  # noqa: S603  # a fixed argument
+            ["crontab", argument],  # noqa: S607  # wherever the system has it
+            input=content,
+            capture_output=True,
+            env=environment,
+            check=False,
+        )
+    except OSError as error:
+        raise CrontabError(
+            f"cannot run the program `crontab`: {error.strerror}; install cron (Debian: apt install cron)"
+        ) from error
+
+
+def _said(ended: "subprocess.CompletedProcess[bytes]") -> str:
+    """Return in one line what a program said on its standard error."""
+    return "; ".join(ended.stderr.decode(errors="replace").split("\n")).strip("; ") or (
+        f"exit code {ended.returncode}"
+    )
+
+
+# --- the checkout --------------------------------------------------------------------------------
+
+
+def find_checkout() -> Path:
+    """Return the folder of the checkout, absolute and without symbolic links.
+
+    It is the folder of `$LUIGI_CONFIG_PATH` if that is set; otherwise the one this package was installed
+    from, or the working directory, whichever has what cron needs first.
+
+    Raises:
+        SettingError: there is none.
+
+    """
+    configuration = os.environ.get("LUIGI_CONFIG_PATH")
+    if configuration:
+        folder = Path(configuration).resolve().parent
+        if not _is_checkout(folder):
+            raise SettingError(
+                f"LUIGI_CONFIG_PATH: {folder} is no checkout: it has no {CONFIGURATION} or no {WRAPPER}; "
+                "unset it, or set it to luigi.cfg of a checkout"
+            )
+        return folder
+    for folder in filter(None, (_installed_from(), Path())):
+        if _is_checkout(folder):
+            return folder.resolve()
+    raise SettingError(
+        f"there is no checkout, a folder with {CONFIGURATION} and {WRAPPER}; go to yours, or set "
+        "LUIGI_CONFIG_PATH to its luigi.cfg"
+    )
+
+
+def _is_checkout(folder: Path) -> bool:
+    return (folder / CONFIGURATION).is_file() and (folder / WRAPPER).is_file()
+
+
+def _installed_from() -> Path | None:
+    """Return the folder this package was installed from, as pip left word of it (PEP 610)."""
+    try:
+        record = importlib.metadata.distribution("luigi_etl").read_text("direct_url.json")
+        url = urlsplit(str(json.loads(record or "{}")["url"]))
+    except (importlib.metadata.PackageNotFoundError, ValueError, LookupError, TypeError):
+        return None
+    return Path(os.fsdecode(unquote_to_bytes(url.path))) if url.scheme == "file" else None
