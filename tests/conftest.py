@@ -114,14 +114,9 @@ class Chain:
     def start(self, *command: str, url: str = "", **options: Any) -> subprocess.Popen[str]:
         """Start a program."""
         environment = {**self.environment, **({"CCDB_URL": url} if url else {})}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            **options,
+            command, env=environment, text=True, **{"cwd": self.folder, **pipes, **options}
         )
 
     def program(self, *command: str, url: str = "", **options: Any) -> Run:
@@ -188,11 +183,17 @@ def chain(tmp_path: Path) -> Chain:
 class Luigid:
     """A luigid of the test's own, at the address the chain's luigi.cfg gives."""
 
-    def __init__(self, chain: Chain) -> None:
-        self.port = free_port()
-        chain.configure("core", scheduler_port=self.port)
+    def __init__(self, chain: Chain, port: int) -> None:
+        self.port = port
+        self.process: subprocess.Popen[str] | None = None
         self._chain = chain
-        self.process = self._started()
+
+    @classmethod
+    def at_a_free_port(cls, chain: Chain) -> "Luigid":
+        """Put a free port into the chain's luigi.cfg; whoever likes may start luigid there."""
+        port = free_port()
+        chain.configure("core", scheduler_port=port)
+        return cls(chain, port)
 
     def _started(self) -> subprocess.Popen[str]:
         process = self._chain.start("luigi-etl", "luigid")
@@ -209,16 +210,18 @@ class Luigid:
 
     def stop(self) -> None:
         """Tell it to end, and wait until it has."""
+        assert self.process
         self.process.terminate()
         self.process.communicate(timeout=20)
 
     def kill(self) -> None:
         """End it with no chance to do anything."""
+        assert self.process
         self.process.kill()
         self.process.communicate(timeout=20)
 
     def start(self) -> None:
-        """Start it again."""
+        """Start it, and wait until it answers."""
         self.process = self._started()
 
     def tasks(self, status: str = "") -> dict[str, Any]:
@@ -252,7 +255,8 @@ def free_port() -> int:
 @pytest.fixture
 def luigid(chain: Chain) -> Iterator[Luigid]:
     """Start luigid on a free port, and stop it."""
-    running = Luigid(chain)
+    running = Luigid.at_a_free_port(chain)
+    running.start()
     yield running
     running.stop()
 
