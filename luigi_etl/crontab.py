@@ -218,8 +218,8 @@ def _as_it_is(listed: bytes) -> bytes:
     edited = _run_crontab("-e", VISUAL="cat", EDITOR="cat").stdout
     if listed not in (edited, edited.replace(b"\r", b"\\r").replace(b"\b", b"\\b")):
         raise CrontabError(
-            r"your crontab holds `\r` or `\b`, and `crontab -e` does not tell whether it is two characters or "
-            "one; take them out, or put the block in by hand"
+            r"your crontab lists `\r` or `\b`, `crontab -e` doesn't tell whether that is two characters "
+            "or one; take them out, or put the block in by hand"
         )
     return edited
 
