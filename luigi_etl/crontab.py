@@ -21,6 +21,7 @@ TEMPLATE = Path("cron", "crontab")
 WRAPPER = Path("cron", "run")
 CONFIGURATION = Path("luigi.cfg")
 STARTS_LUIGID = "{run} luigid"
+HINT = b"# written by `luigi-etl crontab --install`, and written anew by the next"
 _MARK = re.compile(rb"# (begin|end) luigi_etl .*", re.DOTALL)
 
 
@@ -50,7 +51,7 @@ def block(jobs: Jobs) -> bytes:
     """
     run = f"{_word(str(jobs.checkout / WRAPPER))} {_word(jobs.python)}"
     begin, end = _marks(jobs.checkout)
-    lines = [begin, *_lines_between(run, jobs), end]
+    lines = [begin, HINT, *_lines_between(run, jobs), end]
     return b"".join(line + b"\n" for line in lines)
 
 
@@ -203,7 +204,24 @@ def read_crontab() -> bytes:
         raise CrontabError(
             f"`crontab -l` failed: {said}; see to it that you may use cron (/etc/cron.allow, /etc/cron.deny)"
         )
-    return ended.stdout
+    return _as_it_is(ended.stdout)
+
+
+def _as_it_is(listed: bytes) -> bytes:
+    r"""Return the crontab that `crontab -l` lists.
+
+    Debian's lists a carriage return as `\r` and a backspace as `\b`, which may also be what is written
+    there; an editor gets the crontab as it is, so `cat` is made the editor.
+    """
+    if b"\\r" not in listed and b"\\b" not in listed:
+        return listed
+    edited = _run_crontab("-e", VISUAL="cat", EDITOR="cat").stdout
+    if listed not in (edited, edited.replace(b"\r", b"\\r").replace(b"\b", b"\\b")):
+        raise CrontabError(
+            r"your crontab lists `\r` or `\b`, `crontab -e` doesn't tell whether that is two characters "
+            "or one; take them out, or put the block in by hand"
+        )
+    return edited
 
 
 def write_crontab(content: bytes) -> None:
@@ -220,14 +238,15 @@ def write_crontab(content: bytes) -> None:
         )
 
 
-def _run_crontab(argument: str, content: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
-    environment = {**os.environ, "LC_ALL": "C"}  # what it says is read
+def _run_crontab(
+    argument: str, content: bytes = b"", **environment: str
+) -> "subprocess.CompletedProcess[bytes]":
     try:
         return subprocess.run(  # noqa: S603  # a fixed argument
             ["crontab", argument],  # noqa: S607  # wherever the system has it
             input=content,
             capture_output=True,
-            env=environment,
+            env={**os.environ, "LC_ALL": "C", **environment},  # what it says is read
             check=False,
         )
     except OSError as error:
