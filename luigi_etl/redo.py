@@ -55,6 +55,9 @@ def _put_back(files: SnapshotFiles) -> bool:
     for path in there:
         with storage_errors(path):
             _aside(path).replace(path)
+    if files.extracted in there:
+        with storage_errors(files.partial):
+            files.partial.unlink(missing_ok=True)  # of pages that are not needed any more
     return bool(there)
 
 

@@ -20,11 +20,16 @@ def add_to(commands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run luigid until a signal ends it."""
     from luigi_etl.config import service
+    from luigi_etl.errors import SettingError
     from luigi_etl.scheduler import address, answers, run_luigid
 
     luigid, folder = address(), service().path
     if options.unless_running and answers(luigid):
         return 0
     print(f"starting luigid at {luigid}; its log is {folder}/luigid.log", flush=True)
-    run_luigid(luigid, folder)
+    try:
+        run_luigid(luigid, folder)
+    except SettingError:
+        if not (options.unless_running and answers(luigid)):  # another started a moment before
+            raise
     return 0

@@ -1,0 +1,195 @@
+"""`luigi-etl redo`: a snapshot's files are made again, and none is lost where that fails."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Chain, Luigid, Run, Serve
+
+pytestmark = pytest.mark.slow
+
+MINUTE = "2026-11-22T0926"
+PREFIX = "20261122T0926Z"
+NOWHERE = "http://127.0.0.1:9/"
+MADE_FROM = {
+    "create": ["document.csv", "complaints.csv", "datapackage.json", "run.json"],
+    "extract": [
+        "extracted.jsonl.gz",
+        "parsed.jsonl",
+        "rejected.jsonl",
+        "summary.json",
+        "complaints.csv",
+        "datapackage.json",
+        "run.json",
+    ],
+    "parse": [
+        "parsed.jsonl",
+        "rejected.jsonl",
+        "summary.json",
+        "complaints.csv",
+        "datapackage.json",
+        "run.json",
+    ],
+    "store": ["complaints.csv", "datapackage.json", "run.json"],
+}
+
+
+@pytest.fixture
+def stored(chain: Chain, served: Serve) -> str:
+    """Store a snapshot and give the address of its API."""
+    chain.configure("ccdb", requests_per_minute=0, retries=0)
+    url = served(50).url
+    assert chain.luigi("--timestamp", MINUTE, url=url).code == 0
+    return url
+
+
+def redo(chain: Chain, *arguments: str, url: str) -> Run:
+    return chain.program("luigi-etl", "redo", MINUTE, *arguments, url=url)
+
+
+def contents(chain: Chain) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in chain.files() if path.name.startswith(PREFIX)}
+
+
+def inodes(chain: Chain) -> dict[str, int]:
+    return {
+        path.name.removeprefix(f"{PREFIX}."): path.stat().st_ino
+        for path in chain.files()
+        if "Z." in path.name
+    }
+
+
+@pytest.mark.parametrize("stage", ["create", "extract", "parse", "store"])
+def test_the_files_from_the_stage_on_are_made_again_and_named(chain: Chain, stored: str, stage: str) -> None:
+    before = inodes(chain)
+    run = redo(chain, "--from", stage, url=stored)
+    assert run.code == 0
+    *removed, closing = run.out.splitlines()
+    folder = "data/snapshots/all-newest-10/2026-11-22"
+    assert removed == [f"removed {folder}/{PREFIX}.{name}" for name in MADE_FROM[stage]]
+    assert closing.startswith("10 complaints of 50 that match")
+    after = inodes(chain)
+    assert after.keys() == before.keys()
+    assert {name for name in before if before[name] != after[name]} == set(MADE_FROM[stage])
+    assert run.err == "luigid does not answer at http://127.0.0.1:8082: it goes without it\n"
+
+
+def test_without_a_stage_the_api_is_asked_again(chain: Chain, served: Serve, stored: str) -> None:
+    assert stored
+    server = served(60)
+    assert redo(chain, url=server.url).code == 0
+    assert len(server.asked) == 1
+    assert b"of 60" not in contents(chain)[f"{PREFIX}.complaints.csv"]
+    assert b'"hits_total": 60' in contents(chain)[f"{PREFIX}.datapackage.json"]
+
+
+def test_from_parse_on_the_api_is_not_asked_and_the_bytes_are_the_same(chain: Chain, stored: str) -> None:
+    assert stored
+    before = contents(chain)
+    assert redo(chain, "--from", "parse", url=NOWHERE).code == 0
+    after = contents(chain)
+    assert {name for name in before if before[name] != after[name]} <= {f"{PREFIX}.run.json"}
+
+
+def test_where_it_fails_everything_is_as_before(chain: Chain, stored: str) -> None:
+    assert stored
+    before = contents(chain)
+    run = redo(chain, url=NOWHERE)
+    assert run.code == 30
+    assert run.err.endswith("luigi-etl: it did not come to its end: what was removed is back\n")
+    assert contents(chain) == before
+
+
+def test_a_killed_redo_is_put_right_by_the_next(chain: Chain, served: Serve, stored: str) -> None:
+    assert stored
+    before = contents(chain)
+    server = served(50, "1:hang")
+    process = chain.start("luigi-etl", "redo", MINUTE, url=server.url)
+    wait_until(lambda: len(server.asked) == 1)
+    process.kill()
+    process.communicate()
+    run = redo(chain, "--from", "store", url=NOWHERE)
+    assert run.code == 0
+    assert contents(chain)[f"{PREFIX}.extracted.jsonl.gz"] == before[f"{PREFIX}.extracted.jsonl.gz"]
+    assert contents(chain).keys() == before.keys()
+
+
+def test_an_interrupted_redo_puts_everything_back(chain: Chain, served: Serve, stored: str) -> None:
+    assert stored
+    before = contents(chain)
+    server = served(50, "1:hang")
+    process = chain.start("luigi-etl", "redo", MINUTE, url=server.url)
+    wait_until(lambda: len(server.asked) == 1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode != 0
+    assert "Traceback" not in err
+    assert contents(chain) == before
+
+
+def wait_until(condition: object) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_minute_that_never_ran_is_one_line(chain: Chain, stored: str) -> None:
+    run = chain.program("luigi-etl", "redo", "2026-11-22T0927", url=stored)
+    assert (run.code, run.out) == (1, "")
+    assert run.err == (
+        "luigi-etl: error: no run of 2026-11-22T0927 (UTC) of all-newest-10 left a file: nothing to redo; "
+        "`luigi-etl runs --since DAY` lists those that did\n"
+    )
+
+
+def test_a_minute_of_another_query_is_found_by_query_and_limit(chain: Chain, stored: str) -> None:
+    arguments = ("--query", "state=CA", "--limit", "0")
+    assert redo(chain, *arguments, url=stored).code == 1
+    assert chain.luigi("--timestamp", MINUTE, *arguments, url=stored).code == 0
+    assert redo(chain, *arguments, url=stored).code == 0
+
+
+@pytest.mark.parametrize("timestamp", ["yesterday", "2026-11-22", "2999-01-01T0000"])
+def test_what_is_no_minute_is_one_line(chain: Chain, timestamp: str) -> None:
+    run = chain.program("luigi-etl", "redo", timestamp)
+    assert (run.code, run.out, len(run.err.splitlines())) == (2, "", 1)
+    assert timestamp in run.err
+
+
+def test_with_luigid_it_is_tracked(chain: Chain, stored: str, luigid: Luigid) -> None:
+    run = redo(chain, "--from", "store", url=stored)
+    assert (run.code, run.err) == (0, "")
+    assert [task["name"] for task in luigid.tasks("DONE").values()].count("StoreComplaints") == 1
+
+
+def test_while_a_run_of_the_query_is_under_way_it_is_refused(
+    chain: Chain, served: Serve, stored: str
+) -> None:
+    server = served(50, "1:hang")
+    process: subprocess.Popen[str] = chain.start(
+        *chain.unattended_command("--timestamp", "2026-11-22T0930"), url=server.url, start_new_session=True
+    )
+    try:
+        wait_until(lambda: len(server.asked) == 1)
+        before = contents(chain)
+        run = redo(chain, url=stored)
+        assert run.code == 1
+        assert run.err.startswith(
+            f"luigi-etl: error: another run is under way (process {process.pid}, begun at"
+        )
+        assert contents(chain) == before
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_the_newest_csv_is_the_one_that_was_made_again(chain: Chain, stored: str) -> None:
+    assert redo(chain, "--from", "store", url=stored).code == 0
+    latest = chain.folder / "data/latest/all-newest-10.csv"
+    assert os.path.samestat(latest.stat(), Path(chain.file(".complaints.csv")).stat())
