@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from luigi_etl.commands import sandbox
+from luigi_etl.commands import runs, sandbox
 from luigi_etl.errors import USAGE_ERROR
 
-COMMANDS = (sandbox,)
+COMMANDS = (runs, sandbox)
 
 
 def main() -> None:

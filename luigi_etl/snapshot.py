@@ -28,7 +28,29 @@ LUIGID_MAY_BE_AWAY = contextlib.suppress(RPCError)  # what it shows is not worth
 S = TypeVar("S", bound="Snapshot")
 
 
-class Snapshot(luigi.Task):
+class Told(luigi.Task):
+    """The base of every task: what luigid is told of its run."""
+
+    def say(self, message: str) -> None:
+        """Show a message beside the task in luigid, which would render it as HTML."""
+        if self.set_status_message is not None:
+            with LUIGID_MAY_BE_AWAY:
+                self.set_status_message(html.escape(message))
+
+    def show_progress(self, done: int, expected: int) -> None:
+        """Show in luigid how far the task is."""
+        if self.set_progress_percentage is not None:
+            with LUIGID_MAY_BE_AWAY:
+                self.set_progress_percentage(100 * done // max(1, expected))
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Tell luigid an expected failure in its one line, a bug with the traceback."""
+        if isinstance(exception, EtlError):
+            return html.escape(str(exception))
+        return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
+
+
+class Snapshot(Told):
     """The base of the chain's tasks: three parameters, and nothing else that changes what they put out."""
 
     timestamp = TimestampParameter(
@@ -59,18 +81,6 @@ class Snapshot(luigi.Task):
         task: S = self.clone(family)
         return task
 
-    def say(self, message: str) -> None:
-        """Show a message beside the task in luigid, which would render it as HTML."""
-        if self.set_status_message is not None:
-            with LUIGID_MAY_BE_AWAY:
-                self.set_status_message(html.escape(message))
-
-    def show_progress(self, done: int, expected: int) -> None:
-        """Show in luigid how far the task is."""
-        if self.set_progress_percentage is not None:
-            with LUIGID_MAY_BE_AWAY:
-                self.set_progress_percentage(100 * done // max(1, expected))
-
     def record(self, outcome: Literal["stored", "failed", "skipped"], error: str = "") -> None:
         """Put on record how the run of this snapshot ended.
 
@@ -86,12 +96,10 @@ class Snapshot(luigi.Task):
         write_record(self.files.run, record)
 
     def on_failure(self, exception: BaseException) -> str:
-        """Record the failure; tell luigid an expected one in its one line, a bug with the traceback."""
+        """Record the failure, and tell luigid of it."""
         with contextlib.suppress(EtlError):  # the failure itself is told, record or not
             self.record("failed", " ".join(str(exception).split()) or type(exception).__name__)
-        if isinstance(exception, EtlError):
-            return html.escape(str(exception))
-        return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
+        return super().on_failure(exception)
 
 
 class _OneLine(logging.Filter):
