@@ -71,6 +71,11 @@ class SnapshotFiles:
         return day_folder(self.root, self.slug, self.timestamp)
 
     @property
+    def prefix(self) -> str:
+        """What the names of all files begin with: the minute."""
+        return f"{self.timestamp:%Y%m%dT%H%MZ}"
+
+    @property
     def all(self) -> list[Path]:
         """Every path but `latest`, in the order in which a run makes them."""
         partial = self.extracted.with_name(self.extracted.name + PARTIAL_SUFFIX)
@@ -78,7 +83,7 @@ class SnapshotFiles:
         return [*made, self.complaints, self.datapackage, self.run]
 
     def _file(self, what: str) -> Path:
-        return self.folder / f"{self.timestamp:%Y%m%dT%H%MZ}.{what}"
+        return self.folder / f"{self.prefix}.{what}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,8 @@ class Found:
     @property
     def paths(self) -> list[Path]:
         """The files that are there, in the order in which a run makes them."""
-        return [path for path in self.files.all if _ending(path) in self.endings]
+        folder, prefix = self.files.folder, self.files.prefix
+        return [folder / f"{prefix}.{ending}" for ending in _ENDINGS if ending in self.endings]
 
 
 def snapshots_folder(root: Path) -> Path:
@@ -153,10 +159,6 @@ def snapshots(root: Path, slug: str, day: date) -> list[Found]:
     ]
 
 
-def _ending(path: Path) -> str:
-    return path.name.partition(".")[2]
-
-
 def entries(folder: Path) -> list[os.DirEntry[str]]:
     """Return what is in a folder, in no order; nothing where there is none."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
@@ -164,4 +166,4 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
     return []
 
 
-_ENDINGS = frozenset(map(_ending, SnapshotFiles(Path(), "", datetime.min).all))
+_ENDINGS = [path.name.partition(".")[2] for path in SnapshotFiles(Path(), "", datetime.min).all]

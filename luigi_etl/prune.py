@@ -62,7 +62,7 @@ class Pruned:
         """
         if self.failures:
             more = f" (and {self.failures - 1:,} more)" if self.failures > 1 else ""
-            raise StorageError(f"cannot remove {self.failure}{more}; give access there")
+            raise StorageError(f"{self.failure}{more}; give access there")
 
 
 def prune(root: Path, before: datetime, *, dry_run: bool = False) -> Pruned:
@@ -126,7 +126,7 @@ class _Pruning:
             folder.rmdir()
         except OSError as error:
             if error.errno not in _STILL_IN_USE:
-                self._fail(folder, error)
+                self._fail("remove", folder, error)
 
     def _remove_temporaries(self, folder: Path) -> None:
         for entry in entries(folder):
@@ -150,7 +150,7 @@ class _Pruning:
         except FileNotFoundError:
             return True
         except OSError as error:
-            self._fail(path, error)
+            self._fail("remove", path, error)
             return False
         if status.st_nlink == 1:
             self.pruned.freed += status.st_size
@@ -162,9 +162,9 @@ class _Pruning:
             return False
         return True
 
-    def _fail(self, path: Path, error: OSError) -> None:
+    def _fail(self, what: str, path: Path, error: OSError) -> None:
         self.pruned.failures += 1
-        self.pruned.failure = self.pruned.failure or f"{path}: {error.strerror or error}"
+        self.pruned.failure = self.pruned.failure or f"cannot {what} {path}: {error.strerror or error}"
 
     @contextlib.contextmanager
     def _failures(self, folder: Path) -> Iterator[None]:
@@ -172,7 +172,7 @@ class _Pruning:
         try:
             yield
         except OSError as error:
-            self._fail(folder, error)
+            self._fail("read", folder, error)
 
 
 class _Spared:
