@@ -20,7 +20,8 @@ import requests
 import urllib3
 
 from luigi_etl.answer import Answer, read_answer
-from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError, one_line
+from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
+from luigi_etl.lines import one_line
 from luigi_etl.pages import Page
 from luigi_etl.settings import API, Settings
 

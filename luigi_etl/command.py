@@ -4,10 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from luigi_etl.commands import crontab, luigid, redo, sandbox, unattended
+from luigi_etl.commands import crontab, doctor, luigid, redo, runs, sandbox, unattended
 from luigi_etl.errors import USAGE_ERROR, EtlError
 
-COMMANDS = (crontab, redo, luigid, unattended, sandbox)
+COMMANDS = (crontab, doctor, runs, redo, luigid, unattended, sandbox)
 FAILED = 1
 INTERRUPTED = 130  # as shells have it
 

@@ -49,7 +49,7 @@ def block(jobs: Jobs) -> bytes:
         SettingError: a path that no crontab can hold, or a template that can't be read.
 
     """
-    run = f"{_word(str(jobs.checkout / WRAPPER))} {_word(jobs.python)}"
+    run = call(jobs.checkout, jobs.python)
     begin, end = _marks(jobs.checkout)
     lines = [begin, HINT, *_lines_between(run, jobs), end]
     return b"".join(line + b"\n" for line in lines)
@@ -59,6 +59,16 @@ def _lines_between(run: str, jobs: Jobs) -> Iterator[bytes]:
     for paragraph in _paragraphs(jobs):
         for line in paragraph:
             yield from _filled(line, run, jobs)
+
+
+def call(checkout: Path, python: str) -> str:
+    """Return how each line of the block calls the wrapper, as it is written in a crontab.
+
+    Raises:
+        SettingError: a path that no crontab can hold.
+
+    """
+    return f"{_word(str(checkout / WRAPPER))} {_word(python)}"
 
 
 def _paragraphs(jobs: Jobs) -> list[list[str]]:
@@ -145,6 +155,17 @@ def without_block(crontab: bytes, checkout: Path) -> bytes:
     """
     lines = _lines(crontab)
     return _ended(_outside(lines, checkout)) if _blocks(lines, checkout) else crontab
+
+
+def installed_block(crontab: bytes, checkout: Path) -> bytes:
+    """Return the checkout's block, its marks included; nothing if there is none.
+
+    Raises:
+        CrontabError: the marks don't pair.
+
+    """
+    lines = _lines(crontab)
+    return b"".join(line for first, last in _blocks(lines, checkout) for line in lines[first : last + 1])
 
 
 def _outside(lines: list[bytes], checkout: Path) -> bytes:

@@ -8,11 +8,6 @@ Anything else that is raised is a bug and keeps its traceback.
 USAGE_ERROR = 2  # the exit code for what can't be used, as argparse has it
 
 
-def one_line(text: str) -> str:
-    """Return text from outside in one line, without what a terminal would obey."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
-
-
 class EtlError(Exception):
     """An expected failure; its text is one line that names the thing, what happened and what to do."""
 

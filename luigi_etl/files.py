@@ -64,6 +64,11 @@ def atomic_writes(*paths: Path) -> Iterator[list[IO[bytes]]]:
         sync_folder(folder)
 
 
+def is_temporary(name: str) -> bool:
+    """Tell whether a file is one of those that take their name when they are whole, from its present name."""
+    return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
+
+
 def sync(stream: IO[bytes]) -> None:
     """Bring what was written to `stream` to the disk itself."""
     stream.flush()

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 PARTIAL_SUFFIX = ".partial"
 ASIDE_SUFFIX = ".redo"  # of what a redo put aside until the new files are there
 _NAME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})Z\.([a-z.]+)", re.ASCII)
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 
 
 STAGES = ("create", "extract", "parse", "store")
@@ -72,12 +72,17 @@ class SnapshotFiles:
     @property
     def latest(self) -> Path:
         """The place of the query's newest CSV."""
-        return self.root / "latest" / f"{self.slug}.csv"
+        return latest_folder(self.root) / f"{self.slug}.csv"
 
     @property
     def folder(self) -> Path:
         """The folder of the snapshot's day."""
-        return _folder(self.root, self.slug) / f"{self.timestamp:%Y-%m-%d}"
+        return day_folder(self.root, self.slug, self.timestamp)
+
+    @property
+    def prefix(self) -> str:
+        """What the names of all files begin with: the minute."""
+        return f"{self.timestamp:%Y%m%dT%H%MZ}"
 
     @property
     def all(self) -> list[Path]:
@@ -96,7 +101,7 @@ class SnapshotFiles:
         return [*made[stage], self.complaints, self.datapackage, self.run]
 
     def _file(self, what: str) -> Path:
-        return self.folder / f"{self.timestamp:%Y%m%dT%H%MZ}.{what}"
+        return self.folder / f"{self.prefix}.{what}"
 
 
 @dataclass(frozen=True)
@@ -111,41 +116,72 @@ class Found:
         """Tell whether the chain came to its end."""
         return "datapackage.json" in self.endings
 
+    @property
+    def paths(self) -> list[Path]:
+        """The files that are there, in the order in which a run makes them."""
+        folder, prefix = self.files.folder, self.files.prefix
+        return [folder / f"{prefix}.{ending}" for ending in _ENDINGS if ending in self.endings]
+
+
+def snapshots_folder(root: Path) -> Path:
+    """Return the folder of all snapshots: it holds one for each query."""
+    return root / "snapshots"
+
+
+def query_folder(root: Path, slug: str) -> Path:
+    """Return the folder of a query's snapshots: it holds one for each day."""
+    return snapshots_folder(root) / slug
+
+
+def day_folder(root: Path, slug: str, day: date) -> Path:
+    """Return the folder of a query's snapshots of a day."""
+    return query_folder(root, slug) / f"{day:%Y-%m-%d}"
+
+
+def latest_folder(root: Path) -> Path:
+    """Return the folder of the newest CSVs."""
+    return root / "latest"
+
 
 def slugs(root: Path) -> list[str]:
     """Return the queries that have snapshots, as their files name them, in order."""
-    return sorted(entry.name for entry in _entries(root / "snapshots") if entry.is_dir())
+    return sorted(entry.name for entry in entries(snapshots_folder(root)) if entry.is_dir())
 
 
 def days(root: Path, slug: str) -> list[date]:
     """Return the days that have snapshots of a query, the newest first."""
     found = []
-    for entry in _entries(_folder(root, slug)):
+    for entry in entries(query_folder(root, slug)):
         with contextlib.suppress(ValueError):
-            found.append(date.fromisoformat(entry.name))
+            if _DAY.fullmatch(entry.name):
+                found.append(date.fromisoformat(entry.name))
     return sorted(found, reverse=True)
 
 
 def snapshots(root: Path, slug: str, day: date) -> list[Found]:
-    """Return the snapshots of a query on a day, the newest first, from the names of the files alone."""
+    """Return the snapshots of a query on a day, the newest first, from the names of the files alone.
+
+    A file that no run makes, or that is of another day, is none of a snapshot's.
+    """
     endings: dict[datetime, set[str]] = {}
-    for entry in _entries(_folder(root, slug) / day.isoformat()):
+    for entry in entries(day_folder(root, slug, day)):
         match = _NAME.fullmatch(entry.name)
         with contextlib.suppress(ValueError):
-            if match:
+            if match and match[6] in _ENDINGS:
                 minute = datetime(*map(int, match.groups()[:5]))  # type: ignore[arg-type]
                 endings.setdefault(minute, set()).add(match[6])
     return [
         Found(SnapshotFiles(root, slug, minute), frozenset(endings[minute]))
         for minute in sorted(endings, reverse=True)
+        if minute.date() == day
     ]
 
 
-def _folder(root: Path, slug: str) -> Path:
-    return root / "snapshots" / slug
+def entries(folder: Path) -> list[os.DirEntry[str]]:
+    """Return what is in a folder, in no order; nothing where there is none."""
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
+        return list(found)
+    return []
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Give what is in a folder; nothing where there is none."""
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
-        yield from entries
+_ENDINGS = [path.name.partition(".")[2] for path in SnapshotFiles(Path(), "", datetime.min).all]

@@ -20,7 +20,8 @@ from luigi_etl.config import (
     storage,
     this_minute,
 )
-from luigi_etl.errors import EtlError, one_line
+from luigi_etl.errors import EtlError
+from luigi_etl.lines import one_line
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import Query, parse_query
 
@@ -47,7 +48,25 @@ class _Teller:
 _teller = _Teller()
 
 
-class Snapshot(luigi.Task):
+class Tracked(luigi.Task):
+    """The base of every task: what luigid is told of its run."""
+
+    def say(self, message: str) -> None:
+        """Show a message beside the task in luigid, which would render it as HTML."""
+        _teller.tell(self.set_status_message, html.escape(message))
+
+    def show_progress(self, done: int, expected: int) -> None:
+        """Show in luigid how far the task is."""
+        _teller.tell(self.set_progress_percentage, 100 * done // max(1, expected))
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Tell luigid an expected failure in its one line, a bug with the traceback."""
+        if isinstance(exception, EtlError):
+            return html.escape(str(exception))
+        return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
+
+
+class Snapshot(Tracked):
     """The base of the chain's tasks: three parameters, and nothing else that changes what they put out."""
 
     timestamp = TimestampParameter(
@@ -75,14 +94,6 @@ class Snapshot(luigi.Task):
         """Return the task of another family for this snapshot."""
         task: S = self.clone(family)
         return task
-
-    def say(self, message: str) -> None:
-        """Show a message beside the task in luigid, which would render it as HTML."""
-        _teller.tell(self.set_status_message, html.escape(message))
-
-    def show_progress(self, done: int, expected: int) -> None:
-        """Show in luigid how far the task is."""
-        _teller.tell(self.set_progress_percentage, 100 * done // max(1, expected))
 
     def record(self, outcome: Literal["stored", "failed", "skipped"], error: str = "") -> None:
         """Put on record how the run of this snapshot ended.
@@ -112,12 +123,10 @@ class Snapshot(luigi.Task):
         return False
 
     def on_failure(self, exception: BaseException) -> str:
-        """Record the failure; tell luigid an expected one in its one line, a bug with the traceback."""
+        """Record the failure, and tell luigid of it."""
         with contextlib.suppress(EtlError):  # the failure itself is told, record or not
             self.record("failed", one_line(str(exception)) or type(exception).__name__)
-        if isinstance(exception, EtlError):
-            return html.escape(str(exception))
-        return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
+        return super().on_failure(exception)
 
 
 class _OneLine(logging.Filter):

@@ -16,6 +16,7 @@ import luigi
 
 from luigi_etl.config import ccdb, storage
 from luigi_etl.errors import DamagedFileError
+from luigi_etl.lines import print_line
 from luigi_etl.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -177,14 +178,7 @@ class StoreComplaints(Snapshot):
         """Print the run's one line: how many complaints, of how many, where."""
         sandbox = " (of the sandbox, not CFPB data)" if summary.sandbox else ""
         counts = f"{summary.parsed:,} complaints of {summary.hits_total:,} that match"
-        _print(f"{already}{counts}{sandbox}: {self.files.complaints}")
-
-
-def _print(line: str) -> None:
-    """Print a line as far as the terminal can: what is stored is stored."""
-    with contextlib.suppress(OSError):
-        encoding = sys.stdout.encoding or "utf-8"
-        print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        print_line(f"{already}{counts}{sandbox}: {self.files.complaints}")
 
 
 def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -24,8 +24,9 @@ from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import retcode, run_with_retcodes
 
 from luigi_etl.config import service
-from luigi_etl.errors import DamagedFileError, EtlError, one_line
+from luigi_etl.errors import DamagedFileError, EtlError
 from luigi_etl.jobs import BusyError, Job, Memory
+from luigi_etl.lines import one_line
 from luigi_etl.outage import Ended, Told, after_failure, after_success
 from luigi_etl.scheduler import Address, address, answers
 from luigi_etl.snapshot import Snapshot

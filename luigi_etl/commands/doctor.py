@@ -1,0 +1,35 @@
+"""`luigi-etl doctor`: check what a broken installation gets wrong."""
+
+import argparse
+
+from luigi_etl.commands import Subcommands
+
+UNWELL = 1
+
+
+def add_to(commands: Subcommands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check what a broken installation gets wrong",
+        description="Check the configuration, luigid, cron, the folders, the clock, the API (by one "
+        "request), the last runs and leftover files. The exit code is 0 if all is well, else 1.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print a JSON array, for monitoring")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what the checks find."""
+    import json
+    from dataclasses import asdict
+
+    from luigi_etl.doctor import examine
+
+    findings = list(examine())
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(f"{'ok ' if finding.well else 'ILL'}  {finding.check:<15}  {finding.message}")
+    return 0 if all(finding.well for finding in findings) else UNWELL

@@ -1,0 +1,238 @@
+"""What a broken installation gets wrong: the checks, each with its remedy."""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import luigi
+from luigi.task_register import Register
+
+from luigi_etl.ccdb import Client
+from luigi_etl.config import SKEW, ccdb, service, storage, this_minute
+from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
+from luigi_etl.errors import EtlError
+from luigi_etl.paths import slugs
+from luigi_etl.prune import prune
+from luigi_etl.runs import TROUBLE, Run, newest_run
+from luigi_etl.scheduler import address, answers
+
+LEAST_ROOM = 1_000_000_000  # bytes
+LEAST_FILES = 100_000  # inodes: a week of one query's minutes
+LATEST = timedelta(minutes=10)
+PATIENCE = 60.0  # seconds for the one request, the wait for its turn included
+CRON_DAEMONS = {"cron", "crond"}
+LISTENS = "0A"  # a state in /proc/net/tcp
+IPV4_LOOPBACK = "7F"  # the last byte in memory order is the first of the address
+IPV6_LOOPBACK = ("00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found: whether it is well, and in one line what is so and, if not well, what to do."""
+
+    check: str
+    well: bool
+    message: str
+
+
+def examine() -> Iterator[Finding]:
+    """Make every check, one after the other; each finds at least one thing."""
+    for name, check in CHECKS.items():
+        try:
+            findings = list(check())
+        except EtlError as error:
+            findings = [_ill(str(error))]
+        yield from (replace(finding, check=name) for finding in findings)
+
+
+def _well(message: str) -> Finding:
+    return Finding("", True, message)
+
+
+def _ill(message: str) -> Finding:
+    return Finding("", False, message)
+
+
+# --- the configuration ---------------------------------------------------------------------------
+
+
+def _configuration() -> Iterator[Finding]:
+    path = Path(os.environ.get("LUIGI_CONFIG_PATH") or "luigi.cfg")
+    if not path.is_file():
+        yield _ill(f"{path.absolute()} is not there: run this in the folder of luigi.cfg")
+        return
+    unread = list(_settings_nobody_reads())
+    yield from (_ill(f"{path}: {setting}, which nobody reads: correct or remove it") for setting in unread)
+    if not unread:
+        yield _well(f"{path.absolute()}, every setting of it known")
+
+
+def _settings_nobody_reads() -> Iterator[str]:
+    """Name the settings Luigi would warn of, and the sections it would pass over in silence."""
+    configuration = luigi.configuration.get_config()
+    for section in configuration.sections():
+        if section not in Register.task_names():
+            if section not in ("logging", "email", "retcode"):
+                yield f"[{section}]"
+            continue
+        family = Register.get_task_cls(section)
+        known = {name for name, _ in family.get_params()} | getattr(family, "ignore_unconsumed", set())
+        yield from (
+            f"[{section}] {name}" for name in configuration[section] if name.replace("-", "_") not in known
+        )
+
+
+# --- what has to run -----------------------------------------------------------------------------
+
+
+def _luigid() -> Iterator[Finding]:
+    luigid = address()
+    if not answers(luigid):
+        yield _ill(
+            f"no luigid answers at {luigid}: start it with `luigi-etl luigid`; until then runs go without"
+        )
+        return
+    open_to = sorted(_open_addresses(luigid.port))
+    if open_to:
+        yield _ill(
+            f"luigid at port {luigid.port} lets other machines in (bound to {', '.join(open_to)}): "
+            "stop it and start it with `luigi-etl luigid`"
+        )
+    else:
+        yield _well(f"luigid answers at {luigid}, on loopback only")
+
+
+def _open_addresses(port: int) -> Iterator[str]:
+    """Give the addresses but loopback that some process listens at, as the kernel lists them (Linux)."""
+    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
+        for line in table.read_text().splitlines()[1:] if table.exists() else []:
+            local, state = line.split()[1], line.split()[3]
+            host, _, own_port = local.partition(":")
+            is_loopback = host in IPV6_LOOPBACK or (len(host) == 8 and host.endswith(IPV4_LOOPBACK))
+            if state == LISTENS and int(own_port, 16) == port and not is_loopback:
+                yield "every interface" if not int(host, 16) else f"{host} (hexadecimal)"
+
+
+def _cron() -> Iterator[Finding]:
+    if not cron_daemons():
+        yield _ill(
+            "no cron daemon runs: install and start it (Debian: apt install cron; systemctl start cron)"
+        )
+    checkout = find_checkout()
+    block = installed_block(read_crontab(), checkout)
+    if not block:
+        yield _ill(f"your crontab holds nothing for {checkout}: run `luigi-etl crontab --install`")
+    elif os.fsencode(call(checkout, sys.executable)) not in block:
+        yield _ill(
+            f"your crontab runs {checkout} with another Python than {sys.executable}: if that is not meant, run "
+            "`luigi-etl crontab --install` (with your --query again)"
+        )
+    else:
+        yield _well(f"your crontab runs {checkout}")
+
+
+def cron_daemons() -> set[str]:
+    """Return the names of the cron daemons that run (Linux)."""
+    names = set()
+    for process in Path("/proc").glob("[0-9]*/comm"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            names.add(process.read_text().strip())
+    return names & CRON_DAEMONS
+
+
+# --- the disk, the clock, the API ----------------------------------------------------------------
+
+
+def _folders() -> Iterator[Finding]:
+    for setting, folder in (("[storage] root", storage().path), ("[service] folder", service().path)):
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        problem = _problem_of(there)
+        if problem:
+            yield _ill(f"{setting}, {folder.absolute()}: {problem}")
+        else:
+            free = shutil.disk_usage(there).free / 1e9
+            yield _well(f"{setting}, {folder.absolute()}: can be written, {free:,.0f} GB free")
+
+
+def _problem_of(folder: Path) -> str:
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        free, status = shutil.disk_usage(folder).free, os.statvfs(folder)
+    except OSError as error:
+        return f"can't be written ({error.strerror}): give access to it, or set another"
+    if free < LEAST_ROOM:
+        return f"{free / 1e6:,.0f} MB free: make room, or lower [PruneSnapshots] keep_days"
+    if status.f_files and status.f_favail < LEAST_FILES:
+        return f"room for {status.f_favail:,} files only: remove some, or lower [PruneSnapshots] keep_days"
+    return ""
+
+
+def _api() -> Iterator[Finding]:
+    settings = replace(ccdb().settings(), deadline=PATIENCE)
+    before = datetime.now(timezone.utc)
+    with Client(settings) as client:
+        told = client.probe()
+    yield _well(f"{client.host} answers")
+    if told is not None and abs(told - before) > SKEW:
+        yield _ill(
+            f"this machine's clock says {before:%Y-%m-%d %H:%M} UTC, the API's {told:%Y-%m-%d %H:%M}: "
+            "set it, and let NTP keep it"
+        )
+
+
+# --- the runs ------------------------------------------------------------------------------------
+
+
+def _runs() -> Iterator[Finding]:
+    root, now = storage().path, this_minute()
+    runs = [run for slug in slugs(root) if (run := newest_run(root, slug, besides=["skipped"]))]
+    if not runs:
+        yield _ill(f"no run left anything in {root.absolute()}: wait a minute, or see [storage] root")
+        return
+    last = max(runs, key=lambda run: run.minute)
+    if last.minute > now + SKEW:
+        yield _ill(f"the last run, {_told(last)}, is in the future: the clock was set back; see to NTP")
+    elif now - last.minute > LATEST:
+        yield _ill(
+            f"the last run, {_told(last)}, is long ago: see to cron, and to the log in [service] folder"
+        )
+    else:
+        yield _well(f"the last run, {_told(last)}")
+    yield from (_ill(f"{_told(run)}: {run.error}") for run in runs if _is_to_be_seen_to(run, now))
+
+
+def _is_to_be_seen_to(run: Run, now: datetime) -> bool:
+    """Tell whether a query's newest run failed, and lately enough to matter."""
+    if run.outcome == "unfinished" and now - run.minute < LATEST:
+        return False
+    return run.outcome in TROUBLE and now - run.minute < timedelta(days=1)
+
+
+def _told(run: Run) -> str:
+    return f"{run.minute:%Y-%m-%d %H:%M} UTC of {run.query}, {run.outcome}"
+
+
+def _temporary_files() -> Iterator[Finding]:
+    old = prune(storage().path, before=datetime.min, dry_run=True).temporaries
+    if old:
+        yield _ill(f"{old:,} temporary files are older than a day: `luigi --module luigi_etl PruneSnapshots`")
+    else:
+        yield _well("no temporary file is older than a day")
+
+
+CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
+    "config": _configuration,
+    "luigid": _luigid,
+    "cron": _cron,
+    "folders": _folders,
+    "API and clock": _api,
+    "runs": _runs,
+    "temporary files": _temporary_files,
+}

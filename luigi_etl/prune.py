@@ -1,0 +1,202 @@
+"""Removing old snapshots, whole, and what interrupted runs left; never the newest of a query.
+
+Nothing else is touched: no file that no run makes, nothing behind a symbolic link.
+"""
+
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from luigi_etl.errors import StorageError
+from luigi_etl.files import is_temporary
+from luigi_etl.paths import (
+    Found,
+    day_folder,
+    days,
+    entries,
+    latest_folder,
+    query_folder,
+    slugs,
+    snapshots,
+    snapshots_folder,
+)
+
+TEMPORARY_FOR = 86_400.0  # seconds: no run writes one file for a day
+_STILL_IN_USE = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # a file that is not ours; or gone already
+_THOUSAND = 1000
+
+
+@dataclass
+class Pruned:
+    """What was removed, or would be: whole snapshots, temporary files, the bytes that freed.
+
+    `links` counts folders left alone because they are symbolic links, `failures` the paths that could not be
+    removed, and `failure` tells of the first.
+    """
+
+    snapshots: int = 0
+    temporaries: int = 0
+    freed: int = 0
+    links: int = 0
+    failures: int = 0
+    failure: str = ""
+
+    def told(self, dry_run: bool) -> str:
+        """Return `removed 1,440 snapshots and 2 temporary files, which freed 12.3 MB`."""
+        done, freed = ("would remove", "frees") if dry_run else ("removed", "freed")
+        what = f"{_counted(self.snapshots, 'snapshot')} and {_counted(self.temporaries, 'temporary file')}"
+        links = f"; left alone: {_counted(self.links, 'symbolic link')}" if self.links else ""
+        return f"{done} {what}, which {freed} {_size(self.freed)}{links}"
+
+    def check(self) -> None:
+        """Tell what could not be removed.
+
+        Raises:
+            StorageError: there is something.
+
+        """
+        if self.failures:
+            more = f" (and {self.failures - 1:,} more)" if self.failures > 1 else ""
+            raise StorageError(f"{self.failure}{more}; give access there")
+
+
+def prune(root: Path, before: datetime, *, dry_run: bool = False) -> Pruned:
+    """Remove the snapshots of minutes before `before` (naive UTC), and temporary files older than a day.
+
+    Of each query its newest snapshot stays, and the newest that is stored. A snapshot goes from its end to
+    its start, so one that is half gone looks like a run that did not get far, and goes the next time. What
+    can't be removed is in the result; the rest is removed all the same.
+    """
+    pruning = _Pruning(root, before, dry_run)
+    pruning.run()
+    return pruning.pruned
+
+
+class _Pruning:
+    def __init__(self, root: Path, before: datetime, dry_run: bool) -> None:
+        self.pruned = Pruned()
+        self._root = root
+        self._before = before
+        self._dry_run = dry_run
+        self._abandoned = time.time() - TEMPORARY_FOR
+
+    def run(self) -> None:
+        latest, snapshots_of_all = latest_folder(self._root), snapshots_folder(self._root)
+        if self._is_ours(latest):
+            with self._failures(latest):
+                self._remove_temporaries(latest)
+        if self._is_ours(snapshots_of_all):
+            with self._failures(snapshots_of_all):
+                for slug in slugs(self._root):
+                    self._prune_query(slug)
+
+    def _prune_query(self, slug: str) -> None:
+        folder = query_folder(self._root, slug)
+        if not self._is_ours(folder):
+            return
+        spared = _Spared()
+        with self._failures(folder):
+            for day in days(self._root, slug):
+                of_day = day_folder(self._root, slug, day)
+                if self._is_ours(of_day):
+                    with self._failures(of_day):
+                        self._prune_day(of_day, snapshots(self._root, slug, day), spared)
+
+    def _prune_day(self, folder: Path, found: Iterable[Found], spared: "_Spared") -> None:
+        for snapshot in found:
+            if not spared.takes(snapshot) and snapshot.files.timestamp < self._before:
+                self._remove_snapshot(snapshot)
+        self._remove_temporaries(folder)
+        if folder.name <= f"{self._before:%Y-%m-%d}" and not self._dry_run:
+            self._remove_empty(folder)
+
+    def _remove_snapshot(self, snapshot: Found) -> None:
+        for path in reversed(snapshot.paths):
+            if not self._remove(path):
+                return  # what is before it stays: a Data Package must not outlive its CSV
+        self.pruned.snapshots += 1
+
+    def _remove_empty(self, folder: Path) -> None:
+        try:
+            folder.rmdir()
+        except OSError as error:
+            if error.errno not in _STILL_IN_USE:
+                self._fail("remove", folder, error)
+
+    def _remove_temporaries(self, folder: Path) -> None:
+        for entry in entries(folder):
+            if is_temporary(entry.name) and self._is_abandoned(entry) and self._remove(Path(entry.path)):
+                self.pruned.temporaries += 1
+
+    def _is_abandoned(self, entry: os.DirEntry[str]) -> bool:
+        with contextlib.suppress(FileNotFoundError):  # whole by now
+            return (
+                entry.is_file(follow_symlinks=False)
+                and entry.stat(follow_symlinks=False).st_mtime < self._abandoned
+            )
+        return False
+
+    def _remove(self, path: Path) -> bool:
+        """Remove a file; tell whether it is gone."""
+        try:
+            status = path.lstat()
+            if not self._dry_run:
+                path.unlink()
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            self._fail("remove", path, error)
+            return False
+        if status.st_nlink == 1:
+            self.pruned.freed += status.st_size
+        return True
+
+    def _is_ours(self, folder: Path) -> bool:
+        if folder.is_symlink():
+            self.pruned.links += 1
+            return False
+        return True
+
+    def _fail(self, what: str, path: Path, error: OSError) -> None:
+        self.pruned.failures += 1
+        self.pruned.failure = self.pruned.failure or f"cannot {what} {path}: {error.strerror or error}"
+
+    @contextlib.contextmanager
+    def _failures(self, folder: Path) -> Iterator[None]:
+        """Go on after a folder that can't be read."""
+        try:
+            yield
+        except OSError as error:
+            self._fail("read", folder, error)
+
+
+class _Spared:
+    """Picks a query's newest snapshot and its newest stored one, when it is shown all, the newest first."""
+
+    def __init__(self) -> None:
+        self._has_newest = self._has_stored = False
+
+    def takes(self, snapshot: Found) -> bool:
+        takes = not self._has_newest or (snapshot.is_stored and not self._has_stored)
+        self._has_newest = True
+        self._has_stored = self._has_stored or snapshot.is_stored
+        return takes
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _size(number: int) -> str:
+    if number < _THOUSAND:
+        return _counted(number, "byte")
+    size, units = float(number), iter(("kB", "MB", "GB", "TB"))
+    unit = ""
+    while size >= _THOUSAND - 0.05 and unit != "TB":  # 999.95 would be shown as 1000.0
+        size, unit = size / _THOUSAND, next(units)
+    return f"{size:,.1f} {unit}"

@@ -1,0 +1,97 @@
+"""Snapshots as runs leave them, made without a run: a few with contents of one's own, or very many."""
+
+import os
+import shutil
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Literal
+
+from luigi_etl.datapackage import Asked, describe
+from luigi_etl.parse import Summary
+from luigi_etl.paths import SnapshotFiles
+from luigi_etl.query import parse_query
+from luigi_etl.record import RunRecord, write_record
+from luigi_etl.store import create_document, store
+
+SLUG = "all-newest-10"
+LINKS = 30_000  # a file system may refuse a file more than 65,000 names
+
+
+def stored(
+    root: Path,
+    minute: datetime,
+    *,
+    slug: str = SLUG,
+    rows: int = 10,
+    rejected: int = 0,
+    seconds: float | None = 0.9,
+) -> SnapshotFiles:
+    """Make a whole snapshot, with the chain's own functions; without a record where `seconds` is None."""
+    files = SnapshotFiles(root, slug, minute)
+    create_document(files.document, "")
+    files.extracted.write_bytes(b"pages")
+    files.parsed.write_text("".join(f'{{"complaint_id":"{number}"}}\n' for number in range(rows)))
+    files.rejected.write_text("{}\n" * rejected)
+    files.summary.write_text("{}\n")
+    csv = store(files.document, files.parsed, files.complaints, rows, minute)
+    hits = rows + rejected
+    summary = Summary(address="https://x/", hits_total=hits, hits=hits, parsed=rows, rejected=rejected)
+    describe(files.datapackage, files.complaints, csv, summary, Asked(parse_query(""), 10, minute))
+    if seconds is not None:
+        record(files, "stored", seconds=seconds)
+    return files
+
+
+def ended(
+    root: Path,
+    minute: datetime,
+    outcome: Literal["failed", "skipped"],
+    error: str = "no luck",
+    slug: str = SLUG,
+) -> SnapshotFiles:
+    """Make what a run leaves that failed or was skipped."""
+    files = SnapshotFiles(root, slug, minute)
+    if outcome == "failed":
+        create_document(files.document, "")
+    record(files, outcome, error)
+    return files
+
+
+def record(
+    files: SnapshotFiles,
+    outcome: Literal["stored", "failed", "skipped"],
+    error: str = "",
+    seconds: float = 1.5,
+) -> None:
+    """Put on record how the run of a snapshot ended."""
+    now = datetime.now(timezone.utc)
+    write_record(
+        files.run,
+        RunRecord(outcome=outcome, task="StoreComplaints", ended=now, seconds=seconds, error=error),
+    )
+
+
+def many(root: Path, model: SnapshotFiles, newest: datetime, minutes: int, *, whole: bool = True) -> None:
+    """Give so many minutes, up to `newest`, the files of a snapshot under their own names.
+
+    They are hard links, renewed now and then. Not `whole`: the Data Package alone.
+    """
+    paths = [path for path in model.all if path.exists() and (whole or path == model.datapackage)]
+    folders: set[str] = set()
+    for number in range(minutes):
+        if number % LINKS == 0:
+            links = _copies(root, paths, number)
+        minute = newest - timedelta(minutes=number)
+        folder = f"{root}/snapshots/{model.slug}/{minute:%Y-%m-%d}"
+        if folder not in folders:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            folders.add(folder)
+        prefix = f"{folder}/{minute:%Y%m%dT%H%MZ}"
+        for source, ending in links:
+            os.link(source, prefix + ending)
+
+
+def _copies(root: Path, paths: list[Path], number: int) -> list[tuple[str, str]]:
+    folder = root / "models" / str(number)
+    folder.mkdir(parents=True, exist_ok=True)
+    return [(str(shutil.copy(path, folder / path.name)), path.name[path.name.index(".") :]) for path in paths]

@@ -1,0 +1,424 @@
+"""PruneSnapshots: what goes, what stays, and what is told of it."""
+
+import os
+import random
+import re
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import luigi
+import pytest
+
+from luigi_etl import PruneSnapshots
+from luigi_etl.errors import StorageError
+from luigi_etl.files import atomic_write
+from luigi_etl.paths import SnapshotFiles
+from luigi_etl.prune import Pruned, prune
+from luigi_etl.runs import runs_since
+from luigi_etl.store import publish
+from tests.conftest import Chain
+from tests.made import SLUG, ended, many, stored
+
+NOW = datetime(2026, 11, 22, 9, 26)
+DAY = timedelta(days=1)
+BEFORE = NOW - 30 * DAY
+WHOLE = {
+    path.name.partition(".")[2] for path in SnapshotFiles(Path(), SLUG, NOW).all if path.suffix != ".partial"
+}
+TWO_DAYS = 2 * 86_400
+
+
+def minutes(root: Path) -> list[datetime]:
+    return [run.minute for run in runs_since(root, datetime.min)]
+
+
+def tree(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def aged(path: Path, seconds: float = TWO_DAYS, content: bytes = b"half") -> Path:
+    """Make a file that was last written so many seconds ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def endings_by_minute(paths: list[Path]) -> list[set[str]]:
+    """Return what the names of each snapshot's files end in."""
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        minute, _, ending = path.name.partition(".")
+        found.setdefault(minute, set()).add(ending)
+    return list(found.values())
+
+
+# --- which snapshots -----------------------------------------------------------------------------
+
+
+def test_old_snapshots_go_whole_and_so_do_their_days(tmp_path: Path) -> None:
+    for age in (0, 29, 31, 400):
+        stored(tmp_path, NOW - age * DAY)
+    assert prune(tmp_path, BEFORE).snapshots == 2
+    assert minutes(tmp_path) == [NOW, NOW - 29 * DAY]
+    days = {path.name for path in (tmp_path / "snapshots" / SLUG).iterdir()}
+    assert days == {"2026-11-22", "2026-10-24"}
+
+
+def test_a_snapshot_is_old_to_the_minute(tmp_path: Path) -> None:
+    ages = [timedelta(), 30 * DAY, 30 * DAY + timedelta(minutes=1)]
+    for age in ages:
+        stored(tmp_path, NOW - age)
+    assert prune(tmp_path, BEFORE).snapshots == 1
+    assert minutes(tmp_path) == [NOW, BEFORE]
+
+
+def test_what_is_left_of_a_run_goes_too(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    ended(tmp_path, NOW - 31 * DAY, "failed")
+    ended(tmp_path, NOW - 32 * DAY, "skipped")
+    ended(tmp_path, NOW - 33 * DAY, "failed").run.unlink()
+    interrupted = ended(tmp_path, NOW - 34 * DAY, "failed").extracted
+    interrupted.with_name(interrupted.name + ".partial").write_bytes(b"page")
+    assert prune(tmp_path, BEFORE).snapshots == 4
+    assert minutes(tmp_path) == [NOW]
+    assert len(list((tmp_path / "snapshots" / SLUG).iterdir())) == 1
+
+
+def test_the_newest_of_each_query_stays_however_old(tmp_path: Path) -> None:
+    for slug in ("all", SLUG):
+        for age in (300, 301, 302):
+            stored(tmp_path, NOW - age * DAY, slug=slug)
+    assert prune(tmp_path, BEFORE).snapshots == 4
+    assert minutes(tmp_path) == [NOW - 300 * DAY] * 2
+
+
+def test_the_newest_that_is_stored_stays_behind_a_newer_that_is_not(tmp_path: Path) -> None:
+    ended(tmp_path, NOW - 299 * DAY, "skipped")
+    ended(tmp_path, NOW - 300 * DAY, "failed")
+    for age in (301, 302):
+        stored(tmp_path, NOW - age * DAY)
+    assert prune(tmp_path, BEFORE).snapshots == 2
+    assert [(run.minute, run.outcome) for run in runs_since(tmp_path, datetime.min)] == [
+        (NOW - 299 * DAY, "skipped"),
+        (NOW - 301 * DAY, "stored"),
+    ]
+
+
+def test_a_snapshot_goes_from_its_end_so_half_of_it_is_no_whole_one(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    files = stored(tmp_path, NOW - 40 * DAY)
+    files.complaints.unlink()
+    files.complaints.mkdir()  # which no unlink removes
+    with pytest.raises(StorageError):
+        prune(tmp_path, BEFORE).check()
+    left = {path.name.partition(".")[2] for path in files.folder.iterdir()}
+    assert left == {
+        "document.csv",
+        "extracted.jsonl.gz",
+        "parsed.jsonl",
+        "rejected.jsonl",
+        "summary.json",
+        "complaints.csv",
+    }
+    assert [run.outcome for run in runs_since(tmp_path, datetime.min)] == ["stored", "unfinished"]
+    files.complaints.rmdir()
+    assert prune(tmp_path, BEFORE).snapshots == 1
+    assert not files.folder.exists()
+
+
+def test_an_old_day_that_was_left_empty_goes_and_a_new_one_stays(tmp_path: Path) -> None:
+    folder = stored(tmp_path, NOW).folder
+    folder.with_name("2026-10-01").mkdir()
+    folder.with_name("2026-11-23").mkdir()
+    prune(tmp_path, BEFORE)
+    assert {path.name for path in folder.parent.iterdir()} == {"2026-11-22", "2026-11-23"}
+
+
+def test_there_may_be_nothing_at_all(tmp_path: Path) -> None:
+    assert prune(tmp_path / "none", BEFORE) == Pruned()
+    assert tree(tmp_path) == set()
+
+
+# --- which other files ---------------------------------------------------------------------------
+
+
+def test_files_it_does_not_know_stay_and_so_do_their_folders(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    folder = stored(tmp_path, NOW - 40 * DAY).folder
+    names = ["notes.txt", "20261013T0926Z.notes.txt", "20261013T0926Z.complaints.csv.bak", ".hidden", "x.tmp"]
+    for name in names:
+        aged(folder / name)
+    for path in ("snapshots/file", f"snapshots/{SLUG}/file", f"snapshots/{SLUG}/2026-10-xx/.a.tmp", ".b.tmp"):
+        aged(tmp_path / path)
+    assert prune(tmp_path, BEFORE).temporaries == 0
+    assert {path.name for path in folder.iterdir()} == set(names)
+    assert tree(tmp_path) >= {"snapshots/file", f"snapshots/{SLUG}/file", ".b.tmp"}
+    assert (tmp_path / "snapshots" / SLUG / "2026-10-xx" / ".a.tmp").exists()
+
+
+def test_temporary_files_go_after_a_day_also_of_snapshots_that_stay(tmp_path: Path) -> None:
+    folder = stored(tmp_path, NOW).folder
+    old = [
+        aged(place / ".a.0123abcd.tmp") for place in (folder, folder / "../2026-10-01", tmp_path / "latest")
+    ]
+    young = aged(folder / ".b.0123abcd.tmp", 86_000)
+    lock = aged(tmp_path / "latest" / ".all.csv.lock")
+    pruned = prune(tmp_path, BEFORE)
+    assert (pruned.temporaries, pruned.snapshots, pruned.freed) == (3, 0, 12)
+    assert not any(path.exists() for path in old)
+    assert young.exists()
+    assert lock.exists()
+    assert not (folder.parent / "2026-10-01").exists()
+
+
+def test_a_file_that_is_being_written_stays(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    with atomic_write(tmp_path / "snapshots" / SLUG / "2026-10-01" / "file") as stream:
+        stream.write(b"x")
+        assert prune(tmp_path, BEFORE).temporaries == 0
+    assert (tmp_path / "snapshots" / SLUG / "2026-10-01" / "file").exists()
+
+
+@pytest.mark.parametrize("link", ["snapshots", "snapshots/all", f"snapshots/{SLUG}/2026-10-02", "latest"])
+def test_folders_behind_a_symbolic_link_are_left_alone(tmp_path: Path, link: str) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    stored(root, NOW)
+    target = {"snapshots": "snapshots", "snapshots/all": f"snapshots/{SLUG}", "latest": "latest"}.get(
+        link, f"snapshots/{SLUG}/2026-10-02"
+    )
+    stored(elsewhere, NOW)
+    stored(elsewhere, datetime(2026, 10, 2))
+    aged(elsewhere / target / ".a.tmp")
+    if link == "snapshots":
+        (root / "snapshots").rename(tmp_path / "away")
+    (root / link).symlink_to(elsewhere / target)
+    before = tree(elsewhere)
+    pruned = prune(root, BEFORE)
+    assert (pruned.links, pruned.snapshots, pruned.temporaries) == (1, 0, 0)
+    assert tree(elsewhere) == before
+    assert pruned.told(dry_run=False).endswith("; left alone: 1 symbolic link")
+
+
+def test_a_link_in_the_place_of_a_file_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    stored(root, NOW)
+    outside = aged(tmp_path / "outside")
+    files = stored(root, NOW - 40 * DAY)
+    files.complaints.unlink()
+    files.complaints.symlink_to(outside)
+    temporary = files.folder / ".a.tmp"
+    temporary.symlink_to(outside)
+    prune(root, BEFORE)
+    assert outside.read_bytes() == b"half"
+    assert [path.name for path in files.folder.iterdir()] == [".a.tmp"]
+
+
+def test_a_root_that_is_a_link_is_the_root(tmp_path: Path) -> None:
+    stored(tmp_path / "real", NOW)
+    stored(tmp_path / "real", NOW - 40 * DAY)
+    (tmp_path / "link").symlink_to("real")
+    assert prune(tmp_path / "link", BEFORE).snapshots == 1
+
+
+# --- what is told --------------------------------------------------------------------------------
+
+
+def test_only_what_no_other_name_keeps_counts_as_freed(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    files = stored(tmp_path, NOW - 40 * DAY, rows=2000)
+    publish(files.complaints, files.latest)
+    sizes = [path.stat().st_size for path in files.all if path.exists() and path != files.complaints]
+    latest = files.latest.read_bytes()
+    assert prune(tmp_path, BEFORE).freed == sum(sizes)
+    assert files.latest.read_bytes() == latest
+
+
+def test_a_dry_run_tells_the_same_and_removes_nothing(tmp_path: Path) -> None:
+    for age in (0, 31, 40):
+        stored(tmp_path, NOW - age * DAY)
+    ended(tmp_path, NOW - 50 * DAY, "failed")
+    aged(tmp_path / "latest" / ".a.tmp")
+    before = tree(tmp_path)
+    told = prune(tmp_path, BEFORE, dry_run=True)
+    assert tree(tmp_path) == before
+    assert prune(tmp_path, BEFORE) == told
+    assert tree(tmp_path) < before
+
+
+@pytest.mark.parametrize(
+    ("pruned", "told"),
+    [
+        (Pruned(), "removed 0 snapshots and 0 temporary files, which freed 0 bytes"),
+        (Pruned(1, 1, 1), "removed 1 snapshot and 1 temporary file, which freed 1 byte"),
+        (Pruned(1440, 2, 999), "removed 1,440 snapshots and 2 temporary files, which freed 999 bytes"),
+        (Pruned(2, 0, 999_960), "removed 2 snapshots and 0 temporary files, which freed 1.0 MB"),
+        (Pruned(2, 0, 10**16), "removed 2 snapshots and 0 temporary files, which freed 10,000.0 TB"),
+    ],
+)
+def test_it_is_told_in_a_line(pruned: Pruned, told: str) -> None:
+    assert pruned.told(dry_run=False) == told
+
+
+def test_what_cannot_be_removed_is_told_with_its_path_and_the_rest_goes(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    stuck = [stored(tmp_path, NOW - age * DAY).run for age in (40, 42)]
+    for path in stuck:
+        path.unlink()
+        path.mkdir()
+    stored(tmp_path, NOW - 41 * DAY)
+    aged(tmp_path / "latest" / ".a.tmp")
+    pruned = prune(tmp_path, BEFORE)
+    assert (pruned.snapshots, pruned.temporaries, pruned.failures) == (1, 1, 2)
+    with pytest.raises(StorageError) as caught:
+        pruned.check()
+    assert str(caught.value) == (f"cannot remove {stuck[0]}: Is a directory (and 1 more); give access there")
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    aged_record(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        pruned = prune(tmp_path, BEFORE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with pytest.raises(StorageError) as caught:
+        pruned.check()
+    assert str(caught.value) == (
+        f"cannot read {tmp_path}/latest: Too many open files (and 1 more); give access there"
+    )
+
+
+# --- the task ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[luigi.configuration.LuigiConfigParser]:
+    """Set the folder of the test as `[storage] root`, and nothing else."""
+    configuration = luigi.configuration.LuigiConfigParser()
+    configuration.set("storage", "root", str(tmp_path))
+    monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
+    PruneSnapshots.clear_instance_cache()
+    yield configuration
+    PruneSnapshots.clear_instance_cache()
+
+
+def test_the_days_are_30_unless_the_configuration_says_others(
+    configured: luigi.configuration.LuigiConfigParser,
+) -> None:
+    assert PruneSnapshots().keep_days == 30
+    configured.set("PruneSnapshots", "keep_days", "7")
+    assert PruneSnapshots().keep_days == 7
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("days", [0, -1, 40_000, True, "7"])
+def test_other_numbers_of_days_are_refused(days: object) -> None:
+    with pytest.raises(ValueError, match="keep_days: .* is not a whole number from 1 to 36500"):
+        PruneSnapshots(keep_days=days)
+
+
+@pytest.mark.usefixtures("configured")
+def test_it_is_complete_when_it_has_run_and_not_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+    kept = [now, now - DAY + timedelta(minutes=2)]
+    for minute in (*kept, now - DAY - timedelta(minutes=2)):
+        ended(tmp_path, minute, "skipped")
+    task = PruneSnapshots(keep_days=1)
+    assert not task.complete()
+    task.run()
+    assert task.complete()
+    assert minutes(tmp_path) == kept
+    told = r"older than 1 day: removed 1 snapshot and 0 temporary files, which freed \d+ bytes\n"
+    assert re.fullmatch(told, capsys.readouterr().out)
+
+
+def aged_record(root: Path) -> datetime:
+    """Make a record of which PruneSnapshots removes 2 snapshots of 3; return the minute that stays."""
+    now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+    for age in (0, 31, 32):
+        stored(root, now - age * DAY)
+    return now
+
+
+@pytest.mark.slow
+def test_luigi_runs_it_by_name_as_often_as_it_is_asked(chain: Chain) -> None:
+    now = aged_record(chain.folder / "data")
+    prune_snapshots = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+    found = [chain.program(*prune_snapshots, *options) for options in (("--dry-run",), (), ())]
+    assert [(run.code, run.err) for run in found] == [(0, "")] * 3
+    assert [run.out.partition(" and ")[0] for run in found] == [
+        "older than 30 days: would remove 2 snapshots",
+        "older than 30 days: removed 2 snapshots",
+        "older than 30 days: removed 0 snapshots",
+    ]
+    assert minutes(chain.folder / "data") == [now]
+
+
+@pytest.mark.slow
+def test_a_failure_is_a_line_and_an_exit_code(chain: Chain) -> None:
+    now = aged_record(chain.folder / "data")
+    record = next((chain.folder / "data").rglob(f"{now - 31 * DAY:%Y%m%dT%H%MZ}.run.json"))
+    record.unlink()
+    record.mkdir()
+    run = chain.program("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+    assert run.code == 30
+    assert run.err == (
+        f"ERROR: PruneSnapshots: cannot remove {record.relative_to(chain.folder)}: Is a directory; "
+        "give access there\n"
+    )
+    assert run.out.startswith("older than 30 days: removed 1 snapshot and")
+
+
+@pytest.mark.slow
+def test_bad_days_are_a_line_and_exit_code_2(chain: Chain) -> None:
+    with (chain.folder / "luigi.cfg").open("a") as stream:
+        stream.write("\n[PruneSnapshots]\nkeep_days=0\n")
+    run = chain.program("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+    assert (run.code, run.err) == (
+        2,
+        "luigi: error: keep_days: 0 is not a whole number from 1 to 36500\n",
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_removes_it(
+    chain: Chain,
+) -> None:
+    root = chain.folder / "data"
+    now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+    model = stored(chain.folder / "model", now)
+    stored(root, now)
+    many(root, model, now - 31 * DAY, 5000)
+    command = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+    moments = random.Random(2026)
+    halves = 0
+    for _ in range(5):
+        before = chain.files("Z.datapackage.json")
+        process = chain.start(*command)
+        deadline = time.monotonic() + 30
+        while before[-2].exists() and time.monotonic() < deadline:  # the newest that goes, so the first
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        found = endings_by_minute(chain.files("Z.*"))
+        whole = [endings for endings in found if "datapackage.json" in endings]
+        assert all(endings | {"run.json"} == WHOLE for endings in whole)
+        assert 0 < len(whole) < len(before)
+        halves += len(found) - len(whole)
+    assert halves > 0
+    run = chain.program(*command)
+    assert (run.code, run.err) == (0, "")
+    assert minutes(root) == [now]
+    assert len(list((root / "snapshots" / SLUG).iterdir())) == 1
