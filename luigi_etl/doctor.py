@@ -130,8 +130,8 @@ def _cron() -> Iterator[Finding]:
         yield _ill(f"your crontab holds nothing for {checkout}: run `luigi-etl crontab --install`")
     elif os.fsencode(call(checkout, sys.executable)) not in block:
         yield _ill(
-            f"your crontab runs {checkout} with another Python than {sys.executable}: if that is not meant, run "
-            "`luigi-etl crontab --install` (with your --query again)"
+            f"your crontab runs {checkout} with another Python than {sys.executable}: if that is not "
+            "meant, run `luigi-etl crontab --install` (with your --query again)"
         )
     else:
         yield _well(f"your crontab runs {checkout}")

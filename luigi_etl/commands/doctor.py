@@ -31,5 +31,5 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            print(f"{'ok ' if finding.well else 'ILL'}  {finding.check:<15}  {finding.message}")
+            print(f"{'ok  ' if finding.well else 'FAIL'}  {finding.check:<15}  {finding.message}")
     return 0 if all(finding.well for finding in findings) else UNWELL
