@@ -97,7 +97,7 @@ def _configure(state: Path) -> None:
     """Set what luigid reads from the configuration and luigi.cfg leaves open."""
     configuration = luigi.configuration.get_config()
     if not configuration.has_option("scheduler", "state_path"):
-        configuration.set("scheduler", "state_path", str(state.absolute()))
+        configuration.set("scheduler", "state_path", str(state).replace("%", "%%"))
     if not configuration.has_option("scheduler", "metrics_collector") and _has_prometheus():
         configuration.set("scheduler", "metrics_collector", "prometheus")
 

@@ -48,7 +48,8 @@ def test_a_year_of_minutes_costs_the_next_one_nothing_and_can_be_removed(
     with capsys.disabled():
         print(
             f"\n{YEAR:,} minutes: the last day is listed in {listing:.2f} s; "
-            f"the next run takes {beside:.3f} s, beside none {alone:.3f} s ({beside / alone:.2f}); the old ones are removed in {removing:.1f} s"
+            f"the next run takes {beside:.3f} s, beside none {alone:.3f} s ({beside / alone:.2f}); "
+            f"the old ones are removed in {removing:.1f} s"
         )
     assert listing < 2
     assert beside / alone < 1.25  # on a busy machine; on one at rest it is within a tenth
