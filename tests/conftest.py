@@ -239,9 +239,9 @@ class Luigid:
             found: dict[str, Any] = json.load(response)["response"]
         return found
 
-    def command(self, *arguments: str) -> list[str]:
+    def command(self, *arguments: str, task: str = "StoreComplaints") -> list[str]:
         """Return the command line of `luigi` under this luigid."""
-        return ["luigi", "--module", "luigi_etl", "StoreComplaints", *arguments]
+        return ["luigi", "--module", "luigi_etl", task, *arguments]
 
 
 def free_port() -> int:

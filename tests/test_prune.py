@@ -7,6 +7,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -142,6 +143,16 @@ def test_an_old_day_that_was_left_empty_goes_and_a_new_one_stays(tmp_path: Path)
 def test_there_may_be_nothing_at_all(tmp_path: Path) -> None:
     assert prune(tmp_path / "none", BEFORE) == Pruned()
     assert tree(tmp_path) == set()
+
+
+def test_two_at_a_time_remove_no_more_than_one(tmp_path: Path) -> None:
+    model = stored(tmp_path / "model", NOW)
+    stored(tmp_path, NOW)
+    many(tmp_path, model, NOW - 31 * DAY, 500)
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(prune, [tmp_path] * 4, [BEFORE] * 4))
+    assert {pruned.failure for pruned in found} == {""}
+    assert minutes(tmp_path) == [NOW]
 
 
 # --- which other files ---------------------------------------------------------------------------

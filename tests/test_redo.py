@@ -162,9 +162,12 @@ def test_what_is_no_minute_is_one_line(chain: Chain, timestamp: str) -> None:
     assert timestamp in run.err
 
 
-def test_with_luigid_it_is_tracked(chain: Chain, stored: str, luigid: Luigid) -> None:
-    run = redo(chain, "--from", "store", url=stored)
-    assert (run.code, run.err) == (0, "")
+def test_with_luigid_it_is_tracked_and_can_be_done_again_at_once(
+    chain: Chain, stored: str, luigid: Luigid
+) -> None:
+    for _ in range(2):
+        run = redo(chain, "--from", "store", url=stored)
+        assert (run.code, run.err) == (0, "")
     assert [task["name"] for task in luigid.tasks("DONE").values()].count("StoreComplaints") == 1
 
 

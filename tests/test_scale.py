@@ -47,8 +47,8 @@ def test_a_year_of_minutes_costs_the_next_one_nothing_and_can_be_removed(
     removing = seconds_to_prune(chain)
     with capsys.disabled():
         print(
-            f"\n{YEAR:,} minutes: the last day is listed in {listing:.2f} s; "
-            f"the next run takes {beside:.3f} s, beside none {alone:.3f} s ({beside / alone:.2f}); "
+            f"\n{YEAR:,} minutes: the last day is listed in {listing:.2f} s; the next run takes "
+            f"{beside:.3f} s, beside none {alone:.3f} s ({beside / alone:.2f}); "
             f"the old ones are removed in {removing:.1f} s"
         )
     assert listing < 2
@@ -66,16 +66,15 @@ def seconds_to_list(chain: Chain) -> float:
 
 def seconds_of_runs(chain: Chain, url: str, year: Year) -> tuple[float, float]:
     """Return the medians of whole runs beside the year and beside none, which take turns."""
-    empty = chain.folder / "empty"
-    took: dict[Path, list[float]] = {year.root: [], empty: []}
+    took: dict[str, list[float]] = {str(year.root): [], str(chain.folder / "empty"): []}
     for turn in range(8):
         for root, seconds in took.items():
             minute = f"{year.newest + timedelta(minutes=turn + 1):%Y-%m-%dT%H%M}"
             began = time.monotonic()
-            run = chain.luigi("--timestamp", minute, "--storage-root", str(root), url=url)
+            run = chain.luigi("--timestamp", minute, "--storage-root", root, url=url)
             seconds.append(time.monotonic() - began)
             assert run.code == 0, run.err
-    beside, alone = (statistics.median(seconds[1:]) for seconds in took.values())  # the first warms up
+    beside, alone = (statistics.median(each[1:]) for each in took.values())  # the first warms up
     return beside, alone
 
 

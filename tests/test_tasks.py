@@ -3,7 +3,7 @@
 import json
 import re
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import pytest
 
 from luigi_etl import CreateDocument, ExtractComplaints, ParseComplaints, StoreComplaints
 from tests.conftest import Chain, Luigid, Serve
+from tests.made import stored
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
 
@@ -141,3 +142,15 @@ def test_a_luigid_that_is_not_there_is_one_line(chain: Chain) -> None:
         "ERROR: luigid: Errors (10 attempts) when connecting to remote scheduler 'http://127.0.0.1:9'; "
         "start it (luigid --address 127.0.0.1) or add --local-scheduler"
     ]
+
+
+@pytest.mark.slow
+def test_luigid_runs_the_pruning_each_time_and_shows_its_line(chain: Chain, luigid: Luigid) -> None:
+    for age in (0, 31, 32):
+        stored(chain.folder / "data", datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(days=age))
+    for removed in (2, 0):
+        run = chain.program(*luigid.command(task="PruneSnapshots"))
+        assert (run.code, run.err) == (0, "")
+        (task_id,) = luigid.tasks("DONE")
+        assert luigid.message(task_id) == run.out.rstrip()
+        assert run.out.startswith(f"older than 30 days: removed {removed} snapshots and 0 temporary files")

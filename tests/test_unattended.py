@@ -76,6 +76,13 @@ def test_a_bug_is_one_message_with_its_last_line(chain: Chain) -> None:
     assert "NoSuchTask" in run.err
 
 
+def test_the_clean_up_is_silent_too_and_its_log_says_what_it_freed(chain: Chain) -> None:
+    run = chain.program("luigi-etl", "unattended", "PruneSnapshots")
+    assert (run.code, run.out, run.err) == (0, "", "")
+    log = (chain.folder / "service" / "PruneSnapshots.log").read_text()
+    assert "older than 30 days: removed 0 snapshots and 0 temporary files, which freed 0 bytes" in log
+
+
 # --- without luigid, and with one that goes away -------------------------------------------------
 
 
