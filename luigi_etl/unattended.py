@@ -85,13 +85,19 @@ def _planned(arguments: tuple[str, ...]) -> Plan:
 
 
 def _plan(arguments: tuple[str, ...], task: luigi.Task | None) -> Plan:
-    name = task.task_family if task else "unreadable"
+    name = task.task_family if task else _asked_for(arguments)
     if isinstance(task, Snapshot):
         name = f"{name}.{task.files.slug}"
     settings = service()
     return Plan(
         arguments, task, Job(name, settings.path), address(), settings.notify, settings.metrics_folder
     )
+
+
+def _asked_for(arguments: tuple[str, ...]) -> str:
+    """Return the task family of a command line that can't be read, fit for a file name."""
+    family = arguments[2]
+    return family if family.isascii() and family.isidentifier() else "unreadable"
 
 
 def _skip(plan: Plan, busy: BusyError) -> None:
@@ -183,11 +189,11 @@ def _run_luigi(arguments: Sequence[str], log: "_Log") -> Ended:
     os.close(writer)
     error = last = ""
     with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
-        for line in lines:
-            last = one_line(line) or last
-            log.info(last)
-            if found := re.match(r"ERROR: |luigi: error: ", last):
-                error = last[found.end() :]
+        for line in filter(None, map(one_line, lines)):
+            last = line
+            log.info(line)
+            if found := re.match(r"ERROR: |luigi: error: ", line):
+                error = line[found.end() :]
     process.join()
     code = process.exitcode or 0
     if code < 0:

@@ -64,7 +64,7 @@ def test_a_parameter_that_cannot_be_used_is_one_message(chain: Chain) -> None:
     run = chain.unattended("--query", "stat=CA")
     assert run.code == 2
     assert len(run.err.splitlines()) == 1
-    assert "failed at 20" in run.err
+    assert ": StoreComplaints failed at 20" in run.err
     assert "(exit code 2): query: the API knows no filter 'stat'; did you mean 'state'?" in run.err
     assert chain.unattended("--query", "stat=CA").err == ""
 
