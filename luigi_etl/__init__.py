@@ -1,5 +1,13 @@
 """Keeps a faithful copy of the CFPB's consumer complaints: `luigi --module luigi_etl StoreComplaints`."""
 
+import configparser
+import sys
+
+try:
+    import luigi as _luigi  # noqa: F401  # it reads luigi.cfg when it is imported
+except (configparser.Error, UnicodeDecodeError) as error:
+    sys.exit(f"luigi_etl: error: luigi.cfg can't be read ({' '.join(str(error).split())}): correct it")
+
 from luigi_etl.maintenance import PruneSnapshots
 from luigi_etl.tasks import CreateDocument, ExtractComplaints, ParseComplaints, StoreComplaints
 

@@ -10,7 +10,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -82,9 +82,10 @@ class Client:
         response, body = self._get(self._address((), 0, None))
         _check_status(self.host, response, body)
         try:
-            return parsedate_to_datetime(response.headers.get("Date", ""))
-        except ValueError:
+            told = parsedate_to_datetime(response.headers.get("Date", ""))
+        except (ValueError, OverflowError):
             return None
+        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)  # -0000 is UTC (RFC 5322, 3.3)
 
     def _address(self, query: Pairs, size: int, search_after: str | None) -> str:
         paging = {"sort": NEWEST_FIRST, "size": str(size), "no_aggs": "true", "no_highlight": "true"}

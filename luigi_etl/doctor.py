@@ -1,6 +1,7 @@
 """What a broken installation gets wrong: the checks, each with its remedy."""
 
 import contextlib
+import io
 import os
 import shutil
 import sys
@@ -16,7 +17,8 @@ from luigi.task_register import Register
 from luigi_etl.ccdb import Client
 from luigi_etl.config import SKEW, ccdb, service, storage, this_minute
 from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
-from luigi_etl.errors import EtlError
+from luigi_etl.errors import EtlError, PassingError
+from luigi_etl.lines import one_line
 from luigi_etl.paths import slugs
 from luigi_etl.prune import prune
 from luigi_etl.runs import TROUBLE, Run, newest_run
@@ -25,7 +27,8 @@ from luigi_etl.scheduler import address, answers
 LEAST_ROOM = 1_000_000_000  # bytes
 LEAST_FILES = 100_000  # inodes: a week of one query's minutes
 LATEST = timedelta(minutes=10)
-PATIENCE = 60.0  # seconds for the one request, the wait for its turn included
+DAY = timedelta(days=1)
+PATIENCE = 90.0  # seconds for the one request, the wait for its turn (at most 61) included
 CRON_DAEMONS = {"cron", "crond"}
 LISTENS = "0A"  # a state in /proc/net/tcp
 IPV4_LOOPBACK = "7F"  # the last byte in memory order is the first of the address
@@ -44,11 +47,29 @@ class Finding:
 def examine() -> Iterator[Finding]:
     """Make every check, one after the other; each finds at least one thing."""
     for name, check in CHECKS.items():
-        try:
-            findings = list(check())
-        except EtlError as error:
-            findings = [_ill(str(error))]
-        yield from (replace(finding, check=name) for finding in findings)
+        for finding in _findings(check):
+            yield replace(finding, check=name, message=one_line(finding.message))
+
+
+def _findings(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """Return what a check finds; whatever stops it comes last, and stops no other."""
+    found = []
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):  # where `refuse` tells of a setting
+            for finding in check():
+                found.append(finding)  # what was found before a failure stays
+    except EtlError as error:
+        found.append(_ill(str(error)))
+    except OSError as error:
+        found.append(_ill(f"{error.strerror or error} ({error.filename}): give access to it"))
+    except (Exception, SystemExit) as error:
+        found.append(_ill(f"this can't be checked ({_reason(said, error)}): correct luigi.cfg"))
+    return found
+
+
+def _reason(said: io.StringIO, error: BaseException) -> str:
+    return said.getvalue().removeprefix("luigi: error: ").strip() or str(error) or type(error).__name__
 
 
 def _well(message: str) -> Finding:
@@ -67,9 +88,10 @@ def _configuration() -> Iterator[Finding]:
     if not path.is_file():
         yield _ill(f"{path.absolute()} is not there: run this in the folder of luigi.cfg")
         return
-    unread = list(_settings_nobody_reads())
+    unread, unusable = list(_settings_nobody_reads()), list(_settings_of_no_use())
     yield from (_ill(f"{path}: {setting}, which nobody reads: correct or remove it") for setting in unread)
-    if not unread:
+    yield from (_ill(f"{path}: {setting}: correct it") for setting in unusable)
+    if not unread and not unusable:
         yield _well(f"{path.absolute()}, every setting of it known")
 
 
@@ -88,6 +110,21 @@ def _settings_nobody_reads() -> Iterator[str]:
         )
 
 
+def _settings_of_no_use() -> Iterator[str]:
+    """Name the settings whose values can't be used, with the reason."""
+    configuration = luigi.configuration.get_config()
+    for section in set(configuration.sections()) & set(Register.task_names()):
+        for name, parameter in Register.get_task_cls(section).get_params():
+            if not configuration.has_option(section, name):
+                continue
+            said = io.StringIO()
+            try:
+                with contextlib.redirect_stderr(said):
+                    parameter.parse(configuration.get(section, name))
+            except (Exception, SystemExit) as error:
+                yield f"[{section}] {name} can't be used ({_reason(said, error)})"
+
+
 # --- what has to run -----------------------------------------------------------------------------
 
 
@@ -98,7 +135,7 @@ def _luigid() -> Iterator[Finding]:
             f"no luigid answers at {luigid}: start it with `luigi-etl luigid`; until then runs go without"
         )
         return
-    open_to = sorted(_open_addresses(luigid.port))
+    open_to = sorted(set(_open_addresses(luigid.port)))
     if open_to:
         yield _ill(
             f"luigid at port {luigid.port} lets other machines in (bound to {', '.join(open_to)}): "
@@ -126,9 +163,11 @@ def _cron() -> Iterator[Finding]:
         )
     checkout = find_checkout()
     block = installed_block(read_crontab(), checkout)
-    if not block:
+    jobs = [line for line in block.split(b"\n") if line.strip() and not line.lstrip().startswith(b"#")]
+    wanted = os.fsencode(call(checkout, sys.executable)) + b" "
+    if not jobs:
         yield _ill(f"your crontab holds nothing for {checkout}: run `luigi-etl crontab --install`")
-    elif os.fsencode(call(checkout, sys.executable)) not in block:
+    elif not any(wanted in job for job in jobs):
         yield _ill(
             f"your crontab runs {checkout} with another Python than {sys.executable}: if that is not "
             "meant, run `luigi-etl crontab --install` (with your --query again)"
@@ -142,7 +181,7 @@ def cron_daemons() -> set[str]:
     names = set()
     for process in Path("/proc").glob("[0-9]*/comm"):
         with contextlib.suppress(OSError):  # it ended meanwhile
-            names.add(process.read_text().strip())
+            names.add(os.fsdecode(process.read_bytes()).strip())
     return names & CRON_DAEMONS
 
 
@@ -151,7 +190,9 @@ def cron_daemons() -> set[str]:
 
 def _folders() -> Iterator[Finding]:
     for setting, folder in (("[storage] root", storage().path), ("[service] folder", service().path)):
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        there = next(
+            path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path)
+        )
         problem = _problem_of(there)
         if problem:
             yield _ill(f"{setting}, {folder.absolute()}: {problem}")
@@ -178,7 +219,11 @@ def _api() -> Iterator[Finding]:
     settings = replace(ccdb().settings(), deadline=PATIENCE)
     before = datetime.now(timezone.utc)
     with Client(settings) as client:
-        told = client.probe()
+        try:
+            told = client.probe()
+        except PassingError as error:
+            yield _ill(f"{error}: if it stays so, see to the network, and to [ccdb] url")
+            return
     yield _well(f"{client.host} answers")
     if told is not None and abs(told - before) > SKEW:
         yield _ill(
@@ -192,7 +237,7 @@ def _api() -> Iterator[Finding]:
 
 def _runs() -> Iterator[Finding]:
     root, now = storage().path, this_minute()
-    runs = [run for slug in slugs(root) if (run := newest_run(root, slug, besides=["skipped"]))]
+    runs = [run for slug in slugs(root) if (run := newest_run(root, slug))]
     if not runs:
         yield _ill(f"no run left anything in {root.absolute()}: wait a minute, or see [storage] root")
         return
@@ -203,16 +248,28 @@ def _runs() -> Iterator[Finding]:
         yield _ill(
             f"the last run, {_told(last)}, is long ago: see to cron, and to the log in [service] folder"
         )
-    else:
+    elif last.outcome not in TROUBLE - {"unfinished"}:
         yield _well(f"the last run, {_told(last)}")
-    yield from (_ill(f"{_told(run)}: {run.error}") for run in runs if _is_to_be_seen_to(run, now))
+    for newest in runs:
+        run = newest_run(root, newest.query, besides=["skipped"])
+        if run and _is_to_be_seen_to(run, newest, now):
+            yield _ill(f"{_told(run)}: {run.error}; {_remedy(run)}")
 
 
-def _is_to_be_seen_to(run: Run, now: datetime) -> bool:
-    """Tell whether a query's newest run failed, and lately enough to matter."""
-    if run.outcome == "unfinished" and now - run.minute < LATEST:
+def _is_to_be_seen_to(run: Run, newest: Run, now: datetime) -> bool:
+    """Tell whether a query's newest run failed, and lately enough to matter.
+
+    `newest` may be a later one that was skipped: then one that is unfinished is still at work.
+    """
+    if run.outcome == "unfinished" and now - newest.minute < LATEST:
         return False
-    return run.outcome in TROUBLE and now - run.minute < timedelta(days=1)
+    return run.outcome in TROUBLE and now - run.minute < DAY
+
+
+def _remedy(run: Run) -> str:
+    if run.outcome == "failed":
+        return f"the next run tries again; if that fails too, see the log in {service().path.absolute()}"
+    return f"`luigi-etl redo {run.minute:%Y-%m-%dT%H%M}` (with its --query and --limit) makes it again"
 
 
 def _told(run: Run) -> str:

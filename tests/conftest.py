@@ -1,5 +1,6 @@
 """What the tests share: a real sandbox over HTTP, a real run of the chain, the recorded answers."""
 
+import fcntl
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from urllib.request import urlopen
 import pytest
 
 from luigi_etl.ccdb import Client
+from luigi_etl.doctor import cron_daemons
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script, read_rule
@@ -28,6 +30,8 @@ from luigi_etl.settings import Settings
 PROJECT = Path(__file__).parents[1]
 RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
 PROGRAMS = Path(sys.executable).parent
+CRONTAB = shutil.which("crontab")
+REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -259,6 +263,82 @@ def luigid(chain: Chain) -> Iterator[Luigid]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Chain:
+    """Give a folder with what a checkout has, and a name that is hard on shells and crontabs."""
+    folder = tmp_path / 'it\'s 100% "here"'
+    folder.mkdir()
+    shutil.copytree(PROJECT / "cron", folder / "cron")
+    chain = Chain(folder)
+    chain.environment["LUIGI_CONFIG_PATH"] = str(folder / "luigi.cfg")
+    return chain
+
+
+class UserCrontab:
+    """The crontab of the user who runs the tests, through the real program."""
+
+    def read(self) -> bytes:
+        """Return it as it is in the spool: `crontab -l` shows a carriage return as two characters."""
+        if subprocess.run(["crontab", "-l"], capture_output=True).returncode:
+            return b""
+        editor = {**os.environ, "VISUAL": "cat"}
+        return subprocess.run(
+            ["crontab", "-e"], env=editor, stdin=subprocess.DEVNULL, capture_output=True
+        ).stdout
+
+    def write(self, content: bytes) -> None:
+        subprocess.run(["crontab", "-"], input=content, check=True)
+
+    def clear(self) -> None:
+        subprocess.run(["crontab", "-r"], capture_output=True)
+
+
+@pytest.fixture
+def crontab(tmp_path: Path) -> Iterator[UserCrontab]:
+    """Give the user's crontab, empty; afterwards it is what it was.
+
+    A copy stays in the test's folder. One test run at a time has it.
+    """
+    if not CRONTAB:
+        pytest.skip("there is no program crontab: apt install cron")
+    real = UserCrontab()
+    lock = os.open("/tmp", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    before = subprocess.run(["crontab", "-l"], capture_output=True)
+    if before.returncode and b"no crontab for" not in before.stderr:
+        pytest.skip(f"this user has no use of cron: {before.stderr!r}")
+    content = real.read()
+    (tmp_path / "crontab.before").write_bytes(content)
+    try:
+        real.clear()
+        yield real
+    finally:
+        if before.returncode:
+            real.clear()
+        else:
+            real.write(content)
+        os.close(lock)
+
+
+@pytest.fixture
+def start_cron() -> Iterator[Callable[[], None]]:
+    """See to it that a cron daemon runs; give a function that starts one if there is none."""
+    daemon: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        if cron_daemons():
+            return
+        if os.getuid() != 0:
+            pytest.skip("no cron daemon runs, and starting one takes root")
+        REBOOTED.unlink(missing_ok=True)
+        daemon.append(subprocess.Popen(["cron", "-f"]))
+
+    yield start
+    for process in daemon:
+        process.terminate()
+        process.wait(timeout=20)
 
 
 @pytest.fixture

@@ -8,64 +8,22 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from luigi_etl.crontab import read_crontab, write_crontab
-from luigi_etl.doctor import cron_daemons
-from tests.conftest import PROJECT, Chain, Luigid, Serve
+from tests.conftest import Chain, Luigid, Serve
 
 pytestmark = pytest.mark.slow
 
-REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
 FAMILIES = {"CreateDocument", "ExtractComplaints", "ParseComplaints", "StoreComplaints"}
 SLUGS = ("all-newest-10", "product=Debt+collection-newest-10")
 
 RECORDING_SHELL = """#!/bin/sh
 /bin/sh "$@" >>{folder}/out 2>>{folder}/err
 """
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Chain:
-    """Give a folder with what a checkout has, and a name that is hard on shells and crontabs."""
-    folder = tmp_path / 'it\'s 100% "here"'
-    folder.mkdir()
-    shutil.copytree(PROJECT / "cron", folder / "cron")
-    chain = Chain(folder)
-    chain.environment["LUIGI_CONFIG_PATH"] = str(folder / "luigi.cfg")
-    return chain
-
-
-@pytest.fixture
-def crontab() -> Iterator[None]:
-    """Put the user's crontab back as it was."""
-    if not shutil.which("crontab"):
-        pytest.skip("no cron is installed (Debian: apt install cron)")
-    before = read_crontab()
-    yield
-    write_crontab(before) if before else subprocess.run(["crontab", "-r"], capture_output=True)
-
-
-@pytest.fixture
-def start_cron() -> Iterator[None]:
-    """See to it that a cron daemon runs; give a function that starts one if there is none."""
-    daemon: list[subprocess.Popen[bytes]] = []
-
-    def start() -> None:
-        if cron_daemons():
-            return
-        if os.getuid() != 0:
-            pytest.skip("no cron daemon runs, and starting one takes root")
-        REBOOTED.unlink(missing_ok=True)
-        daemon.append(subprocess.Popen(["cron", "-f"]))
-
-    yield start  # type: ignore[misc]
-    for process in daemon:
-        process.terminate()
-        process.wait(timeout=20)
 
 
 def stop_luigid(installation: Chain) -> None:
@@ -105,7 +63,7 @@ def browser(folder: Path, *options: str) -> str:
 
 @pytest.mark.usefixtures("crontab")
 def test_cron_runs_the_chain_each_minute_luigid_tracks_it_and_nobody_is_mailed(
-    installation: Chain, served: Serve, start_cron: object, tmp_path: Path
+    installation: Chain, served: Serve, start_cron: Callable[[], None], tmp_path: Path
 ) -> None:
     recorder = tmp_path / "recording-shell"
     recorder.write_text(RECORDING_SHELL.format(folder=tmp_path))
@@ -116,7 +74,6 @@ def test_cron_runs_the_chain_each_minute_luigid_tracks_it_and_nobody_is_mailed(
     install = ("crontab", "--install", "--query", "", "--query", "product=Debt collection")
     assert installation.program("luigi-etl", *install, cwd="/").code == 0
 
-    assert callable(start_cron)
     start_cron()
     try:
         wait_for_two_minutes(installation)

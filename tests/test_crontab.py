@@ -1,6 +1,5 @@
 """`luigi-etl crontab` and cron/run: the block, the real program crontab, and a job run as cron runs it."""
 
-import fcntl
 import json
 import os
 import re
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from luigi_etl.command import run
 from luigi_etl.crontab import Jobs, block, with_block, without_block
 from luigi_etl.errors import CrontabError, SettingError
-from tests.conftest import PROJECT, Run
+from tests.conftest import CRONTAB, PROJECT, Run, UserCrontab
 
 CHECKOUT = Path("/srv/luigi_etl")
 OTHER = Path("/srv/luigi_etl 2")
@@ -374,54 +373,6 @@ def test_one_checkout_has_one_name_however_it_is_reached(
 
 
 # --- the program crontab -------------------------------------------------------------------------
-
-CRONTAB = shutil.which("crontab")
-
-
-class UserCrontab:
-    """The crontab of the user who runs the tests, through the real program."""
-
-    def read(self) -> bytes:
-        """Return it as it is in the spool: `crontab -l` shows a carriage return as two characters."""
-        if subprocess.run(["crontab", "-l"], capture_output=True).returncode:
-            return b""
-        editor = {**os.environ, "VISUAL": "cat"}
-        return subprocess.run(
-            ["crontab", "-e"], env=editor, stdin=subprocess.DEVNULL, capture_output=True
-        ).stdout
-
-    def write(self, content: bytes) -> None:
-        subprocess.run(["crontab", "-"], input=content, check=True)
-
-    def clear(self) -> None:
-        subprocess.run(["crontab", "-r"], capture_output=True)
-
-
-@pytest.fixture
-def crontab(tmp_path: Path) -> Iterator[UserCrontab]:
-    """Give the user's crontab, empty; afterwards it is what it was.
-
-    A copy stays in the test's folder. One test run at a time has it.
-    """
-    if not CRONTAB:
-        pytest.skip("there is no program crontab: apt install cron")
-    real = UserCrontab()
-    lock = os.open("/tmp", os.O_RDONLY)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    before = subprocess.run(["crontab", "-l"], capture_output=True)
-    if before.returncode and b"no crontab for" not in before.stderr:
-        pytest.skip(f"this user has no use of cron: {before.stderr!r}")
-    content = real.read()
-    (tmp_path / "crontab.before").write_bytes(content)
-    try:
-        real.clear()
-        yield real
-    finally:
-        if before.returncode:
-            real.clear()
-        else:
-            real.write(content)
-        os.close(lock)
 
 
 def stand_in(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import argparse
 
 from luigi_etl.commands import Subcommands
+from luigi_etl.lines import encodable
 
 UNWELL = 1
 
@@ -31,5 +32,6 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            print(f"{'ok  ' if finding.well else 'FAIL'}  {finding.check:<15}  {finding.message}")
+            told = f"{'ok  ' if finding.well else 'FAIL'}  {finding.check:<15}  {finding.message}"
+            print(encodable(told))
     return 0 if all(finding.well for finding in findings) else UNWELL
