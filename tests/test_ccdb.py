@@ -189,7 +189,7 @@ def test_what_the_server_says_cannot_command_the_terminal() -> None:
     response.headers["Content-Type"] = "Application/JSON; charset=utf-8"
     with pytest.raises(RefusedError) as caught:
         _check_status("host", response, b'{"state": ["\\u001b[31mred\\nline"]}')
-    assert str(caught.value) == "host: the API refuses the query (400: state: ?[31mred line)"
+    assert str(caught.value) == "host: the API refuses the query (400: state: \\x1b[31mred line)"
 
 
 def test_a_wait_longer_than_the_deadline_is_not_begun(served: Serve) -> None:

@@ -240,7 +240,7 @@ def test_cron_runs_each_line_in_the_checkout_with_its_interpreter(
         f"{module} unattended StoreComplaints"
         " --query company=it%27s%20100%25&product=Debt%20collection --limit 5",
         f"{module} unattended PruneSnapshots",
-        f"{module} luigid",
+        f"{module} luigid --unless-running",
         f"{module} luigid --unless-running",
     ]
 
