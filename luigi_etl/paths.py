@@ -11,8 +11,6 @@ PARTIAL_SUFFIX = ".partial"
 ASIDE_SUFFIX = ".redo"  # of what a redo put aside until the new files are there
 _NAME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})Z\.([a-z.]+)", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-
-
 STAGES = ("create", "extract", "parse", "store")
 
 
@@ -106,7 +104,10 @@ class SnapshotFiles:
 
 @dataclass(frozen=True)
 class Found:
-    """A snapshot that is on the disk, whole or not, and what the names of its files end in."""
+    """A snapshot that is on the disk, whole or not, and what the names of its files end in.
+
+    What a killed redo put aside is part of it.
+    """
 
     files: SnapshotFiles
     endings: frozenset[str]
@@ -184,4 +185,5 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
     return []
 
 
-_ENDINGS = [path.name.partition(".")[2] for path in SnapshotFiles(Path(), "", datetime.min).all]
+_MADE = [path.name.partition(".")[2] for path in SnapshotFiles(Path(), "", datetime.min).all]
+_ENDINGS = [*(ending + ASIDE_SUFFIX for ending in _MADE), *_MADE]

@@ -90,6 +90,14 @@ def test_what_is_left_of_a_run_goes_too(tmp_path: Path) -> None:
     assert len(list((tmp_path / "snapshots" / SLUG).iterdir())) == 1
 
 
+def test_what_a_killed_redo_put_aside_goes_with_its_snapshot(tmp_path: Path) -> None:
+    files = stored(tmp_path, BEFORE - DAY)
+    stored(tmp_path, NOW)
+    files.complaints.rename(files.complaints.with_name(files.complaints.name + ".redo"))
+    assert prune(tmp_path, BEFORE).snapshots == 1
+    assert not files.folder.exists()
+
+
 def test_the_newest_of_each_query_stays_however_old(tmp_path: Path) -> None:
     for slug in ("all", SLUG):
         for age in (300, 301, 302):
@@ -409,7 +417,7 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_re
     now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
     model = stored(chain.folder / "model", now)
     stored(root, now)
-    many(root, model, now - 31 * DAY, 5000)
+    many(root, model, now - 31 * DAY, 20_000)
     command = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
     moments = random.Random(2026)
     halves = 0
