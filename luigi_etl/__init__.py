@@ -6,7 +6,10 @@ import sys
 try:
     import luigi as _luigi  # noqa: F401  # it reads luigi.cfg when it is imported
 except (configparser.Error, UnicodeDecodeError) as error:
-    sys.exit(f"luigi_etl: error: luigi.cfg can't be read ({' '.join(str(error).split())}): correct it")
+    sys.stderr.write(
+        f"luigi_etl: error: luigi.cfg can't be read ({' '.join(str(error).split())}): correct it\n"
+    )
+    sys.exit(2)
 
 from luigi_etl.maintenance import PruneSnapshots
 from luigi_etl.tasks import CreateDocument, ExtractComplaints, ParseComplaints, StoreComplaints

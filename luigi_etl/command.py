@@ -1,6 +1,7 @@
 """The command `luigi-etl`: what goes with the pipeline but is no task."""
 
 import argparse
+import configparser
 import sys
 from collections.abc import Sequence
 
@@ -27,15 +28,24 @@ def run(arguments: Sequence[str]) -> int:
     options.command = command
     try:
         code: int = options.run(options)
-    except (ValueError, OSError) as error:
-        sys.stderr.write(f"luigi-etl: error: {error}\n")
+    except ValueError as error:
+        sys.stderr.write(f"luigi-etl: error: {error}{_of_configuration(error)}\n")
         return USAGE_ERROR
-    except EtlError as error:
+    except (EtlError, OSError) as error:
         sys.stderr.write(f"luigi-etl: error: {error}\n")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     return code
+
+
+def _of_configuration(error: ValueError) -> str:
+    """Tell what is wrong with luigi.cfg, if that is it: Luigi says only where."""
+    cause = error.__cause__
+    if not cause or "Error when parsing the default value" not in str(error):
+        return ""
+    percent = "; a % is written %%" if isinstance(cause, configparser.Error) else ""
+    return f" (luigi.cfg: {cause}{percent})"
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -223,10 +223,9 @@ def _folder(setting: str) -> Callable[[str], str]:
 
 def _command(text: str) -> str:
     try:
-        shlex.split(text)
+        return text if shlex.split(text) else ""
     except ValueError as error:
         raise SettingError(f"[service] notify: {text!r} is not a command: {error}") from None
-    return text
 
 
 _DEFAULT = Settings()

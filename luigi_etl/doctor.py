@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import luigi
+from luigi.parameter import ParameterException
 from luigi.task_register import Register
 
 from luigi_etl.ccdb import Client
@@ -63,7 +65,7 @@ def _findings(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
         found.append(_ill(str(error)))
     except OSError as error:
         found.append(_ill(f"{error.strerror or error} ({error.filename}): give access to it"))
-    except (Exception, SystemExit) as error:
+    except (ValueError, RuntimeError, ParameterException, SystemExit) as error:  # of a setting
         found.append(_ill(f"this can't be checked ({_reason(said, error)}): correct luigi.cfg"))
     return found
 
@@ -201,6 +203,24 @@ def _folders() -> Iterator[Finding]:
             yield _well(f"{setting}, {folder.absolute()}: can be written, {free:,.0f} GB free")
 
 
+def _telling() -> Iterator[Finding]:
+    settings = service()
+    command = next(iter(shlex.split(settings.notify)), "")
+    folder = settings.metrics_folder
+    if command and not shutil.which(command):
+        yield _ill(
+            f"[service] notify: there is no program {command!r}: correct it, or no outage is told there"
+        )
+    elif command:
+        yield _well(f"[service] notify: messages go to {command}")
+    else:
+        yield _well("[service] notify: not set, messages go to standard error, which cron mails")
+    if folder and not folder.is_dir():
+        yield _ill(f"[service] metrics: {folder.absolute()} is not there: make it, or correct the setting")
+    elif folder:
+        yield _well(f"[service] metrics: {folder.absolute()}")
+
+
 def _problem_of(folder: Path) -> str:
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -289,6 +309,7 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "luigid": _luigid,
     "cron": _cron,
     "folders": _folders,
+    "messages": _telling,
     "API and clock": _api,
     "runs": _runs,
     "temporary files": _temporary_files,

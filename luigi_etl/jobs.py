@@ -25,12 +25,12 @@ _ROOM = 4096  # bytes: one block, overwritten in one piece
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a job; times are aware UTC.
 
-    `runs` counts all runs; `failures` those that failed since the last success, the first of them at
-    `failing_since` with `first_error`. `rows` and `rejected` are of the last success, `process`, `began` and
-    `seconds` of the last run.
+    `written` counts how often it was; `failures` the runs that failed since the last success, the first of
+    them at `failing_since` with `first_error`. `rows` and `rejected` are of the last success; `process`,
+    `began` and `seconds` of the last run.
     """
 
-    runs: int = 0
+    written: int = 0
     process: int = 0
     began: datetime | None = None
     failures: int = 0
@@ -83,21 +83,24 @@ class Job:
     def recall(self) -> Memory:
         """Return what was remembered last; nothing on record is a job that never ran."""
         found = [memory for folder in self._folders() if (memory := _read(self._state(folder)))]
-        return max(found, key=lambda memory: memory.runs, default=Memory())
+        return max(found, key=lambda memory: memory.written, default=Memory())
 
     def remember(self, memory: Memory) -> None:
         """Keep this over restarts and outages; where it can't be kept at all it is lost."""
-        content = msgspec.json.encode(memory).ljust(_ROOM)
-        for folder in self._folders():
+        newest = msgspec.structs.replace(memory, written=self.recall().written + 1)
+        content = msgspec.json.encode(newest).ljust(_ROOM)
+        folders = self._folders()
+        for at, folder in enumerate(folders):
             with contextlib.suppress(OSError):
                 _make(folder)
                 _overwrite(self._state(folder), content)
+                for other in folders[at + 1 :]:
+                    self._state(other).unlink(missing_ok=True)
                 return
 
     def _remember_beginning(self) -> None:
-        before = self.recall()
         began = datetime.now(timezone.utc)
-        self.remember(msgspec.structs.replace(before, runs=before.runs + 1, process=os.getpid(), began=began))
+        self.remember(msgspec.structs.replace(self.recall(), process=os.getpid(), began=began))
 
     def _lock_file(self) -> int:
         problem: OSError | None = None
@@ -119,7 +122,7 @@ class Job:
     def _folders(self) -> list[Path]:
         """Return the folder, and the one that stands in for it, if nobody else can write there."""
         stand_in = Path(tempfile.gettempdir()) / f"luigi_etl-{os.getuid()}" / _flat(self.folder)
-        return [self.folder, stand_in] if _is_private(stand_in.parent) else [self.folder]
+        return [self.folder, stand_in] if _can_be_ours(stand_in.parent) else [self.folder]
 
 
 def _flat(folder: Path) -> str:
@@ -127,16 +130,20 @@ def _flat(folder: Path) -> str:
 
 
 def _make(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Make a folder and those above it, for this user alone."""
+    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder} is not a folder")
 
 
-def _is_private(folder: Path) -> bool:
-    """Tell whether the folder is this user's alone; make it if it is not there."""
-    with contextlib.suppress(OSError):
-        folder.mkdir(mode=0o700, exist_ok=True)
+def _can_be_ours(folder: Path) -> bool:
+    """Tell whether the folder is this user's alone, or not there yet."""
+    try:
         status = folder.lstat()
-        return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
-    return False
+    except OSError:
+        return True
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
 def _read(path: Path) -> Memory | None:

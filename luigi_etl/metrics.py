@@ -10,6 +10,8 @@ from luigi_etl.jobs import Memory
 def write_metrics(folder: Path, job: str, memory: Memory) -> None:
     """Write `luigi_etl.<job>.prom` atomically; `job` holds nothing a label would have to escape.
 
+    The label is not called `job`: that one is Prometheus's own.
+
     Raises:
         StorageError: it can't be written.
 
@@ -29,7 +31,7 @@ def _text(job: str, memory: Memory) -> str:
     )
     return "".join(
         f"# HELP luigi_etl_{name} {meaning}\n# TYPE luigi_etl_{name} gauge\n"
-        f'luigi_etl_{name}{{job="{job}"}} {value}\n'
+        f'luigi_etl_{name}{{run="{job}"}} {value}\n'
         for name, meaning, value in told
     )
 

@@ -12,8 +12,9 @@ LONGEST_ERROR = 500  # characters: in the worst case half of the room there is t
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: when (aware UTC), its exit code, and for a failed one why, in one line."""
+    """When a run began and ended (aware UTC), its exit code, and of a failed one why, in one line."""
 
+    began: datetime
     at: datetime
     code: int
     error: str = ""
@@ -34,11 +35,11 @@ def after_success(memory: Memory, ended: Ended, job: str) -> Told:
     )
     if not memory.failures:
         return Told(well)
-    since = memory.failing_since or ended.at
+    since = memory.failing_since or ended.began
     runs = "1 run" if memory.failures == 1 else f"{memory.failures:,} runs"
     message = (
-        f"{job} works again at {_minute(ended.at)}, after {_lasted(ended.at - since)}: "
-        f"{runs} failed, the first at {_minute(since)}: {memory.first_error}"
+        f"{job} works again since {_minute(ended.began)}, after {_lasted(ended.at - since)}: "
+        f"{runs} failed, the first of {_minute(since)}: {memory.first_error}"
     )
     return Told(well, message)
 
@@ -48,9 +49,9 @@ def after_failure(memory: Memory, ended: Ended, job: str, log: str) -> Told:
     if memory.failures:
         return Told(msgspec.structs.replace(memory, failures=memory.failures + 1))
     error = ended.error[:LONGEST_ERROR]
-    ill = msgspec.structs.replace(memory, failures=1, failing_since=ended.at, first_error=error)
+    ill = msgspec.structs.replace(memory, failures=1, failing_since=ended.began, first_error=error)
     message = (
-        f"{job} failed at {_minute(ended.at)} (exit code {ended.code}): {error}; its log is {log}; "
+        f"{job} of {_minute(ended.began)} failed (exit code {ended.code}): {error}; its log is {log}; "
         "the next message comes when it works again"
     )
     return Told(ill, message)

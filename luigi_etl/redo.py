@@ -1,12 +1,14 @@
 """Making a snapshot's files again, from a stage of the chain on."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from luigi_etl.errors import PermanentError
 from luigi_etl.files import storage_errors
+from luigi_etl.lines import print_line
 from luigi_etl.paths import ASIDE_SUFFIX, SnapshotFiles
+from luigi_etl.store import publish
 
 
 class NothingToRedoError(PermanentError):
@@ -20,19 +22,13 @@ def redo(files: SnapshotFiles, stage: str, run: Callable[[], int]) -> int:
     killed. Returns the exit code.
 
     Raises:
-        NothingToRedoError: the snapshot has no files.
         StorageError: a file can't be moved.
 
     """
-    _put_back(files)
-    if not any(path.exists() for path in files.all):
-        raise NothingToRedoError(
-            f"no run of {files.timestamp:%Y-%m-%dT%H%M} (UTC) of {files.slug} left a file: nothing to redo; "
-            "`luigi-etl runs --since DAY` lists those that did"
-        )
+    _settle(files)
     code = -1
     try:
-        _put_aside(path for path in files.made_from(stage) if path.exists())
+        _put_aside(files.made_from(stage))
         code = run()
     finally:
         if code == 0:
@@ -42,11 +38,36 @@ def redo(files: SnapshotFiles, stage: str, run: Callable[[], int]) -> int:
     return code
 
 
-def _put_aside(paths: Iterable[Path]) -> None:
-    for path in paths:
+def check_there(files: SnapshotFiles) -> None:
+    """See to it that there is something to redo.
+
+    Raises:
+        NothingToRedoError: the snapshot has no files.
+
+    """
+    if not any(path.exists() for path in files.all):
+        raise NothingToRedoError(
+            f"no run of {files.timestamp:%Y-%m-%dT%H%M} (UTC) of {files.slug} left a file: nothing to redo; "
+            "`luigi-etl runs --since DAY` lists those that did, --query and --limit tell which of them"
+        )
+
+
+def _settle(files: SnapshotFiles) -> None:
+    """Bring what an earlier redo left that was killed to the end it can have."""
+    if files.datapackage.exists():  # it goes first and comes back last: so the files were made again since
+        _remove_aside(files)
+    elif _put_back(files):
+        sys.stderr.write("luigi-etl: what an earlier redo removed before it was killed is back\n")
+
+
+def _put_aside(paths: list[Path]) -> None:
+    """Put files aside, the last first: without what was made last nobody takes the rest for whole."""
+    there = [path for path in paths if path.exists()]
+    for path in reversed(there):
         with storage_errors(path):
             path.rename(_aside(path))
-        print(f"removed {path}", flush=True)
+    for path in there:
+        print_line(f"removed {path}")
 
 
 def _put_back(files: SnapshotFiles) -> bool:
@@ -58,6 +79,8 @@ def _put_back(files: SnapshotFiles) -> bool:
     if files.extracted in there:
         with storage_errors(files.partial):
             files.partial.unlink(missing_ok=True)  # of pages that are not needed any more
+    if files.datapackage in there and files.complaints.exists():
+        publish(files.complaints, files.latest)  # the run may have published its own
     return bool(there)
 
 

@@ -16,7 +16,7 @@ from luigi_etl.record import read_record
 Outcome = Literal["stored", "failed", "skipped", "unfinished", "damaged"]
 TROUBLE: frozenset[Outcome] = frozenset({"failed", "unfinished", "damaged"})
 
-NOT_ENDED = "neither stored nor failed: killed, or still running"
+NOT_ENDED = "no end on record: killed, still running, or no room on the disk to say so"
 NOT_STORED_ANY_MORE = "stored once, but its Data Package is gone"
 
 

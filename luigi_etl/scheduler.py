@@ -6,7 +6,6 @@ import logging
 import os
 import socket
 from http.client import HTTPConnection, HTTPException
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,10 +13,9 @@ import luigi
 
 from luigi_etl.errors import SettingError
 from luigi_etl.files import storage_errors
+from luigi_etl.logs import add_bounded_file
 
 PROBE_SECONDS = 2.0
-LOG_BYTES = 1_000_000
-OLD_LOGS = 2
 
 
 class Address(NamedTuple):
@@ -86,10 +84,8 @@ def _check_loopback(luigid: Address) -> None:
 
 
 def _log_to(path: Path) -> None:
-    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=OLD_LOGS, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s: %(message)s"))
-    logging.raiseExceptions = False  # a log that can't be written is no reason to end
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    add_bounded_file(logging.getLogger(), path)
+    logging.getLogger().setLevel(logging.INFO)
     logging.getLogger("tornado.access").setLevel(logging.WARNING)  # a dozen requests each minute
 
 

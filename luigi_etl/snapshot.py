@@ -90,6 +90,11 @@ class Snapshot(Tracked):
         """The paths of this snapshot."""
         return SnapshotFiles(storage().path, self.parsed_query.slug(self.limit), self.timestamp)
 
+    @property
+    def job(self) -> str:
+        """The name of the runs of this task for this query and limit, of which there is one at a time."""
+        return f"{self.task_family}.{self.files.slug}"
+
     def same(self, family: type[S]) -> S:
         """Return the task of another family for this snapshot."""
         task: S = self.clone(family)
@@ -119,7 +124,8 @@ class Snapshot(Tracked):
         from luigi_etl.record import read_record
 
         with contextlib.suppress(EtlError):
-            return read_record(self.files.run).ended >= moment
+            record = read_record(self.files.run)
+            return record.outcome != "skipped" and record.ended >= moment
         return False
 
     def on_failure(self, exception: BaseException) -> str:
@@ -149,7 +155,7 @@ class _OneLine(logging.Filter):
 
 def _one_line(error: EtlError | RPCError, arguments: object) -> str:
     if isinstance(error, RPCError):
-        return f"luigid: {error}; start it (luigid --address 127.0.0.1) or add --local-scheduler"
+        return f"luigid: {error}; start it (luigi-etl luigid) or add --local-scheduler"
     task = arguments[-1] if isinstance(arguments, tuple) and arguments else None
     return f"{task.task_family}: {error}" if isinstance(task, luigi.Task) else str(error)
 

@@ -1,6 +1,7 @@
 """A run that nobody watches: one at a time, on record, and silent unless a person is needed."""
 
 import contextlib
+import hashlib
 import io
 import logging
 import multiprocessing
@@ -11,11 +12,11 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 import luigi
@@ -27,12 +28,11 @@ from luigi_etl.config import service
 from luigi_etl.errors import DamagedFileError, EtlError
 from luigi_etl.jobs import BusyError, Job, Memory
 from luigi_etl.lines import one_line
+from luigi_etl.logs import add_bounded_file
 from luigi_etl.outage import Ended, Told, after_failure, after_success
 from luigi_etl.scheduler import Address, address, answers
 from luigi_etl.snapshot import Snapshot
 
-LOG_BYTES = 1_000_000
-OLD_LOGS = 2
 NOTIFY_SECONDS = 60
 SIGNALLED = 128  # and the number of the signal, as shells have it
 
@@ -44,9 +44,15 @@ class Plan:
     arguments: tuple[str, ...]
     task: luigi.Task | None
     job: Job
+    unreadable: Job
     luigid: Address
     notify: str
     metrics: Path | None
+
+    @property
+    def title(self) -> str:
+        """What a person is told that it is."""
+        return self.job.name if self.job != self.unreadable else self.job.name.partition("~")[0]
 
     @property
     def log(self) -> Path:
@@ -85,19 +91,20 @@ def _planned(arguments: tuple[str, ...]) -> Plan:
 
 
 def _plan(arguments: tuple[str, ...], task: luigi.Task | None) -> Plan:
-    name = task.task_family if task else _asked_for(arguments)
-    if isinstance(task, Snapshot):
-        name = f"{name}.{task.files.slug}"
     settings = service()
-    return Plan(
-        arguments, task, Job(name, settings.path), address(), settings.notify, settings.metrics_folder
-    )
+    unreadable = Job(_name_of_unreadable(arguments), settings.path)
+    job = Job(_name_of(task), settings.path) if task else unreadable
+    return Plan(arguments, task, job, unreadable, address(), settings.notify, settings.metrics_folder)
 
 
-def _asked_for(arguments: tuple[str, ...]) -> str:
-    """Return the task family of a command line that can't be read, fit for a file name."""
-    family = arguments[2]
-    return family if family.isascii() and family.isidentifier() else "unreadable"
+def _name_of(task: luigi.Task) -> str:
+    return task.job if isinstance(task, Snapshot) else str(task.task_family)
+
+
+def _name_of_unreadable(arguments: tuple[str, ...]) -> str:
+    """Return a name for what the command line asks for, fit for a file name, the same however wrong it is."""
+    family = arguments[2] if arguments[2].isascii() and arguments[2].isidentifier() else "unreadable"
+    return f"{family}~{hashlib.sha256(repr(arguments).encode()).hexdigest()[:16]}"
 
 
 def _skip(plan: Plan, busy: BusyError) -> None:
@@ -120,11 +127,21 @@ def _attended(plan: Plan) -> int:
         log.info(f"exit code {ended.code} after {seconds:.1f} s")
         memory = msgspec.structs.replace(plan.job.recall(), seconds=seconds)
         told = _concluded(plan, memory, ended, began)
-        plan.job.remember(told.memory)
+        _tell(told.message, plan.notify, log)
+        plan.job.remember(told.memory)  # after the telling: rather told twice than never
         _write_metrics(plan, told.memory, log)
-        if told.message:
-            _tell(f"luigi_etl on {socket.gethostname()}: {told.message}", plan.notify, log)
+        if ended.code == 0 and plan.job != plan.unreadable:
+            _conclude_unreadable(plan, ended, log)
     return ended.code
+
+
+def _conclude_unreadable(plan: Plan, ended: Ended, log: "_Log") -> None:
+    """End the outage of the time when the same command line could not be read, if there was one."""
+    memory = plan.unreadable.recall()
+    if memory.failures:
+        told = after_success(memory, ended, plan.unreadable.name.partition("~")[0])
+        _tell(told.message, plan.notify, log)
+        plan.unreadable.remember(told.memory)
 
 
 def _concluded(plan: Plan, memory: Memory, ended: Ended, began: datetime) -> Told:
@@ -132,11 +149,11 @@ def _concluded(plan: Plan, memory: Memory, ended: Ended, began: datetime) -> Tol
     if ended.code == retcode().already_running:
         return Told(memory)
     if ended.code == 0:
-        return after_success(_counted(plan, memory), ended, plan.job.name)
+        return after_success(_counted(plan, memory), ended, plan.title)
     if isinstance(plan.task, Snapshot) and not plan.task.is_on_record_since(began):
         with contextlib.suppress(EtlError):
             plan.task.record("failed", ended.error)
-    return after_failure(memory, ended, plan.job.name, str(plan.log.absolute()))
+    return after_failure(memory, ended, plan.title, str(plan.log.absolute()))
 
 
 def _counted(plan: Plan, memory: Memory) -> Memory:
@@ -154,7 +171,7 @@ def _counted(plan: Plan, memory: Memory) -> Memory:
 def _write_metrics(plan: Plan, memory: Memory, log: "_Log") -> None:
     from luigi_etl.metrics import write_metrics
 
-    if plan.metrics is None:
+    if plan.metrics is None or plan.job == plan.unreadable:
         return
     try:
         write_metrics(plan.metrics, plan.job.name, memory)
@@ -174,8 +191,7 @@ def _run(plan: Plan, log: "_Log") -> Ended:
         log.info(f"luigid does not answer at {plan.luigid}: this run goes without it")
         return _run_luigi(locally, log)
     ended = _run_luigi(plan.arguments, log)
-    codes = retcode()
-    if ended.code in (codes.not_run, codes.unhandled_exception):
+    if ended.code == retcode().not_run or ended.error.startswith("luigid: "):
         log.info(f"luigid at {plan.luigid} went away or lost the run: what is left of it goes without it")
         return _run_luigi(locally, log)
     return ended
@@ -183,10 +199,12 @@ def _run(plan: Plan, log: "_Log") -> Ended:
 
 def _run_luigi(arguments: Sequence[str], log: "_Log") -> Ended:
     """Run Luigi in a process of its own, so that whatever ends it, someone is left to tell."""
+    began = _now()
     reader, writer = os.pipe()
-    process = multiprocessing.get_context("fork").Process(target=_luigi, args=(arguments, writer))
+    process = multiprocessing.get_context("fork").Process(target=_luigi, args=(arguments, reader, writer))
     process.start()
     os.close(writer)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # then its end is told, as any other
     error = last = ""
     with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
         for line in filter(None, map(one_line, lines)):
@@ -197,12 +215,13 @@ def _run_luigi(arguments: Sequence[str], log: "_Log") -> Ended:
     process.join()
     code = process.exitcode or 0
     if code < 0:
-        return Ended(_now(), SIGNALLED - code, f"killed by {signal.Signals(-code).name}")
-    return Ended(_now(), code, error or last)
+        return Ended(began, _now(), SIGNALLED - code, f"killed by signal {-code} ({signal.strsignal(-code)})")
+    return Ended(began, _now(), code, error or last)
 
 
-def _luigi(arguments: Sequence[str], writer: int) -> None:
+def _luigi(arguments: Sequence[str], reader: int, writer: int) -> None:
     """Run Luigi with both of its outputs going to `writer`."""
+    os.close(reader)  # whoever else reads: without them a write must fail, not wait
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.close(writer)
@@ -213,22 +232,14 @@ def _luigi(arguments: Sequence[str], writer: int) -> None:
 
 
 class _Log:
-    """The log of a job: lines with the time in UTC, in at most three files of 1 MB."""
+    """The log of a job."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._logger = logging.Logger("unattended")
 
     def __enter__(self) -> "_Log":
-        logging.raiseExceptions = False  # a log that can't be written is no reason to end
-        with contextlib.suppress(OSError):
-            handler = RotatingFileHandler(
-                self._path, maxBytes=LOG_BYTES, backupCount=OLD_LOGS, encoding="utf-8"
-            )
-            formatter = logging.Formatter("%(asctime)s [%(process)d] %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-            formatter.converter = time.gmtime
-            handler.setFormatter(formatter)
-            self._logger.addHandler(handler)
+        add_bounded_file(self._logger, self._path)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -241,12 +252,15 @@ class _Log:
 
 
 def _tell(message: str, notify: str, log: _Log) -> None:
-    """Give a message to the command of the settings; to standard error without one, or if it fails."""
-    log.info(f"told: {message}")
-    problem = _notified(notify, message) if notify else ""
+    """Give a message, if there is one, to the command of the settings; without it to standard error."""
+    if not message:
+        return
+    line = f"luigi_etl on {socket.gethostname()}: {message}"
+    log.info(f"told: {line}")
+    problem = _notified(notify, line) if notify else ""
     if notify and not problem:
         return
-    sys.stderr.write(f"{message}\n")
+    sys.stderr.write(f"{line}\n")
     if problem:
         log.info(problem)
         sys.stderr.write(f"{problem}\n")
@@ -255,20 +269,22 @@ def _tell(message: str, notify: str, log: _Log) -> None:
 def _notified(command: str, message: str) -> str:
     """Run a command with the message on its standard input; return what went wrong, if anything."""
     failed = f"luigi_etl: [service] notify, {command!r}, failed"
-    try:
-        run = subprocess.run(  # noqa: S603  # the user's own
-            shlex.split(command),
-            input=f"{message}\n".encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=NOTIFY_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"{failed}: no end within {NOTIFY_SECONDS} s"
-    except OSError as error:
-        return f"{failed}: {error.strerror or error}"
-    said = one_line(run.stdout.decode(errors="replace"))[-500:]
+    with tempfile.TemporaryFile() as output:  # no pipe: what it leaves running may keep that open
+        try:
+            run = subprocess.run(  # noqa: S603  # the user's own
+                shlex.split(command),
+                input=f"{message}\n".encode(),
+                stdout=output,
+                stderr=output,
+                timeout=NOTIFY_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return f"{failed}: no end within {NOTIFY_SECONDS} s"
+        except OSError as error:
+            return f"{failed}: {error.strerror or error}"
+        output.seek(0)
+        said = one_line(output.read().decode(errors="replace"))[-500:]
     return f"{failed} (exit code {run.returncode}): {said}" if run.returncode else ""
 
 

@@ -113,7 +113,7 @@ def test_everything_that_is_wrong_is_told(chain: Chain) -> None:
     (chain.folder / "data").write_text("a file")
     chain.environment["PATH"] = str(PROGRAMS)
     ill = {finding.check for finding in examined(chain) if not finding.well}
-    assert ill == set(doctor.CHECKS) - {"temporary files"}
+    assert ill == set(doctor.CHECKS) - {"temporary files", "messages"}
 
 
 def test_the_text_has_a_line_for_each_finding(chain: Chain) -> None:
@@ -194,9 +194,37 @@ def test_a_check_that_a_setting_stops_says_so(chain: Chain) -> None:
 def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, content: bytes) -> None:
     (chain.folder / "luigi.cfg").write_bytes(content)
     ran = chain.program("luigi-etl", "doctor", "--json")
-    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
     assert ran.err.startswith("luigi_etl: error: luigi.cfg can't be read (")
     assert ran.err.endswith("): correct it\n")
+
+
+# --- whom it tells -------------------------------------------------------------------------------
+
+
+def test_without_notify_cron_mails(chain: Chain) -> None:
+    told = "[service] notify: not set, messages go to standard error, which cron mails"
+    assert found(chain, "messages") == [(True, told)]
+
+
+def test_a_program_and_a_folder_that_are_there_are_well(chain: Chain) -> None:
+    (chain.folder / "metrics").mkdir()
+    chain.configure("service", notify="tee -a told.txt", metrics="metrics")
+    assert found(chain, "messages") == [
+        (True, "[service] notify: messages go to tee"),
+        (True, f"[service] metrics: {chain.folder}/metrics"),
+    ]
+
+
+def test_a_program_and_a_folder_that_are_not_there_are_not(chain: Chain) -> None:
+    chain.configure("service", notify="/no/such --message", metrics="nometrics")
+    assert found(chain, "messages") == [
+        (False, "[service] notify: there is no program '/no/such': correct it, or no outage is told there"),
+        (
+            False,
+            f"[service] metrics: {chain.folder}/nometrics is not there: make it, or correct the setting",
+        ),
+    ]
 
 
 # --- luigid --------------------------------------------------------------------------------------
@@ -633,7 +661,7 @@ def test_a_run_that_was_killed_an_hour_ago_is_told_as_the_last(here: Here, root:
     ended(root, minute, "failed").run.unlink()
     (_, first), (_, second) = here("runs")
     assert "is long ago" in first
-    assert second.startswith(f"{told(minute, 'unfinished')}: neither stored nor failed: killed, ")
+    assert second.startswith(f"{told(minute, 'unfinished')}: no end on record: killed, ")
     assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M}`" in second
 
 

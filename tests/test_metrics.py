@@ -21,7 +21,7 @@ def metrics(folder: Path) -> dict[str, float]:
 
 def test_each_metric_has_the_jobs_label(tmp_path: Path) -> None:
     write_metrics(tmp_path, "StoreComplaints.state=CA", MEMORY)
-    label = '{job="StoreComplaints.state=CA"}'
+    label = '{run="StoreComplaints.state=CA"}'
     assert metrics(tmp_path) == {
         f"luigi_etl_last_success_timestamp_seconds{label}": NOON.timestamp(),
         f"luigi_etl_last_run_timestamp_seconds{label}": NOON.timestamp(),
@@ -50,7 +50,7 @@ def test_a_library_that_knows_the_format_reads_them(tmp_path: Path) -> None:
 
 def test_a_success_that_never_was_is_at_the_epoch(tmp_path: Path) -> None:
     write_metrics(tmp_path, "StoreComplaints.state=CA", Memory(failures=1))
-    label = '{job="StoreComplaints.state=CA"}'
+    label = '{run="StoreComplaints.state=CA"}'
     assert metrics(tmp_path)[f"luigi_etl_last_success_timestamp_seconds{label}"] == 0
 
 

@@ -8,15 +8,16 @@ from luigi_etl.jobs import Memory
 from luigi_etl.outage import LONGEST_ERROR, Ended, after_failure, after_success
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
+RUN = timedelta(seconds=10)
 
 
 def failed(memory: Memory, at: datetime, error: str = "no network") -> tuple[Memory, str]:
-    told = after_failure(memory, Ended(at, 30, error), "StoreComplaints.all", "/srv/a.log")
+    told = after_failure(memory, Ended(at, at + RUN, 30, error), "StoreComplaints.all", "/srv/a.log")
     return told.memory, told.message
 
 
 def succeeded(memory: Memory, at: datetime) -> tuple[Memory, str]:
-    told = after_success(memory, Ended(at, 0), "StoreComplaints.all")
+    told = after_success(memory, Ended(at - RUN, at, 0), "StoreComplaints.all")
     return told.memory, told.message
 
 
@@ -28,7 +29,7 @@ def test_a_success_after_a_success_is_not_told() -> None:
 def test_the_first_failure_tells_what_failed_when_why_and_where_to_look() -> None:
     memory, message = failed(Memory(), NOON)
     assert message == (
-        "StoreComplaints.all failed at 2026-11-22 12:00 UTC (exit code 30): no network; "
+        "StoreComplaints.all of 2026-11-22 12:00 UTC failed (exit code 30): no network; "
         "its log is /srv/a.log; the next message comes when it works again"
     )
     assert (memory.failures, memory.failing_since, memory.first_error) == (1, NOON, "no network")
@@ -55,7 +56,7 @@ def test_further_failures_are_counted_and_not_told_whatever_their_error() -> Non
 def test_the_end_of_an_outage_tells_how_long_it_lasted(time: timedelta, lasted: str) -> None:
     memory, _ = failed(failed(Memory(), NOON)[0], NOON + timedelta(seconds=30))
     memory, message = succeeded(memory, NOON + time)
-    assert message.endswith(f", after {lasted}: 2 runs failed, the first at 2026-11-22 12:00 UTC: no network")
+    assert message.endswith(f", after {lasted}: 2 runs failed, the first of 2026-11-22 12:00 UTC: no network")
     assert (memory.failures, memory.failing_since, memory.first_error) == (0, None, "")
 
 

@@ -43,6 +43,18 @@ def test_every_module_is_named() -> None:
     assert set(re.findall(r"[a-z]+\.py", layout)) >= modules
 
 
+def test_imports_run_down_the_list_of_modules() -> None:
+    layout = README[README.index("## How the code is laid out") :]
+    order = ["command", "commands", *re.findall(r"^  (\w+)\.py ", layout, re.MULTILINE)[1:]]
+    for path in sorted((PROJECT / "luigi_etl").rglob("*.py")):
+        module = path.relative_to(PROJECT / "luigi_etl").with_suffix("").parts[0]
+        if module in ("__init__", "sandbox"):
+            continue
+        imported = set(re.findall(r"^\s*from luigi_etl\.(\w+)", path.read_text(), re.MULTILINE)) - {module}
+        up = {other for other in imported - {"sandbox"} if order.index(other) < order.index(module)}
+        assert not up, f"{module} imports {up}, which are above it"
+
+
 @pytest.mark.slow
 def test_every_other_command_runs_as_written(chain: Chain, served: Serve) -> None:
     """Offline: CCDB_URL stands in for the default address."""

@@ -4,10 +4,14 @@ import os
 import signal
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from luigi_etl.paths import SnapshotFiles
+from luigi_etl.redo import redo as redo_files
+from luigi_etl.store import publish
 from tests.conftest import Chain, Luigid, Run, Serve
 
 pytestmark = pytest.mark.slow
@@ -118,17 +122,50 @@ def test_a_killed_redo_is_put_right_by_the_next(chain: Chain, served: Serve, sto
     assert contents(chain).keys() == before.keys()
 
 
-def test_an_interrupted_redo_puts_everything_back(chain: Chain, served: Serve, stored: str) -> None:
+def test_a_minute_that_was_run_again_after_a_killed_redo_keeps_its_newer_files(
+    chain: Chain, served: Serve, stored: str
+) -> None:
+    assert stored
+    hanging = served(50, "1:hang")
+    process = chain.start("luigi-etl", "redo", MINUTE, url=hanging.url)
+    wait_until(lambda: len(hanging.asked) == 1)
+    process.kill()
+    process.communicate()
+    assert chain.luigi("--timestamp", MINUTE, url=served(60).url).code == 0
+    assert redo(chain, "--from", "store", url=NOWHERE).code == 0
+    assert b'"hits_total": 60' in contents(chain)[f"{PREFIX}.datapackage.json"]
+    assert not chain.files(".redo")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_redo_that_a_signal_ends_puts_everything_back(
+    chain: Chain, served: Serve, stored: str, number: signal.Signals
+) -> None:
     assert stored
     before = contents(chain)
     server = served(50, "1:hang")
     process = chain.start("luigi-etl", "redo", MINUTE, url=server.url)
     wait_until(lambda: len(server.asked) == 1)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode != 0
     assert "Traceback" not in err
     assert contents(chain) == before
+
+
+def test_a_failed_redo_leaves_the_newest_csv_as_it_was(chain: Chain, stored: str) -> None:
+    assert stored
+    latest = chain.folder / "data/latest/all-newest-10.csv"
+    before = latest.read_bytes()
+    files = SnapshotFiles(chain.folder / "data", "all-newest-10", datetime(2026, 11, 22, 9, 26))
+
+    def fail_after_publishing() -> int:
+        files.complaints.write_bytes(b"new")
+        publish(files.complaints, files.latest)
+        return 30
+
+    assert redo_files(files, "store", fail_after_publishing) == 30
+    assert latest.read_bytes() == before
 
 
 def wait_until(condition: object) -> None:
@@ -144,7 +181,7 @@ def test_a_minute_that_never_ran_is_one_line(chain: Chain, stored: str) -> None:
     assert (run.code, run.out) == (1, "")
     assert run.err == (
         "luigi-etl: error: no run of 2026-11-22T0927 (UTC) of all-newest-10 left a file: nothing to redo; "
-        "`luigi-etl runs --since DAY` lists those that did\n"
+        "`luigi-etl runs --since DAY` lists those that did, --query and --limit tell which of them\n"
     )
 
 

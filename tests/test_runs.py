@@ -75,7 +75,7 @@ def test_files_and_neither_are_an_unfinished_run_that_says_so(tmp_path: Path) ->
     found = only(tmp_path)
     assert (found.outcome, found.error) == (
         "unfinished",
-        "neither stored nor failed: killed, or still running",
+        "no end on record: killed, still running, or no room on the disk to say so",
     )
 
 
@@ -345,7 +345,7 @@ def test_a_reader_that_has_enough_ends_it_without_a_word(chain: Chain) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("out", "code", "err"),
-    [(">/dev/full", 2, "luigi-etl: error: [Errno 28] No space left on device\n"), (">&-", 0, "")],
+    [(">/dev/full", 1, "luigi-etl: error: [Errno 28] No space left on device\n"), (">&-", 0, "")],
 )
 def test_an_output_that_takes_nothing_is_a_line_at_most(chain: Chain, out: str, code: int, err: str) -> None:
     ended(chain.folder / "data", MINUTE, "failed")

@@ -140,7 +140,7 @@ def test_a_luigid_that_is_not_there_is_one_line(chain: Chain) -> None:
     told = [line for line in run.err.splitlines() if line != "WARNING: Failed pinging scheduler"]
     assert told == [
         "ERROR: luigid: Errors (10 attempts) when connecting to remote scheduler 'http://127.0.0.1:9'; "
-        "start it (luigid --address 127.0.0.1) or add --local-scheduler"
+        "start it (luigi-etl luigid) or add --local-scheduler"
     ]
 
 

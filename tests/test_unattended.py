@@ -1,5 +1,6 @@
 """Unattended runs, as cron starts them: real programs, a real luigid, real signals."""
 
+import contextlib
 import json
 import os
 import random
@@ -7,8 +8,11 @@ import re
 import shlex
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +68,52 @@ def test_a_parameter_that_cannot_be_used_is_one_message(chain: Chain) -> None:
     run = chain.unattended("--query", "stat=CA")
     assert run.code == 2
     assert len(run.err.splitlines()) == 1
-    assert ": StoreComplaints failed at 20" in run.err
-    assert "(exit code 2): query: the API knows no filter 'stat'; did you mean 'state'?" in run.err
+    assert ": StoreComplaints of 20" in run.err
+    assert "failed (exit code 2): query: the API knows no filter 'stat'; did you mean 'state'?" in run.err
     assert chain.unattended("--query", "stat=CA").err == ""
+    assert "'XX' is not a value" in chain.unattended("--query", "state=XX").err
+
+
+def test_a_setting_that_cannot_be_used_is_told_when_it_was_put_right_and_when_it_is_wrong_again(
+    chain: Chain, served: Serve
+) -> None:
+    url = served().url
+    chain.configure("service", metrics="metrics")
+    told = []
+    for retries in ("many", "many", 1, 1, "many", 1):
+        chain.configure("ccdb", retries=retries)
+        told.append(chain.unattended(*MINUTE, url=url).err)
+    assert [len(message.splitlines()) for message in told] == [1, 0, 1, 0, 1, 1]
+    assert "StoreComplaints of 20" in told[0]
+    assert "retries: 'many' is not a whole number" in told[0]
+    assert "StoreComplaints works again since 20" in told[2]
+    assert [path.name for path in (chain.folder / "metrics").iterdir()] == [
+        "luigi_etl.StoreComplaints.all-newest-10.prom"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("section", "setting", "value", "said"),
+    [
+        ("core", "scheduler_port", "http", "'scheduler_port' (luigi.cfg: invalid literal for int()"),
+        ("service", "notify", "curl http://x/a%20b", "'notify' (luigi.cfg: '%' must be followed by"),
+    ],
+)
+def test_a_setting_without_which_nobody_can_be_told_is_one_line(
+    chain: Chain, section: str, setting: str, value: str, said: str
+) -> None:
+    chain.configure(section, **{setting: value})
+    run = chain.unattended(*MINUTE)
+    assert (run.code, len(run.err.splitlines())) == (2, 1)
+    assert said in run.err
+
+
+@pytest.mark.parametrize("text", ["[ccdb]\nretries=1\nretries=2\n", "no section=1\n"])
+def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, text: str) -> None:
+    (chain.folder / "luigi.cfg").write_text(text)
+    run = chain.unattended(*MINUTE)
+    assert (run.code, len(run.err.splitlines())) == (2, 1)
+    assert run.err.startswith("luigi_etl: error: luigi.cfg can't be read (")
 
 
 def test_a_bug_is_one_message_with_its_last_line(chain: Chain) -> None:
@@ -179,7 +226,7 @@ def test_an_outage_is_eleven_attempts_a_run_one_notification_and_one_recovery_me
     assert 10 <= attempts[10][0] - attempts[0][0] <= 15  # ten gaps of a second
     (failure,) = told.read_text().splitlines()
     assert re.fullmatch(
-        r"luigi_etl on \S+: StoreComplaints\.all-newest-10 failed at .* UTC \(exit code 30\): "
+        r"luigi_etl on \S+: StoreComplaints\.all-newest-10 of .* UTC failed \(exit code 30\): "
         r"ExtractComplaints: attempt 11 of 11: 127\.0\.0\.1:9: .*; gave up; "
         r"its log is /.*/StoreComplaints\.all-newest-10\.log; the next message comes when it works again",
         failure,
@@ -187,7 +234,7 @@ def test_an_outage_is_eleven_attempts_a_run_one_notification_and_one_recovery_me
     for minute in ("2026-11-22T0929", "2026-11-22T0930"):
         assert chain.unattended("--timestamp", minute, *local, url=served().url).code == 0
     _, recovery = told.read_text().splitlines()
-    assert re.search(r"works again at .* UTC, after \d+ seconds: 3 runs failed, the first at", recovery)
+    assert re.search(r"works again since .* UTC, after \d+ seconds: 3 runs failed, the first of", recovery)
     assert [run["outcome"] for run in map(json.loads, record_lines(chain))] == ["failed"] * 3 + ["stored"] * 2
 
 
@@ -216,19 +263,53 @@ def test_a_message_that_cannot_be_delivered_goes_to_stderr_too(chain: Chain, not
     chain.configure("service", notify=notify)
     run = chain.unattended(*MINUTE, "--ccdb-retries", "0", url=NOWHERE)
     message, problem = run.err.splitlines()
-    assert "failed at" in message
+    assert " UTC failed (exit code 30): " in message
     assert problem.startswith(f"luigi_etl: [service] notify, '{notify}', failed")
     assert why in problem
 
 
-def test_what_the_api_says_does_not_reach_a_shell(chain: Chain, served: Serve) -> None:
-    chain.configure("service", notify="tee told.txt")
-    server = served(50, "every 1:status=400")
-    assert chain.unattended(*MINUTE, url=server.url).code == 30
-    assert 'state: "ZZ" is not a valid choice' in (chain.folder / "told.txt").read_text()
+def test_what_the_api_says_does_not_reach_a_shell(chain: Chain) -> None:
+    told = chain.folder / "told.txt"
+    chain.configure("service", notify=f"tee {told}")
+    with a_server_that_says("$(touch pwned); touch pwned & `touch pwned`\n\x1b[31m") as url:
+        assert chain.unattended(*MINUTE, url=url).code == 30
+    assert "$(touch pwned); touch pwned & `touch pwned` \\x1b[31m" in told.read_text()
+    assert not list(chain.folder.rglob("pwned"))
 
 
-def test_a_full_disk_is_told_once(chain: Chain, served: Serve) -> None:
+@contextlib.contextmanager
+def a_server_that_says(text: str, status: int = 400) -> Iterator[str]:
+    """Serve an API that answers each query with an error and a text of its own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # http.server's name
+            body = json.dumps({"detail": text}).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_command_that_leaves_something_running_has_delivered_its_message(chain: Chain) -> None:
+    chain.configure("service", notify="sh -c 'cat >told.txt; sleep 100 & echo $! >pid'")
+    began = time.monotonic()
+    run = chain.unattended(*MINUTE, "--ccdb-retries", "0", url=NOWHERE)
+    assert (run.code, run.err) == (30, "")
+    assert time.monotonic() - began < 30
+    os.kill(int((chain.folder / "pid").read_text()), signal.SIGTERM)
+
+
+def test_a_folder_that_cannot_be_written_is_told_once(chain: Chain, served: Serve) -> None:
     """The folder of the data can't be made: a file has its name."""
     (chain.folder / "data").write_text("in the way")
     url = served().url
@@ -297,8 +378,32 @@ def test_a_killed_worker_is_told_and_on_record(chain: Chain, served: Serve) -> N
     os.kill(worker_of(process), signal.SIGKILL)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGKILL
-    assert "(exit code 137): killed by SIGKILL" in err
-    assert (record(chain)["outcome"], record(chain)["error"]) == ("failed", "killed by SIGKILL")
+    assert "(exit code 137): killed by signal 9 (Killed)" in err
+    assert (record(chain)["outcome"], record(chain)["error"]) == ("failed", "killed by signal 9 (Killed)")
+
+
+def test_a_run_that_is_told_to_end_ends_and_says_so(chain: Chain, served: Serve) -> None:
+    process, server = under_way(chain, asked=3, served=served)
+    process.terminate()
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "(exit code 143): killed by signal 15 (Terminated)" in err
+    again = chain.unattended("--timestamp", "2026-11-22T0927", "--limit", "0", url=server.url)
+    assert (again.code, "works again" in again.err) == (0, True)
+
+
+def test_a_worker_whose_parent_was_killed_does_not_keep_others_out_for_ever(chain: Chain) -> None:
+    """Nobody reads any more what it writes, more than a pipe holds: it must go on, not wait."""
+    with a_server_that_says("x" * 400, status=503) as url:
+        process = chain.start(*chain.unattended_command(*MINUTE, "--ccdb-retries", "200"), url=url)
+        worker = worker_of(process)
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 90
+        while Path(f"/proc/{worker}").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    assert chain.unattended("--timestamp", "2026-11-22T0927", "--ccdb-retries", "0", url=NOWHERE).code == 30
 
 
 def test_killed_at_twenty_random_moments_the_next_minutes_are_whole(

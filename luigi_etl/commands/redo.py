@@ -1,6 +1,7 @@
 """`luigi-etl redo`: make a snapshot's files again."""
 
 import argparse
+import signal
 import sys
 
 from luigi_etl.commands import Subcommands
@@ -28,19 +29,31 @@ def run(options: argparse.Namespace) -> int:
     from luigi.cmdline_parser import CmdlineParser
 
     from luigi_etl.config import service
-    from luigi_etl.jobs import Job
-    from luigi_etl.redo import redo
+    from luigi_etl.errors import EtlError
+    from luigi_etl.jobs import BusyError, Job
+    from luigi_etl.redo import check_there, redo
     from luigi_etl.snapshot import Snapshot
 
-    arguments = ["--module", "luigi_etl", "StoreComplaints", "--timestamp", options.timestamp]
+    arguments = ["--module", "luigi_etl", "StoreComplaints", "--timestamp", _minute(options.timestamp)]
     arguments += [f"--query={options.query}"] if options.query else []
     arguments += [f"--limit={options.limit}"] if options.limit else []
     with CmdlineParser.global_instance(arguments) as parser:
         task = parser.get_task_obj()
         assert isinstance(task, Snapshot)  # noqa: S101  # for mypy: it is StoreComplaints
         files = task.files
-    with Job(f"{task.task_family}.{files.slug}", service().path).alone():
-        return redo(files, options.stage, lambda: _run_luigi(arguments))
+    check_there(files)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)  # nothing must stay half removed
+    try:
+        with Job(task.job, service().path).alone():
+            return redo(files, options.stage, lambda: _run_luigi(arguments))
+    except BusyError as error:
+        raise EtlError(f"{error}: try again when it has ended") from error
+
+
+def _minute(text: str) -> str:
+    """Return a minute as Luigi takes it, also from as `luigi-etl runs` prints it."""
+    return text.replace(":", "").removesuffix("Z")
 
 
 def _run_luigi(arguments: list[str]) -> int:

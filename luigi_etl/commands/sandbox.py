@@ -49,6 +49,13 @@ def add_to(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Serve until the command ends, or an interrupt."""
+    try:
+        return _serve(options)
+    except OSError as error:
+        raise ValueError(str(error)) from error  # a file or a port of the options
+
+
+def _serve(options: argparse.Namespace) -> int:
     from luigi_etl.sandbox.server import serve
 
     sandbox = _made(options)
