@@ -3,6 +3,7 @@
 from datetime import datetime
 from pathlib import Path
 
+from luigi_etl.errors import StorageError
 from luigi_etl.files import atomic_write
 from luigi_etl.jobs import Memory
 
@@ -13,9 +14,11 @@ def write_metrics(folder: Path, job: str, memory: Memory) -> None:
     The label is not called `job`: that one is Prometheus's own.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: it can't be written, or the folder is not there: a misspelt one must not be made.
 
     """
+    if not folder.is_dir():
+        raise StorageError(f"{folder.absolute()} is not a folder; make it, or correct [service] metrics")
     with atomic_write(folder / f"luigi_etl.{job}.prom") as stream:
         stream.write(_text(job, memory).encode())
 

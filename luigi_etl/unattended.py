@@ -221,6 +221,7 @@ def _run_luigi(arguments: Sequence[str], log: "_Log") -> Ended:
 
 def _luigi(arguments: Sequence[str], reader: int, writer: int) -> None:
     """Run Luigi with both of its outputs going to `writer`."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.close(reader)  # whoever else reads: without them a write must fail, not wait
     os.dup2(writer, 1)
     os.dup2(writer, 2)

@@ -60,7 +60,9 @@ def test_they_take_the_place_of_the_last_ones_and_leave_nothing_else(tmp_path: P
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_folder_that_cannot_be_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot write"):
-        write_metrics(tmp_path / "file", "StoreComplaints.all", MEMORY)
+def test_a_folder_that_is_not_there_is_one_line_and_not_made(tmp_path: Path) -> None:
+    with pytest.raises(
+        StorageError, match=r"/misspelt is not a folder; make it, or correct \[service\] metrics"
+    ):
+        write_metrics(tmp_path / "misspelt", "StoreComplaints.all", MEMORY)
+    assert not (tmp_path / "misspelt").exists()

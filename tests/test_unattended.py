@@ -79,6 +79,7 @@ def test_a_setting_that_cannot_be_used_is_told_when_it_was_put_right_and_when_it
 ) -> None:
     url = served().url
     chain.configure("service", metrics="metrics")
+    (chain.folder / "metrics").mkdir()
     told = []
     for retries in ("many", "many", 1, 1, "many", 1):
         chain.configure("ccdb", retries=retries)
@@ -444,6 +445,7 @@ def test_killed_at_twenty_random_moments_the_next_minutes_are_whole(
 
 def test_metrics_tell_the_last_run_and_keep_the_last_success(chain: Chain, served: Serve) -> None:
     chain.configure("service", metrics="metrics")
+    (chain.folder / "metrics").mkdir()
     assert chain.unattended("--timestamp", "2026-11-22T0926", url=served().url).code == 0
     before = metrics(chain)
     assert (before["rows"], before["failures_in_a_row"]) == (10, 0)
@@ -467,7 +469,7 @@ def test_metrics_that_cannot_be_written_do_not_end_the_run(chain: Chain, served:
     chain.configure("service", metrics="luigi.cfg")
     run = chain.unattended(*MINUTE, url=served().url)
     assert (run.code, run.err) == (0, "")
-    assert "no metrics: cannot write luigi.cfg" in chain.log()
+    assert "/luigi.cfg is not a folder; make it, or correct [service] metrics" in chain.log()
 
 
 def test_the_clock_set_back_runs_a_minute_again_and_loses_nothing(chain: Chain, served: Serve) -> None:
