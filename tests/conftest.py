@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +33,11 @@ RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
 PROGRAMS = Path(sys.executable).parent
 CRONTAB = shutil.which("crontab")
 REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
+
+
+def pytest_configure() -> None:
+    """Let programs be interrupted also where the tests were started in the background, which ignores it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
