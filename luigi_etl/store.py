@@ -69,8 +69,8 @@ def store(
         write_row([column.label for column in columns])
         for record in _read_records(parsed):
             write_row([_AS_TEXT.get(cell, cell) for cell in map(record.get, fields)])
-            if sink.rows % _ROWS_BETWEEN_REPORTS == 0:
-                report(sink.rows, expected)
+            if (sink.rows - 1) % _ROWS_BETWEEN_REPORTS == 0:
+                report(sink.rows - 1, expected)
         if sink.rows - 1 != expected:
             raise DamagedFileError(
                 f"{parsed} holds {sink.rows - 1:,} complaints of {expected:,}; delete it to parse again"

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -353,3 +353,31 @@ def recorded() -> Path:
     if not RECORDED.is_dir():
         pytest.skip("the recorded answers (../shared/data/recorded) are not here")
     return RECORDED
+
+
+def mount(*arguments: object) -> None:
+    """Mount something, which takes root."""
+    if os.getuid() != 0:
+        pytest.skip("mounting takes root")
+    subprocess.run(["mount", *map(str, arguments)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Give a disk of 64 kB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", disk)
+    yield disk
+    subprocess.run(["umount", disk], check=True)
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nobody write into a folder for a while, not even root."""
+    mount("--bind", folder, folder)
+    try:
+        mount("-o", "remount,ro,bind", folder)
+        yield
+    finally:
+        subprocess.run(["umount", folder], check=True)

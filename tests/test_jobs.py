@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from luigi_etl.errors import StorageError
 from luigi_etl.jobs import BusyError, Job, Memory
 from luigi_etl.outage import LONGEST_ERROR
+from tests.conftest import read_only
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 ILL = Memory(failures=3, failing_since=NOON, first_error="no network", rows=10)
@@ -94,22 +94,6 @@ def test_a_process_forked_by_a_killed_run_still_keeps_others_out(job: Job) -> No
         pytest.fail("still kept out")
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a disk of 64 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", disk)
-    yield disk
-    subprocess.run(["umount", disk], check=True)
-
-
-def mount(*arguments: object) -> None:
-    if os.getuid() != 0:
-        pytest.skip("mounting takes root")
-    subprocess.run(["mount", *map(str, arguments)], check=True)
-
-
 def test_what_is_remembered_changes_in_place_however_full_the_disk(small_disk: Path) -> None:
     job = Job("chain", small_disk)
     job.remember(Memory())
@@ -126,14 +110,9 @@ def stand_ins(job: Job) -> list[Path]:
 
 
 def test_a_folder_that_becomes_read_only_within_a_run_does_not_bring_older_memories_back(job: Job) -> None:
-    with job.alone():
-        mount("--bind", job.folder, job.folder)
-        try:
-            mount("-o", "remount,ro,bind", job.folder)
-            job.remember(ILL)
-            assert recalled(job) == ILL
-        finally:
-            subprocess.run(["umount", job.folder], check=True)
+    with job.alone(), read_only(job.folder):
+        job.remember(ILL)
+        assert recalled(job) == ILL
     assert recalled(job) == ILL
 
 

@@ -365,3 +365,10 @@ def test_a_limit_needs_no_more_hits_than_it_says(files: Files) -> None:
     write_pages(files.pages, answer(hit("1"), hit("2"), total=5))
 
     assert parse(*files, 2).parsed == 2
+
+
+def test_each_page_that_others_follow_is_reported(files: Files) -> None:
+    write_pages(files.pages, *[answer(hit(2 * page), hit(2 * page + 1), total=6) for page in range(3)])
+    reported: list[tuple[int, int]] = []
+    parse(*files, 0, lambda done, expected: reported.append((done, expected)))
+    assert reported == [(2, 6), (4, 6)]

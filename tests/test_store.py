@@ -390,3 +390,18 @@ def test_fewer_complaints_than_were_parsed_are_damage(files: Files) -> None:
         store(files.document, files.parsed, files.csv, 2, MINUTE)
 
     assert not files.csv.exists()
+
+
+def test_every_ten_thousandth_row_is_reported(tmp_path: Path) -> None:
+    files = files_in(tmp_path)
+    files.store("tags", *[{"tags": None}] * 25_000)
+    reported: list[tuple[int, int]] = []
+    store(
+        files.document,
+        files.parsed,
+        files.csv,
+        25_000,
+        MINUTE,
+        lambda done, expected: reported.append((done, expected)),
+    )
+    assert reported == [(10_000, 25_000), (20_000, 25_000)]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Chain, Luigid, Serve
+from tests.conftest import Chain, Luigid, Serve, mount, read_only
 
 pytestmark = pytest.mark.slow
 
@@ -310,14 +310,26 @@ def test_a_command_that_leaves_something_running_has_delivered_its_message(chain
     os.kill(int((chain.folder / "pid").read_text()), signal.SIGTERM)
 
 
-def test_a_folder_that_cannot_be_written_is_told_once(chain: Chain, served: Serve) -> None:
-    """The folder of the data can't be made: a file has its name."""
-    (chain.folder / "data").write_text("in the way")
+def test_a_full_disk_is_told_once_until_there_is_room(chain: Chain, served: Serve, small_disk: Path) -> None:
+    chain.configure("storage", root=small_disk)
+    every = ("--limit", "0", "--timestamp")
+    url = served(200).url
+    runs = [chain.unattended(*every, f"2026-11-22T092{minute}", url=url) for minute in (6, 7, 8)]
+    assert [(run.code, len(run.err.splitlines())) for run in runs] == [(30, 1), (30, 0), (30, 0)]
+    assert re.search(r"cannot write \S+: No space left on device; make room", runs[0].err)
+    mount("-o", "remount,size=10m", small_disk)
+    assert "works again" in chain.unattended(*every, "2026-11-22T0929", url=url).err
+
+
+def test_a_read_only_root_is_told_once_and_loses_nothing(chain: Chain, served: Serve) -> None:
     url = served().url
-    codes = [chain.unattended("--timestamp", f"2026-11-22T092{minute}", url=url) for minute in (6, 7, 8)]
-    assert [(run.code, len(run.err.splitlines())) for run in codes] == [(30, 1), (30, 0), (30, 0)]
-    assert "cannot write data/" in codes[0].err
-    (chain.folder / "data").unlink()
+    assert chain.unattended("--timestamp", "2026-11-22T0926", url=url).code == 0
+    before = {path: path.read_bytes() for path in chain.files()}
+    with read_only(chain.folder / "data"):
+        runs = [chain.unattended("--timestamp", f"2026-11-22T092{minute}", url=url) for minute in (7, 8)]
+    assert [(run.code, len(run.err.splitlines())) for run in runs] == [(30, 1), (30, 0)]
+    assert re.search(r"cannot write data/\S+: Read-only file system; make room or give access", runs[0].err)
+    assert {path: path.read_bytes() for path in chain.files()} == before
     assert "works again" in chain.unattended("--timestamp", "2026-11-22T0929", url=url).err
 
 
