@@ -529,17 +529,17 @@ def test_a_clock_that_is_off_is_told(chain: Chain, off: timedelta) -> None:
 @pytest.mark.parametrize(
     "date",
     [
-        http_date(4 * ONE),
-        http_date(-4 * ONE),
-        http_date().replace("GMT", "-0000"),
-        "",
-        "soon",
-        "Sun, 22 Nov 2026 09:26:00 +99999999999999999999",
+        lambda: http_date(4 * ONE),
+        lambda: http_date(-4 * ONE),
+        lambda: http_date().replace("GMT", "-0000"),
+        lambda: "",
+        lambda: "soon",
+        lambda: "Sun, 22 Nov 2026 09:26:00 +99999999999999999999",
     ],
     ids=["ahead", "behind", "of an unknown zone", "none", "no date", "of no zone"],
 )
-def test_a_clock_that_is_about_right_or_not_told_is_well(here: Here, date: str) -> None:
-    with dated(date) as url:
+def test_a_clock_that_is_about_right_or_not_told_is_well(here: Here, date: Callable[[], str]) -> None:
+    with dated(date()) as url:
         luigi.configuration.get_config().set("ccdb", "url", url)
         assert [well for well, _ in here("API and clock")] == [True]
 

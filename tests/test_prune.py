@@ -417,7 +417,7 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_re
     now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
     model = stored(chain.folder / "model", now)
     stored(root, now)
-    many(root, model, now - 31 * DAY, 20_000)
+    many(root, model, now - 31 * DAY, 10_000)
     command = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
     moments = random.Random(2026)
     halves = 0

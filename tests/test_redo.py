@@ -45,7 +45,7 @@ MADE_FROM = {
 @pytest.fixture
 def stored(chain: Chain, served: Serve) -> str:
     """Store a snapshot and give the address of its API."""
-    chain.configure("ccdb", requests_per_minute=0, retries=0)
+    chain.configure("ccdb", requests_per_minute=0, retries=0, backoff=0.01)
     url = served(50).url
     assert chain.luigi("--timestamp", MINUTE, url=url).code == 0
     return url

@@ -135,11 +135,12 @@ def test_a_failed_minute_can_be_run_again_at_once(chain: Chain, served: Serve, l
 
 @pytest.mark.slow
 def test_a_luigid_that_is_not_there_is_one_line(chain: Chain) -> None:
+    chain.configure("core", rpc_retry_attempts=2)
     run = chain.program("luigi", "--module", "luigi_etl", "StoreComplaints", "--scheduler-port", "9")
     assert run.code == 40
     told = [line for line in run.err.splitlines() if line != "WARNING: Failed pinging scheduler"]
     assert told == [
-        "ERROR: luigid: Errors (10 attempts) when connecting to remote scheduler 'http://127.0.0.1:9'; "
+        "ERROR: luigid: Errors (2 attempts) when connecting to remote scheduler 'http://127.0.0.1:9'; "
         "start it (luigi-etl luigid) or add --local-scheduler"
     ]
 
