@@ -109,7 +109,7 @@ class Job:
             for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no right to write
                 try:
                     _make(folder)
-                    return os.open(path, flags, 0o600)
+                    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
                 except OSError as error:
                     problem = problem or error
         raise StorageError(
@@ -154,7 +154,7 @@ def _read(path: Path) -> Memory | None:
 
 
 def _overwrite(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         os.pwrite(descriptor, content, 0)
     finally:

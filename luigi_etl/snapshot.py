@@ -101,18 +101,14 @@ class Snapshot(Tracked):
         return task
 
     def record(self, outcome: Literal["stored", "failed", "skipped"], error: str = "") -> None:
-        """Put on record how the run of this snapshot ended.
-
-        Raises:
-            StorageError: the record can't be written.
-
-        """
+        """Put on record how the run of this snapshot ended; it did, whether that can be written or not."""
         from luigi_etl.record import RunRecord, write_record
 
         seconds = round(time.monotonic() - self._began, 3)
         ended = datetime.now(timezone.utc)
         record = RunRecord(outcome=outcome, task=self.task_family, ended=ended, seconds=seconds, error=error)
-        write_record(self.files.run, record)
+        with contextlib.suppress(EtlError):
+            write_record(self.files.run, record)
 
     @property
     def is_on_record(self) -> bool:
@@ -130,8 +126,7 @@ class Snapshot(Tracked):
 
     def on_failure(self, exception: BaseException) -> str:
         """Record the failure, and tell luigid of it."""
-        with contextlib.suppress(EtlError):  # the failure itself is told, record or not
-            self.record("failed", one_line(str(exception)) or type(exception).__name__)
+        self.record("failed", one_line(str(exception)) or type(exception).__name__)
         return super().on_failure(exception)
 
 

@@ -115,8 +115,7 @@ def _skip(plan: Plan, busy: BusyError) -> None:
     if isinstance(plan.task, Snapshot) and not plan.task.is_on_record:
         minute = plan.task.timestamp.replace(tzinfo=timezone.utc)
         if began is None or began.replace(second=0, microsecond=0) != minute:
-            with contextlib.suppress(EtlError):
-                plan.task.record("skipped", str(busy))
+            plan.task.record("skipped", str(busy))
 
 
 def _attended(plan: Plan) -> int:
@@ -151,8 +150,7 @@ def _concluded(plan: Plan, memory: Memory, ended: Ended, began: datetime) -> Tol
     if ended.code == 0:
         return after_success(_counted(plan, memory), ended, plan.title)
     if isinstance(plan.task, Snapshot) and not plan.task.is_on_record_since(began):
-        with contextlib.suppress(EtlError):
-            plan.task.record("failed", ended.error)
+        plan.task.record("failed", ended.error)
     return after_failure(memory, ended, plan.title, str(plan.log.absolute()))
 
 

@@ -52,6 +52,13 @@ def test_a_success_is_silent_and_on_record(chain: Chain, served: Serve) -> None:
     assert 0 < record(chain)["seconds"] < 60
 
 
+def test_a_record_that_cannot_be_written_does_not_fail_what_is_stored(chain: Chain, served: Serve) -> None:
+    in_its_place = chain.folder / "data/snapshots/all-newest-10/2026-11-22/20261122T0926Z.run.json"
+    in_its_place.mkdir(parents=True)
+    assert chain.unattended(*MINUTE, url=served().url).code == 0
+    assert whole(chain) == ["20261122T0926Z"]
+
+
 def test_the_log_is_bounded(chain: Chain, served: Serve) -> None:
     url = served().url
     (chain.folder / "service").mkdir()
