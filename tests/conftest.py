@@ -345,6 +345,10 @@ def start_cron() -> Iterator[Callable[[], None]]:
     for process in daemon:
         process.terminate()
         process.wait(timeout=20)
+        deadline = time.monotonic() + 20
+        while cron_daemons():  # its children, until their jobs have ended: they are called cron too
+            assert time.monotonic() < deadline, "a process called cron stays"
+            time.sleep(0.05)
 
 
 @pytest.fixture

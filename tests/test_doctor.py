@@ -98,7 +98,7 @@ def test_a_whole_installation_is_well_and_the_exit_code_is_0(
     finally:
         crontab.clear()
         luigid.stop()
-    assert (ran.code, ran.err) == (0, "")
+    assert (ran.code, ran.err) == (0, ""), ran.out
     assert {line[:4] for line in ran.out.splitlines()} == {"ok  "}
     for check in doctor.CHECKS:
         assert f"  {check} " in ran.out
