@@ -67,6 +67,11 @@ def test_it_forgets_no_task_of_the_last_day_and_takes_no_order_to_pause(luigid: 
     assert luigid.told("is_pause_enabled") == {"enabled": False}
 
 
+def test_it_sends_no_message_to_a_worker(luigid: Luigid) -> None:
+    told = luigid.told("send_scheduler_message", worker="worker", task="task", content="stop")
+    assert told == {"message_id": None}
+
+
 def test_each_task_shows_what_it_did(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.program(*luigid.command(*MINUTE, "--limit", "0"), url=served(50).url)
     folder = "data/snapshots/all/2026-11-22/20261122T0926Z"
