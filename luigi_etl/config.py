@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import luigi
 from luigi.interface import core
@@ -221,6 +221,27 @@ def _folder(setting: str) -> Callable[[str], str]:
     return check
 
 
+def _database(text: str) -> str:
+    if "\0" in text:
+        raise SettingError(f"[storage] database: {text!r} is not a file")
+    if "://" not in text:
+        return text
+    try:
+        parts = urlsplit(text)
+        has_password = bool(parts.password) or "password" in parse_qs(parts.query)
+    except ValueError as error:
+        raise SettingError(f"[storage] database: it is not an address: {error}") from None
+    if has_password:
+        raise SettingError(
+            "[storage] database: a password does not belong here; keep it in ~/.pgpass or $PGPASSWORD"
+        )
+    if parts.scheme.partition("+")[0] not in ("sqlite", "postgresql"):
+        raise SettingError(
+            f"[storage] database: {text!r} is neither a file nor sqlite:///FILE nor postgresql://HOST/NAME"
+        )
+    return text
+
+
 def _command(text: str) -> str:
     try:
         return text if shlex.split(text) else ""
@@ -278,11 +299,21 @@ class storage(luigi.Config):  # noqa: N801  # the name of the section
     columns = TextParameter(
         "", _known_columns, "columns of the CSV by API name, comma-separated; empty = the CFPB's"
     )
+    database = TextParameter(
+        "", _database, "SQLite file, or postgresql://HOST/NAME; empty = complaints.db in the root"
+    )
 
     @property
     def path(self) -> Path:
         """The folder."""
         return Path(self.root).expanduser()
+
+    @property
+    def database_address(self) -> Path | str:
+        """The file of the database, or its URL."""
+        if "://" in self.database:
+            return self.database
+        return Path(self.database).expanduser() if self.database else self.path / "complaints.db"
 
 
 class service(luigi.Config):  # noqa: N801  # the name of the section

@@ -1,12 +1,16 @@
-"""The description of a snapshot's CSV: a Frictionless Data Package (specification v1)."""
+"""The description of a snapshot's CSV: a Frictionless Data Package (specification v1), written and read."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from luigi_etl.complaint import Column
+from luigi_etl.errors import DamagedFileError
 from luigi_etl.files import atomic_write
 from luigi_etl.parse import Summary
 from luigi_etl.query import Query
@@ -23,6 +27,25 @@ LICENCE = {
 }
 
 
+_HASH = "sha256:"
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What `snapshot` says of the data: the numbers of the summary, and the hash of the parsed complaints.
+
+    `limit` 0 is every complaint; `parsed_hash` is `sha256:` and the hexadecimal digest.
+    """
+
+    query: str
+    limit: int
+    parsed: int
+    rejected: int
+    hits_total: int
+    absent_fields: list[str]
+    last_indexed: str | None
+    parsed_hash: str
+
+
 @dataclass(frozen=True)
 class Asked:
     """What the snapshot should hold; `limit` 0 is every complaint, `timestamp` naive UTC."""
@@ -37,19 +60,63 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, aske
 
     Besides what the specification names, the key `snapshot` holds what was asked, what the API said
     and what became of every hit. Data of the sandbox is named as such in title, description and
-    `snapshot.sandbox`.
+    `snapshot.sandbox`. `hash` is that of the description itself.
     """
-    descriptor = {
+    descriptor: Descriptor = {
         "profile": "tabular-data-package",
         "name": csv.name.removesuffix(".csv").lower(),
         **_titles(summary, asked),
         "licenses": [LICENCE],
         "sources": [{"title": SANDBOX if summary.sandbox else SOURCE, "path": summary.address}],
-        "snapshot": _snapshot(summary, asked),
+        "snapshot": {**_snapshot(summary, asked), "parsed_hash": _HASH + stored.parsed_sha256},
         "resources": [_resource(csv, stored)],
     }
+    descriptor["hash"] = _hash_of(descriptor)
     with atomic_write(target) as stream:
         stream.write(json.dumps(descriptor, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def read_facts(path: Path, csv: Path) -> Facts:
+    """Read what a description says, after proving that it and `csv` are as they were written.
+
+    Raises:
+        DamagedFileError: one of them is missing, or was changed since.
+
+    """
+    again = "; make it again with `luigi-etl redo MINUTE --from store`"
+    try:
+        descriptor = json.loads(path.read_bytes())
+        described = descriptor.pop("hash", None)
+        resource = msgspec.convert(descriptor["resources"][0], _Hashed)
+        facts = msgspec.convert(descriptor["snapshot"], Facts)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is damaged, or of an older version ({error}){again}") from error
+    if described != _hash_of(descriptor):
+        raise DamagedFileError(f"{path} was changed since it was written (its hash differs){again}")
+    if resource.hash != _hash_of_file(csv):
+        raise DamagedFileError(f"{csv} was changed since it was written (its hash differs){again}")
+    return facts
+
+
+class _Hashed(msgspec.Struct):
+    hash: str
+
+
+def _hash_of(descriptor: Descriptor) -> str:
+    """Return the hash of a description, however its JSON is spaced and ordered."""
+    text = json.dumps(descriptor, sort_keys=True)
+    return _HASH + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _hash_of_file(path: Path) -> str:
+    sha256 = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                sha256.update(chunk)
+    except OSError as error:
+        raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
+    return _HASH + sha256.hexdigest()
 
 
 def _titles(summary: Summary, asked: Asked) -> Descriptor:
@@ -101,7 +168,7 @@ def _resource(csv: Path, stored: StoredFile) -> Descriptor:
             "header": True,
         },
         "bytes": stored.size,
-        "hash": f"sha256:{stored.sha256}",
+        "hash": _HASH + stored.sha256,
         "rows": stored.rows,
         "schema": _schema(stored.columns),
     }

@@ -49,3 +49,15 @@ class DamagedFileError(PermanentError):
 
 class CrontabError(PermanentError):
     """The user's crontab can't be read, or not be written, or its marks don't pair."""
+
+
+class DatabaseError(PermanentError):
+    """The database can't be used as it is configured."""
+
+
+class SchemaError(DatabaseError):
+    """The database's tables are not those this version makes."""
+
+
+class DatabaseAwayError(PassingError):
+    """The database does not answer, or others hold it."""

@@ -58,6 +58,11 @@ class SnapshotFiles:
         return self._file("datapackage.json")
 
     @property
+    def changes(self) -> Path:
+        """What the snapshot brought into the database."""
+        return self._file("changes.csv")
+
+    @property
     def run(self) -> Path:
         """What is on record of the run: how it ended, and how long it took."""
         return self._file("run.json")
@@ -86,7 +91,7 @@ class SnapshotFiles:
     def all(self) -> list[Path]:
         """Every path but `latest`, in the order in which a run makes them."""
         made = [self.document, self.partial, self.extracted, self.parsed, self.rejected, self.summary]
-        return [*made, self.complaints, self.datapackage, self.run]
+        return [*made, self.complaints, self.datapackage, self.changes, self.run]
 
     def made_from(self, stage: str) -> list[Path]:
         """Return what a stage (of `STAGES`) makes, and all that is made of it."""
@@ -96,7 +101,7 @@ class SnapshotFiles:
             "parse": [self.parsed, self.rejected, self.summary],
             "store": [],
         }
-        return [*made[stage], self.complaints, self.datapackage, self.run]
+        return [*made[stage], self.complaints, self.datapackage, self.changes, self.run]
 
     def _file(self, what: str) -> Path:
         return self.folder / f"{self.prefix}.{what}"

@@ -25,12 +25,16 @@ _AS_TEXT: dict[Cell, str] = {True: "true", False: "false"}
 
 
 class StoredFile(NamedTuple):
-    """A CSV as written: its columns, number of rows (header aside), bytes and SHA-256 (hex)."""
+    """A CSV as written: its columns, number of rows (header aside), bytes and SHA-256 (hex).
+
+    `parsed_sha256` is that of the parsed complaints it was made of.
+    """
 
     columns: tuple[Column, ...]
     rows: int
     size: int
     sha256: str
+    parsed_sha256: str
 
 
 def create_document(path: Path, columns: str) -> int:
@@ -63,11 +67,12 @@ def store(
     """
     columns = _columns_of(document)
     fields = [column.field for column in columns]
+    parsed_sha256 = hashlib.sha256()
     with atomic_write(target) as stream:
         sink = _RowSink(stream)
         write_row = _csv_writer(sink)
         write_row([column.label for column in columns])
-        for record in _read_records(parsed):
+        for record in _read_records(parsed, parsed_sha256):
             write_row([_AS_TEXT.get(cell, cell) for cell in map(record.get, fields)])
             if (sink.rows - 1) % _ROWS_BETWEEN_REPORTS == 0:
                 report(sink.rows - 1, expected)
@@ -77,7 +82,7 @@ def store(
             )
         stream.flush()
         os.utime(stream.fileno(), (_seconds(modified),) * 2)
-    return StoredFile(columns, sink.rows - 1, sink.size, sink.sha256.hexdigest())
+    return StoredFile(columns, sink.rows - 1, sink.size, sink.sha256.hexdigest(), parsed_sha256.hexdigest())
 
 
 def publish(stored: Path, latest: Path) -> bool:
@@ -119,10 +124,11 @@ def _columns_of(document: Path) -> tuple[Column, ...]:
         raise DamagedFileError(f"{document} is damaged ({error}); delete it to create it again") from error
 
 
-def _read_records(path: Path) -> Iterator[dict[str, Cell]]:
+def _read_records(path: Path, sha256: "hashlib._Hash") -> Iterator[dict[str, Cell]]:
     try:
         with path.open("rb") as stream:
             for line in stream:
+                sha256.update(line)
                 yield _records.decode(line)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error

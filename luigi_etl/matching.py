@@ -1,0 +1,63 @@
+"""A query as a condition on the complaints of the database: what the API's filters mean there."""
+
+from datetime import date
+
+from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
+
+from luigi_etl.errors import QueryError
+from luigi_etl.query import Query
+from luigi_etl.schema import complaints
+
+DAYS = {"date_received": complaints.c.date_received, "company_received": complaints.c.date_sent_to_company}
+CHILDREN = {"product": complaints.c.sub_product, "issue": complaints.c.sub_issue}
+BULLET = "\u2022"  # between a product and its sub-product
+SEARCHES = frozenset({"search_term", "field"})
+# Filters on what a complaint keeps. Companies' responses, tags and ZIP codes change for months: a complaint
+# that is no longer found by them has changed, not vanished.
+LASTING = frozenset(
+    [f"{name}_{end}" for name in DAYS for end in ("min", "max")]
+    + ["company", "issue", "product", "state", "submitted_via"]
+    + ["not_company", "not_issue", "not_product", "not_state"]
+)
+
+
+def is_lasting(query: Query) -> bool:
+    """Tell whether a complaint that the query no longer finds must be gone, if it has not moved."""
+    return all(name in LASTING for name, _ in query.pairs)
+
+
+def condition(query: Query) -> ColumnElement[bool]:
+    """Return the condition that a row of `complaints` matches the query, as the API's filters are defined.
+
+    Different filters AND, values of one OR; with several `not_` filters only what matches all of them is out.
+
+    Raises:
+        QueryError: the query searches for words, which only the API can.
+
+    """
+    values: dict[str, list[str]] = {}
+    for name, value in query.pairs:
+        values.setdefault(name, []).append(value)
+    if SEARCHES & values.keys():
+        raise QueryError("query: search_term is searched by the API alone; leave it out here")
+    wanted = [_filter(name, values[name]) for name in values if not name.startswith("not_")]
+    excluded = [_filter(name[4:], values[name]) for name in values if name.startswith("not_")]
+    if excluded:  # what has no value matches no filter, so it is not left out
+        wanted.append(not_(func.coalesce(and_(*excluded), false())))
+    return and_(true(), *wanted)
+
+
+def _filter(name: str, values: list[str]) -> ColumnElement[bool]:
+    if name.endswith("_min"):
+        return DAYS[name[:-4]] >= date.fromisoformat(values[0])
+    if name.endswith("_max"):
+        return DAYS[name[:-4]] <= date.fromisoformat(values[0])
+    if name in CHILDREN:
+        return or_(*(_is_or_is_below(name, value) for value in values))
+    return complaints.c[name].in_(values)
+
+
+def _is_or_is_below(name: str, value: str) -> ColumnElement[bool]:
+    parent, bullet, child = value.partition(BULLET)
+    is_parent = complaints.c[name] == parent
+    return and_(is_parent, CHILDREN[name] == child) if bullet else is_parent

@@ -1,0 +1,175 @@
+"""The database's tables, views and version: what is asked of it in SQL, and how later versions change it.
+
+A schema version is a number in a table of its own, and a list of steps that lead from each version to
+the next. Alembic would bring a folder of scripts, a template language and a command for what is here a
+list that runs inside the first merge's own transaction.
+"""
+
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Connection,
+    Date,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.dialects import sqlite
+
+from luigi_etl.complaint import COLUMNS
+from luigi_etl.errors import SchemaError
+
+FIELDS = tuple(column.field for column in COLUMNS if column.field != "complaint_id")
+DATES = frozenset(column.field for column in COLUMNS if column.type == "date")
+TYPES = {"date": Date, "boolean": Boolean, "string": Text}
+
+# A snapshot's minute, naive UTC; SQLite keeps the text 2026-11-22 09:26, which sorts and is a date to it.
+Minute = DateTime().with_variant(
+    sqlite.DATETIME(  # type: ignore[no-untyped-call]
+        storage_format="%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d",
+        regexp=r"(\d+)-(\d+)-(\d+) (\d+):(\d+)",
+    ),
+    "sqlite",
+)
+Number = BigInteger().with_variant(Integer, "sqlite")
+metadata = MetaData()
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("timestamp", Minute, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("row_limit", Number, nullable=False),
+    Column("rows", Number, nullable=False),
+    Column("last_indexed", Text),
+    Column("is_complete", Boolean, nullable=False),
+    Column("parsed_hash", Text, nullable=False),
+    UniqueConstraint("timestamp", "query", "row_limit"),
+)
+complaints = Table(
+    "complaints",
+    metadata,
+    Column("complaint_id", Text, primary_key=True),
+    *(Column(column.field, TYPES[column.type]) for column in COLUMNS if column.field in FIELDS),
+    Column("first_seen", Minute, nullable=False),
+    Column("last_seen", Minute, nullable=False),
+    Column("last_changed", Minute, nullable=False),
+    Column("withdrawn", Minute),
+    Index("complaints_by_date_received", "date_received"),
+    Index("complaints_by_company", "company", "date_received"),
+)
+history = Table(
+    "history",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("complaint_id", Text, nullable=False),
+    Column("change", Text, nullable=False),
+    Column("field", Text),
+    Column("old", Text),
+    Column("new", Text),
+    Column("snapshot_id", ForeignKey("snapshots.id"), nullable=False),
+    Index("history_by_complaint", "complaint_id"),
+    Index("history_by_snapshot", "snapshot_id"),
+)
+fields = Table(
+    "fields",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("last_sent", Minute, nullable=False),
+)
+syncs = Table(
+    "syncs",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("timestamp", Minute, nullable=False),
+    Column("query", Text, nullable=False),
+    Column("since", Date, nullable=False),
+    Column("last_indexed", Text),
+    Column("total_record_count", Number),
+    Column("hits_total", Number, nullable=False),
+    Column("windows", Text, nullable=False),
+    Column("lookups", Text),
+    Column("is_finished", Boolean, nullable=False),
+)
+_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
+
+VIEWS = {
+    "current_complaints": (
+        f"SELECT complaint_id, {', '.join(FIELDS)}, first_seen, last_seen, last_changed "  # noqa: S608
+        "FROM complaints WHERE withdrawn IS NULL"
+    ),
+    "changes": (
+        "SELECT h.complaint_id, h.change, h.field, h.old, h.new, s.timestamp AS snapshot "
+        "FROM history h JOIN snapshots s ON s.id = h.snapshot_id"
+    ),
+}
+
+Step = Callable[[Connection], object]
+STEPS: Sequence[Step] = ()  # from version 1 to 2, from 2 to 3, ...; a new database is made at the last
+
+
+def prepare(connection: Connection, steps: Sequence[Step] = STEPS) -> None:
+    """Make the tables and views, or bring those of an older version to this one.
+
+    Raises:
+        SchemaError: the database holds tables that are not ours, or is of a newer version.
+
+    """
+    newest = 1 + len(steps)
+    version = version_of(connection)
+    if version is None:
+        metadata.create_all(connection, checkfirst=False)
+        for name, query in VIEWS.items():
+            connection.execute(text(f"CREATE VIEW {name} AS {query}"))
+        connection.execute(_version.insert().values(version=newest))
+        return
+    check_version(version, newest)
+    for step in steps[version - 1 :]:
+        step(connection)
+    if version < newest:
+        connection.execute(_version.update().values(version=newest))
+
+
+def version_of(connection: Connection) -> int | None:
+    """Return the version of a database's schema, or None where nothing was made yet.
+
+    Raises:
+        SchemaError: there are tables of our names, and no version.
+
+    """
+    there = set(inspect(connection).get_table_names())
+    version: int | None = connection.scalar(select(_version.c.version)) if _version.name in there else None
+    if version is not None:
+        return version
+    if taken := there & metadata.tables.keys():
+        raise SchemaError(
+            f"the database has no schema version, but a table {min(taken)}: luigi_etl did not make it; "
+            "set [storage] database to one of its own"
+        )
+    return None
+
+
+def check_version(version: int, newest: int = 1 + len(STEPS)) -> None:
+    """See to it that this version of the program can use a database.
+
+    Raises:
+        SchemaError: it is of a newer one.
+
+    """
+    if version > newest:
+        raise SchemaError(
+            f"the database's schema is of version {version}; this luigi_etl knows up to {newest}: "
+            "install a newer luigi_etl"
+        )
