@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -21,12 +22,14 @@ from urllib.request import urlopen
 import pytest
 
 from luigi_etl.ccdb import Client
+from luigi_etl.database import Database
 from luigi_etl.doctor import cron_daemons
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script, read_rule
 from luigi_etl.sandbox.server import Sandbox, Throttle, serve
 from luigi_etl.settings import Settings
+from tests.postgres import PostgresServer, running_postgres
 
 PROJECT = Path(__file__).parents[1]
 RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
@@ -357,6 +360,48 @@ def recorded() -> Path:
     if not RECORDED.is_dir():
         pytest.skip("the recorded answers (../shared/data/recorded) are not here")
     return RECORDED
+
+
+@pytest.fixture(scope="session")
+def shared_postgres() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL for all tests that leave it running; each has a database of its own there."""
+    with running_postgres(free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresServer]:
+    """Start a PostgreSQL that the test may stop and start again."""
+    with running_postgres(free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_address(shared_postgres: PostgresServer) -> Iterator[str]:
+    """Give the address of a new, empty database of PostgreSQL."""
+    with shared_postgres.new_database(f"test_{secrets.token_hex(8)}") as address:
+        yield address
+
+
+@pytest.fixture
+def sqlite_address(tmp_path: Path) -> Path:
+    """Give the path of an SQLite file that is not there yet."""
+    return tmp_path / "complaints.db"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_address(request: pytest.FixtureRequest) -> str | Path:
+    """Give the address of an empty database, of each kind: as text it can stand in luigi.cfg."""
+    address: str | Path = request.getfixturevalue(
+        "sqlite_address" if request.param == "sqlite" else "postgres_address"
+    )
+    return address
+
+
+@pytest.fixture
+def database(database_address: str | Path) -> Database:
+    """Give an empty database, of each kind."""
+    return Database(database_address)
 
 
 def mount(*arguments: object) -> None:

@@ -1,0 +1,111 @@
+"""A PostgreSQL of the tests' own, in a folder of its own, which nobody else can reach."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+ACCOUNT = "postgres"  # PostgreSQL refuses to run as root
+USER = "tests"
+PASSWORD = "sesame street"
+
+
+class PostgresServer:
+    """A server at a Unix socket, where nobody needs a password, and at a port of 127.0.0.1, where all do."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder = folder
+        self.port = port
+        self._programs = _programs()
+        secret = folder / "password"
+        secret.write_text(PASSWORD)
+        if os.getuid() == 0:
+            shutil.chown(folder, ACCOUNT)
+            shutil.chown(secret, ACCOUNT)
+        self._run("initdb", "--username", USER, "--pwfile", secret, *_INITIAL)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=on"
+        self._run("pg_ctl", "start", "--wait", "--silent", "--log", self.folder / "log", "--options", options)
+
+    def stop(self, mode: str = "fast") -> None:
+        """Stop it, and wait until it has: `fast` ends transactions, `immediate` is a crash."""
+        self._run("pg_ctl", "stop", "--wait", "--silent", "--mode", mode)
+
+    @property
+    def runs(self) -> bool:
+        """Tell whether it runs."""
+        return (self.folder / "data" / "postmaster.pid").exists()
+
+    def address(self, name: str, user: str = USER) -> str:
+        """Return the address of a database at the socket."""
+        return f"postgresql://{user}@/{name}?host={self.folder}&port={self.port}"
+
+    def guarded_address(self, name: str, user: str = USER) -> str:
+        """Return the address of a database at the port, which asks for the password."""
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{name}"
+
+    @contextmanager
+    def new_database(self, name: str) -> Iterator[str]:
+        """Give the address of a new, empty database; afterwards it is gone."""
+        self.execute(f"CREATE DATABASE {name}")
+        try:
+            yield self.address(name)
+        finally:
+            self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def execute(self, statement: str, name: str = "postgres") -> None:
+        """Run a statement in one of its databases."""
+        with psycopg.connect(self.address(name), autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+    def _run(self, program: str, *arguments: object) -> None:
+        """Run one of PostgreSQL's programs on the server's data, as someone it runs for."""
+        account: dict[str, Any] = {"user": ACCOUNT, "group": ACCOUNT} if os.getuid() == 0 else {}
+        command = [self._programs / program, "--pgdata", self.folder / "data", *arguments]
+        with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as the server runs
+            run = subprocess.run(
+                list(map(str, command)), cwd=self.folder, stdout=output, stderr=output, **account
+            )
+            output.seek(0)
+            assert run.returncode == 0, output.read().decode()
+
+
+_INITIAL = "--no-locale --encoding UTF8 --auth-local trust --auth-host scram-sha-256".split()
+
+
+def _programs() -> Path:
+    """Return the folder of PostgreSQL's programs: Debian's are not where a shell finds them."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version)
+    found = shutil.which("initdb") or (installed and installed[-1])
+    if not found:
+        pytest.skip("PostgreSQL is not here: apt install postgresql")
+    return Path(found).resolve().parent
+
+
+def _version(program: Path) -> float:
+    return float(program.parts[-3])
+
+
+@contextmanager
+def running_postgres(port: int) -> Iterator[PostgresServer]:
+    """Give a new server; it is stopped in the end, and its folder removed."""
+    if os.getuid() == 0 and ACCOUNT not in {entry.pw_name for entry in pwd.getpwall()}:
+        pytest.skip(f"as root PostgreSQL takes a user {ACCOUNT}: apt install postgresql")
+    with tempfile.TemporaryDirectory(prefix="luigi_etl.postgres.") as folder:
+        server = PostgresServer(Path(folder), port)
+        server.start()
+        try:
+            yield server
+        finally:
+            if server.runs:
+                server.stop("immediate")
