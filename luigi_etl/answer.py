@@ -108,11 +108,11 @@ def _read_answer_hit_by_hit(body: bytes) -> Answer:
         answer = _answers_of_any_hits.decode(readable(body).decode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError) as error:
         raise PassingError(f"the answer is cut or damaged ({len(body):,} bytes: {error})") from None
-    hits = [_readable_hit(raw) for raw in answer.hits.hits]
+    hits = [read_hit(raw) for raw in answer.hits.hits]
     return Answer(Hits(answer.hits.total, hits), answer.timed_out, answer.shards, answer.meta)
 
 
-def _readable_hit(raw: msgspec.Raw) -> Hit:
+def read_hit(raw: msgspec.Raw) -> Hit:
     """Read of a hit what can be read: all, or at least its place in the order, or nothing."""
     for kind in (Hit, _Place):
         try:

@@ -27,7 +27,7 @@ LICENCE = {
 }
 
 
-_HASH = "sha256:"
+HASH = "sha256:"
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -38,6 +38,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     query: str
     limit: int
+    sandbox: str | None
     parsed: int
     rejected: int
     hits_total: int
@@ -68,7 +69,7 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, aske
         **_titles(summary, asked),
         "licenses": [LICENCE],
         "sources": [{"title": SANDBOX if summary.sandbox else SOURCE, "path": summary.address}],
-        "snapshot": {**_snapshot(summary, asked), "parsed_hash": _HASH + stored.parsed_sha256},
+        "snapshot": {**_snapshot(summary, asked), "parsed_hash": HASH + stored.parsed_sha256},
         "resources": [_resource(csv, stored)],
     }
     descriptor["hash"] = _hash_of(descriptor)
@@ -105,7 +106,7 @@ class _Hashed(msgspec.Struct):
 def _hash_of(descriptor: Descriptor) -> str:
     """Return the hash of a description, however its JSON is spaced and ordered."""
     text = json.dumps(descriptor, sort_keys=True)
-    return _HASH + hashlib.sha256(text.encode()).hexdigest()
+    return HASH + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _hash_of_file(path: Path) -> str:
@@ -116,7 +117,7 @@ def _hash_of_file(path: Path) -> str:
                 sha256.update(chunk)
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
-    return _HASH + sha256.hexdigest()
+    return HASH + sha256.hexdigest()
 
 
 def _titles(summary: Summary, asked: Asked) -> Descriptor:
@@ -168,7 +169,7 @@ def _resource(csv: Path, stored: StoredFile) -> Descriptor:
             "header": True,
         },
         "bytes": stored.size,
-        "hash": _HASH + stored.sha256,
+        "hash": HASH + stored.sha256,
         "rows": stored.rows,
         "schema": _schema(stored.columns),
     }

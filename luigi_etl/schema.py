@@ -55,6 +55,7 @@ snapshots = Table(
     Column("rows", Number, nullable=False),
     Column("last_indexed", Text),
     Column("is_complete", Boolean, nullable=False),
+    Column("is_sandbox", Boolean, nullable=False),
     Column("parsed_hash", Text, nullable=False),
     UniqueConstraint("timestamp", "query", "row_limit"),
 )

@@ -1,13 +1,16 @@
 """Snapshots as runs leave them, made without a run: a few with contents of one's own, or very many."""
 
+import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
 
 from luigi_etl.datapackage import Asked, describe
-from luigi_etl.parse import Summary
+from luigi_etl.pages import Page, PageFile
+from luigi_etl.parse import Summary, parse
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import parse_query
 from luigi_etl.record import RunRecord, write_record
@@ -95,3 +98,38 @@ def _copies(root: Path, paths: list[Path], number: int) -> list[tuple[str, str]]
     folder = root / "models" / str(number)
     folder.mkdir(parents=True, exist_ok=True)
     return [(str(shutil.copy(path, folder / path.name)), path.name[path.name.index(".") :]) for path in paths]
+
+
+def taken(
+    root: Path,
+    minute: datetime,
+    complaints: Sequence[Mapping[str, object]],
+    *,
+    query: str = "",
+    limit: int = 0,
+    total: int | None = None,
+    sandbox: str | None = None,
+) -> SnapshotFiles:
+    """Make a whole snapshot of complaints as the API would send them, with the chain's own functions.
+
+    `total` is how many the API says there are.
+    """
+    asked = Asked(parse_query(query), limit, minute)
+    files = SnapshotFiles(root, asked.query.slug(limit), minute)
+    create_document(files.document, "")
+    with PageFile(files.extracted).opened() as pages:
+        pages.append(Page("https://api.example/?size=1", _answer(complaints, total, sandbox)))
+        pages.finish()
+    summary = parse(files.extracted, files.parsed, files.rejected, files.summary, limit)
+    csv = store(files.document, files.parsed, files.complaints, summary.parsed, minute)
+    describe(files.datapackage, files.complaints, csv, summary, asked)
+    return files
+
+
+def _answer(complaints: Sequence[Mapping[str, object]], total: int | None, sandbox: str | None) -> bytes:
+    hits = [
+        {"_id": one["complaint_id"], "_source": one, "sort": [1, one["complaint_id"]]} for one in complaints
+    ]
+    value = len(hits) if total is None else total
+    found = {"total": {"value": value, "relation": "eq"}, "hits": hits}
+    return json.dumps({"hits": found, "_meta": {"sandbox": sandbox}}).encode()

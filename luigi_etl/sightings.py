@@ -1,0 +1,104 @@
+"""A snapshot's complaints as they are compared with the database's: what was seen of each, typed."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from luigi_etl.answer import read_hit
+from luigi_etl.complaint import Complaint
+from luigi_etl.datapackage import HASH
+from luigi_etl.errors import DamagedFileError
+from luigi_etl.schema import DATES, FIELDS
+
+Value = str | date | bool | None
+Observed = Value | UnsetType  # UNSET: the API did not send the field, which says nothing of it
+NOTHING: tuple[Observed, ...] = (UNSET,) * len(FIELDS)
+_complaints = msgspec.json.Decoder(Complaint)
+
+
+class Sighting(NamedTuple):
+    """A complaint as a snapshot saw it; `values` are in the order of `schema.FIELDS`."""
+
+    complaint_id: str
+    values: tuple[Observed, ...]
+
+
+def sightings(parsed: Path, parsed_hash: str) -> Iterator[Sighting]:
+    """Give the parsed complaints of a snapshot.
+
+    What stands for nothing (null, and the empty string) is None; the character NUL, which PostgreSQL can't
+    hold, becomes U+FFFD.
+
+    Raises:
+        DamagedFileError: the file can't be read, or, after its end, it was changed since (its hash differs).
+
+    """
+    sha256 = hashlib.sha256()
+    try:
+        with parsed.open("rb") as stream:
+            for line in stream:
+                sha256.update(line)
+                complaint = _complaints.decode(line)
+                yield Sighting(str(complaint.complaint_id), _values(complaint))
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"{parsed} is damaged ({error}); delete it to parse again") from error
+    if HASH + sha256.hexdigest() != parsed_hash:
+        raise DamagedFileError(f"{parsed} was changed since it was stored; delete it to parse again")
+
+
+def rejected_ids(rejected: Path) -> Iterator[str | None]:
+    """Give the ids of the hits that are no valid complaints, None for one that has none.
+
+    Raises:
+        DamagedFileError: the file can't be read.
+
+    """
+    try:
+        with rejected.open("rb") as stream:
+            for line in stream:
+                identity = read_hit(_rejections.decode(line).hit).identity
+                yield None if identity is None else str(identity)
+    except (OSError, ValueError) as error:
+        raise DamagedFileError(f"{rejected} is damaged ({error}); delete it to parse again") from error
+
+
+def as_text(value: Value) -> str | None:
+    """Return a value as the history tells it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def from_text(field: str, text: str | None) -> Value:
+    """Return the value of a field that the history tells as `text`."""
+    if text is None:
+        return None
+    return _READERS.get(field, str)(text)
+
+
+class _Rejected(msgspec.Struct):
+    hit: msgspec.Raw
+
+
+_rejections = msgspec.json.Decoder(_Rejected)
+_READERS: dict[str, Callable[[str], Value]] = {
+    **dict.fromkeys(DATES, date.fromisoformat),
+    "has_narrative": "true".__eq__,
+}
+
+
+def _values(complaint: Complaint) -> tuple[Observed, ...]:
+    return tuple([_value(field, getattr(complaint, field)) for field in FIELDS])
+
+
+def _value(field: str, sent: Any) -> Observed:
+    if sent is None or sent == "":
+        return None
+    if field in DATES and isinstance(sent, str):
+        return date.fromisoformat(sent)
+    return sent.replace("\0", "\ufffd") if isinstance(sent, str) else sent
