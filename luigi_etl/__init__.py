@@ -12,6 +12,21 @@ except (configparser.Error, UnicodeDecodeError) as error:
     sys.exit(2)
 
 from luigi_etl.maintenance import PruneSnapshots
-from luigi_etl.tasks import CreateDocument, ExtractComplaints, ParseComplaints, StoreComplaints
+from luigi_etl.tasks import (
+    CreateDocument,
+    ExtractComplaints,
+    MergeComplaints,
+    ParseComplaints,
+    StoreComplaints,
+)
+from luigi_etl.upkeep import SyncComplaints
 
-__all__ = ["CreateDocument", "ExtractComplaints", "ParseComplaints", "PruneSnapshots", "StoreComplaints"]
+__all__ = [
+    "CreateDocument",
+    "ExtractComplaints",
+    "MergeComplaints",
+    "ParseComplaints",
+    "PruneSnapshots",
+    "StoreComplaints",
+    "SyncComplaints",
+]

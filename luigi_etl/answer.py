@@ -49,6 +49,7 @@ class Meta(msgspec.Struct, frozen=True):
     """The state of the index; `sandbox` is set only by the stand-in that comes with this project."""
 
     last_indexed: str | None = None
+    total_record_count: int | None = None
     sandbox: str | None = None
 
 

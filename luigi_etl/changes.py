@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, and_, false, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, false, or_, select
 
 from luigi_etl.database import Database
 from luigi_etl.files import atomic_write
@@ -65,7 +65,8 @@ def _write(connection: Connection, keys: Iterable[Key], text: io.TextIOWrapper) 
     return Counts(**counts)
 
 
-def _changes(keys: Iterable[Key]) -> Select[Any]:
+def are(keys: Iterable[Key]) -> ColumnElement[bool]:
+    """Return the condition that a row of `snapshots` is one of those."""
     asked = [
         and_(
             snapshots.c.timestamp == key.timestamp,
@@ -74,10 +75,14 @@ def _changes(keys: Iterable[Key]) -> Select[Any]:
         )
         for key in keys
     ]
+    return or_(false(), *asked)
+
+
+def _changes(keys: Iterable[Key]) -> Select[Any]:
     columns = (history.c.complaint_id, history.c.change, history.c.field, history.c.old, history.c.new)
     return (
         select(*columns, snapshots.c.timestamp)
         .join(snapshots, snapshots.c.id == history.c.snapshot_id)
-        .where(or_(false(), *asked))
+        .where(are(keys))
         .order_by(history.c.id)
     )

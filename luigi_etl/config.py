@@ -4,13 +4,15 @@ A value from the command line or luigi.cfg that can't be used ends the program a
 one line, exit code 2, before anything is scheduled. From Python it raises a `ValueError`.
 """
 
+import contextlib
 import logging
 import math
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -22,6 +24,7 @@ from luigi_etl.errors import USAGE_ERROR, SettingError
 from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, Settings
 
+MOST_DAYS = 36_500
 SKEW = timedelta(minutes=5)  # how far another machine's clock may be ahead
 
 T = TypeVar("T")
@@ -166,6 +169,31 @@ class SecondsParameter(_Checked[float]):
             return float(text)
         except ValueError:
             return text
+
+
+class DayParameter(_Checked[date | None]):
+    """A day, UTC, up to today: `2026-11-22`; None, in text nothing, where none is given."""
+
+    def __init__(self, description: str = "") -> None:
+        super().__init__(default=None, description=description)
+
+    def normalize(self, x: Any) -> date | None:
+        """Return the day."""
+        if x is None or x == "":
+            return None
+        day = x
+        if isinstance(x, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", x):
+            with contextlib.suppress(ValueError):
+                day = date.fromisoformat(x)
+        if not isinstance(day, date) or isinstance(day, datetime):
+            raise self._wrong(x, "a day (UTC) written as 2026-11-22")
+        if day > this_minute().date():
+            raise self._wrong(x, f"in the past; today is {this_minute():%Y-%m-%d} UTC")
+        return day
+
+    def serialize(self, x: date | None) -> str:
+        """Return the day as text."""
+        return x.isoformat() if x else ""
 
 
 class TextParameter(_Checked[str]):

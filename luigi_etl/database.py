@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from luigi_etl.errors import DatabaseAwayError, DatabaseError, SchemaError, StorageError
+from luigi_etl.errors import DatabaseAwayError, DatabaseError, NoDatabaseError, StorageError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import one_line
 from luigi_etl.schema import check_version, prepare, version_of
@@ -57,7 +57,7 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database, whatever is written meanwhile."""
         if not self.exists:
-            raise SchemaError(
+            raise NoDatabaseError(
                 f"there is no database {self.name} yet: `luigi --module luigi_etl SyncComplaints` makes it"
             )
         with self._errors(), self._engine("BEGIN").connect() as connection:
@@ -65,7 +65,7 @@ class Database:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             version = version_of(connection)
             if version is None:
-                raise SchemaError(
+                raise NoDatabaseError(
                     f"the database {self.name} is empty: `luigi --module luigi_etl SyncComplaints` fills it"
                 )
             check_version(version)

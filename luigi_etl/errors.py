@@ -59,5 +59,9 @@ class SchemaError(DatabaseError):
     """The database's tables are not those this version makes."""
 
 
+class NoDatabaseError(DatabaseError):
+    """There is no database yet, or nothing in it."""
+
+
 class DatabaseAwayError(PassingError):
     """The database does not answer, or others hold it."""

@@ -5,11 +5,9 @@ from typing import Any
 
 import luigi
 
-from luigi_etl.config import WholeNumberParameter, storage
+from luigi_etl.config import MOST_DAYS, WholeNumberParameter, storage
 from luigi_etl.lines import print_line
 from luigi_etl.snapshot import Tracked
-
-MOST_DAYS = 36_500
 
 
 class PruneSnapshots(Tracked):

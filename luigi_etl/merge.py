@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import datetime
 from itertools import chain, islice
+from typing import NamedTuple
 
 from msgspec import UNSET
 from sqlalchemy import Connection, select, update
@@ -23,6 +24,24 @@ from luigi_etl.withdrawals import conclude, see_again
 BATCH = 1000
 
 
+class Taken(NamedTuple):
+    """A snapshot to be merged: what was asked and answered, and whether a complaint it lacks is gone.
+
+    `timestamp` is naive UTC, `limit` 0 is every complaint, `sent` names the fields that were sent,
+    `content_hash` tells it from another one of the same minute, query and limit.
+    """
+
+    timestamp: datetime
+    query: str
+    limit: int
+    rows: int
+    last_indexed: str | None
+    is_complete: bool
+    is_sandbox: bool
+    content_hash: str
+    sent: tuple[str, ...]
+
+
 def merge(database: Database, files: SnapshotFiles, report: Report = unwatched) -> None:
     """Merge a stored snapshot into the database; one that is in it already changes nothing.
 
@@ -37,14 +56,44 @@ def merge(database: Database, files: SnapshotFiles, report: Report = unwatched) 
 
     """
     facts = read_facts(files.datapackage, files.complaints)
-    is_complete = _proves_absence(files, facts)
+    taken = Taken(
+        files.timestamp,
+        facts.query,
+        facts.limit,
+        rows=facts.parsed,
+        last_indexed=facts.last_indexed,
+        is_complete=_proves_absence(files, facts),
+        is_sandbox=bool(facts.sandbox),
+        content_hash=facts.parsed_hash,
+        sent=_sent(facts),
+    )
+    rejected = (Sighting(one, NOTHING) for one in rejected_ids(files.rejected) if one)
+    merge_sightings(database, taken, chain(sightings(files.parsed, facts.parsed_hash), rejected), report)
+
+
+def merge_sightings(
+    database: Database, taken: Taken, seen: Iterator[Sighting], report: Report = unwatched
+) -> None:
+    """Merge what was seen of complaints as `merge` does, and raise the same; what `seen` raises undoes it."""
     with database.writing() as connection:
-        _check_kind(connection, facts)
-        snapshot = _enter(connection, files.timestamp, facts, is_complete)
+        _check_kind(connection, taken)
+        snapshot = _enter(connection, taken)
         if snapshot is None:
             return
-        _merge_all(connection, snapshot, files, facts, report)
+        last_sent = {row.name: row.last_sent for row in connection.execute(select(fields))}
+        batches = _Batches(connection, snapshot, last_sent)
+        done = 0
+        while batch := list(islice(seen, BATCH)):
+            batches.take(batch)
+            done += len(batch)
+            report(done, taken.rows)
+        _note_sent(connection, taken, last_sent)
         conclude(connection, snapshot)
+
+
+def _sent(facts: Facts) -> tuple[str, ...]:
+    """Return the fields that were sent with any complaint; without complaints nothing is known of them."""
+    return tuple(field for field in FIELDS if field not in facts.absent_fields) if facts.parsed else ()
 
 
 def _proves_absence(files: SnapshotFiles, facts: Facts) -> bool:
@@ -57,66 +106,44 @@ def _proves_absence(files: SnapshotFiles, facts: Facts) -> bool:
     )
 
 
-def _check_kind(connection: Connection, facts: Facts) -> None:
-    other = select(1).where(snapshots.c.is_sandbox != bool(facts.sandbox)).limit(1)
-    if connection.scalar(other):
-        ours, theirs = ("sandbox", "CFPB") if facts.sandbox else ("CFPB", "sandbox")
+def _check_kind(connection: Connection, taken: Taken) -> None:
+    if connection.scalar(select(1).where(snapshots.c.is_sandbox != taken.is_sandbox).limit(1)):
+        ours, theirs = ("sandbox", "CFPB") if taken.is_sandbox else ("CFPB", "sandbox")
         raise DatabaseError(
             f"the snapshot is of the {ours}, what the database holds is of the {theirs}; "
             "set [storage] database to another"
         )
 
 
-def _enter(connection: Connection, timestamp: datetime, facts: Facts, is_complete: bool) -> Merging | None:
-    """Return the snapshot as the database knows it from now on, or None if it was merged with these files."""
-    key = {"timestamp": timestamp, "query": facts.query, "row_limit": facts.limit}
-    known = connection.execute(select(snapshots.c.id, snapshots.c.parsed_hash).filter_by(**key)).one_or_none()
-    if known and known.parsed_hash == facts.parsed_hash:
+def _enter(connection: Connection, taken: Taken) -> Merging | None:
+    """Return the snapshot as the database knows it from now on, or None if it was merged as it is."""
+    key = {"timestamp": taken.timestamp, "query": taken.query, "row_limit": taken.limit}
+    known = connection.execute(
+        select(snapshots.c.id, snapshots.c.content_hash).filter_by(**key)
+    ).one_or_none()
+    if known and known.content_hash == taken.content_hash:
         return None
     told = {
-        "rows": facts.parsed,
-        "last_indexed": facts.last_indexed,
-        "is_complete": is_complete,
-        "is_sandbox": bool(facts.sandbox),
-        "parsed_hash": facts.parsed_hash,
+        "rows": taken.rows,
+        "last_indexed": taken.last_indexed,
+        "is_complete": taken.is_complete,
+        "is_sandbox": taken.is_sandbox,
+        "content_hash": taken.content_hash,
     }
     if known:
         number = known.id
         connection.execute(update(snapshots).where(snapshots.c.id == number).values(told))
     else:
         number = connection.scalar(snapshots.insert().values(**key, **told).returning(snapshots.c.id))
-    return Merging(number, timestamp, parse_query(facts.query), is_complete)
+    return Merging(number, taken.timestamp, parse_query(taken.query), taken.is_complete)
 
 
-def _merge_all(
-    connection: Connection, snapshot: Merging, files: SnapshotFiles, facts: Facts, report: Report
-) -> None:
-    last_sent = {row.name: row.last_sent for row in connection.execute(select(fields))}
-    batches = _Batches(connection, snapshot, last_sent)
-    rejected = (Sighting(one, NOTHING) for one in rejected_ids(files.rejected) if one)
-    done = 0
-    for batch in _batched(chain(sightings(files.parsed, facts.parsed_hash), rejected)):
-        batches.take(batch)
-        done += len(batch)
-        report(done, facts.parsed)
-    if facts.parsed:
-        sent = [field for field in FIELDS if field not in facts.absent_fields]
-        _note_sent(connection, sent, last_sent, snapshot.timestamp)
-
-
-def _batched(every: Iterator[Sighting]) -> Iterator[list[Sighting]]:
-    while batch := list(islice(every, BATCH)):
-        yield batch
-
-
-def _note_sent(
-    connection: Connection, sent: list[str], last_sent: dict[str, datetime], timestamp: datetime
-) -> None:
-    new = [field for field in sent if field not in last_sent]
+def _note_sent(connection: Connection, taken: Taken, last_sent: dict[str, datetime]) -> None:
+    new = [{"name": field, "last_sent": taken.timestamp} for field in taken.sent if field not in last_sent]
     if new:
-        connection.execute(fields.insert(), [{"name": field, "last_sent": timestamp} for field in new])
-    older = (fields.c.name.in_(sent), fields.c.last_sent < timestamp)
-    connection.execute(update(fields).where(*older).values(last_sent=timestamp))
+        connection.execute(fields.insert(), new)
+    older = (fields.c.name.in_(taken.sent), fields.c.last_sent < taken.timestamp)
+    connection.execute(update(fields).where(*older).values(last_sent=taken.timestamp))
 
 
 class _Batches:

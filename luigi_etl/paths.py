@@ -123,6 +123,11 @@ class Found:
         return "datapackage.json" in self.endings
 
     @property
+    def is_merged(self) -> bool:
+        """Tell whether the snapshot is in the database, and what it brought was told."""
+        return "changes.csv" in self.endings
+
+    @property
     def paths(self) -> list[Path]:
         """The files that are there, in the order in which a run makes them."""
         folder, prefix = self.files.folder, self.files.prefix
@@ -147,6 +152,11 @@ def day_folder(root: Path, slug: str, day: date) -> Path:
 def latest_folder(root: Path) -> Path:
     """Return the folder of the newest CSVs."""
     return root / "latest"
+
+
+def latest_lock(latest: Path) -> Path:
+    """Return the file that is locked while a CSV takes its place among the newest."""
+    return latest.parent / f".{latest.name}.lock"
 
 
 def slugs(root: Path) -> list[str]:

@@ -13,13 +13,15 @@ from datetime import datetime
 from pathlib import Path
 
 from luigi_etl.errors import StorageError
-from luigi_etl.files import is_temporary
+from luigi_etl.files import is_temporary, storage_errors
 from luigi_etl.paths import (
     Found,
+    SnapshotFiles,
     day_folder,
     days,
     entries,
     latest_folder,
+    latest_lock,
     query_folder,
     slugs,
     snapshots,
@@ -75,6 +77,30 @@ def prune(root: Path, before: datetime, *, dry_run: bool = False) -> Pruned:
     pruning = _Pruning(root, before, dry_run)
     pruning.run()
     return pruning.pruned
+
+
+def discard(files: SnapshotFiles) -> None:
+    """Remove what a snapshot left, if anything: its place among the newest, too, and empty folders.
+
+    Raises:
+        StorageError: a file can't be removed.
+
+    """
+    with storage_errors(files.latest):
+        if files.complaints.exists() and files.latest.exists() and _is_same(files.latest, files.complaints):
+            files.latest.unlink()
+            latest_lock(files.latest).unlink(missing_ok=True)
+    for path in reversed(files.all):
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # not there, or still in use
+        files.folder.rmdir()
+        files.folder.parent.rmdir()
+
+
+def _is_same(latest: Path, stored: Path) -> bool:
+    """Tell whether the newest CSV is this one, by the minute they bear: it may be a copy."""
+    return latest.stat().st_mtime == stored.stat().st_mtime
 
 
 class _Pruning:

@@ -105,6 +105,11 @@ class Query:
         """Return the one spelling of this query; it parses to an equal query."""
         return "&".join(f"{name}={quote(value, safe='')}" for name, value in self.pairs)
 
+    @property
+    def is_of_days_only(self) -> bool:
+        """Tell whether it asks for days and nothing that could be misspelt."""
+        return all(name.endswith(("_min", "_max")) for name, _ in self.pairs)
+
     def slug(self, limit: int) -> str:
         """Return a file name for this query and limit (0 = every complaint), unique to the two.
 

@@ -12,15 +12,17 @@ import msgspec
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.files import atomic_write
 
+Outcome = Literal["stored", "merged", "synced", "failed", "skipped"]
+
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How the last run of a snapshot ended.
+    """How the last run of a minute ended.
 
     `skipped`: another run of the query was under way. `seconds` is from the making of the task to the end,
-    `ended` aware (UTC), `task` the one that failed or was asked for, `error` one line, empty when stored.
+    `ended` aware (UTC), `task` the one that failed or was asked for, `error` one line, if any.
     """
 
-    outcome: Literal["stored", "failed", "skipped"]
+    outcome: Outcome
     task: str
     ended: datetime
     seconds: float

@@ -3,10 +3,11 @@
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from luigi_etl.errors import PassingError
 
+T = TypeVar("T")
 LONGEST_WAIT = 3600.0  # a server that asks for more is left alone: a later run may ask again
 
 
@@ -24,13 +25,11 @@ class FailedTry(NamedTuple):
         return f"{told}; next at {self.next:%H:%M:%S} UTC, in {self.wait:g} s"
 
 
-def retried(
-    action: Callable[[], None], retries: int, delay: float, announce: Callable[[FailedTry], None]
-) -> None:
-    """Do `action`, and do it again up to `retries` times, `delay` seconds after each passing failure.
+def retried(action: Callable[[], T], retries: int, delay: float, announce: Callable[[FailedTry], None]) -> T:
+    """Do `action` and return what it does, again up to `retries` times after failures that pass.
 
-    A server that asked to wait longer is given that long, up to an hour. `announce` hears of each
-    failure that is followed by another try.
+    It is done again `delay` seconds after the failure. A server that asked to wait longer is given that
+    long, up to an hour. `announce` hears of each failure that is followed by another try.
 
     Raises:
         PassingError: the last try failed too, or the server asked to wait longer than an hour.

@@ -1,5 +1,6 @@
 """The runs on record: what became of each minute, from what is on the disk; of the days asked for alone."""
 
+import contextlib
 import heapq
 from collections.abc import Collection, Iterator
 from datetime import datetime
@@ -11,11 +12,13 @@ import msgspec
 
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.paths import Found, days, slugs, snapshots
-from luigi_etl.record import read_record
+from luigi_etl.record import RunRecord, read_record
 
-Outcome = Literal["stored", "failed", "skipped", "unfinished", "damaged"]
+Outcome = Literal["stored", "merged", "synced", "failed", "skipped", "unfinished", "damaged"]
 TROUBLE: frozenset[Outcome] = frozenset({"failed", "unfinished", "damaged"})
 
+MERGES = "MergeComplaints"  # the task that may fail after a snapshot is stored
+ENDED_WELL = ("stored", "merged")
 NOT_ENDED = "no end on record: killed, still running, or no room on the disk to say so"
 NOT_STORED_ANY_MORE = "stored once, but its Data Package is gone"
 
@@ -23,6 +26,7 @@ NOT_STORED_ANY_MORE = "stored once, but its Data Package is gone"
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a minute (naive UTC) of a query, named as its files are.
 
+    `merged`: stored, and in the database, too; `synced`: the database was brought up to date.
     `unfinished`: there are files, but the run neither ended nor failed; `damaged`: it ended, and what it left
     can't be read. `rows`, `rejected` and `seconds` are None where they are not known, `error` is empty
     where there is none; it holds what files held, so it may hold any character.
@@ -92,25 +96,30 @@ def _run(found: Found) -> Run:
 
 def _stored(found: Found) -> Run:
     snapshot = _read_package(found.files.datapackage).snapshot
+    record = _record(found)
+    outcome: Outcome = "merged" if found.is_merged else "stored"
+    seconds, error = None, ""
+    if record and (record.outcome, record.task) == ("failed", MERGES):
+        outcome, seconds, error = "failed", record.seconds, record.error
+    elif record and record.outcome in ENDED_WELL:
+        seconds = record.seconds
     return _made(
-        found, "stored", rows=snapshot.parsed, rejected=snapshot.rejected, seconds=_seconds_stored(found)
+        found, outcome, rows=snapshot.parsed, rejected=snapshot.rejected, seconds=seconds, error=error
     )
 
 
-def _seconds_stored(found: Found) -> float | None:
-    """Return how long storing took, if the record tells: it may be missing, damaged, or of another run."""
-    try:
-        record = read_record(found.files.run)
-    except DamagedFileError:
-        return None
-    return record.seconds if record.outcome == "stored" else None
+def _record(found: Found) -> RunRecord | None:
+    """Return the record of a snapshot that is whole without one: it may be missing or damaged."""
+    with contextlib.suppress(DamagedFileError):
+        return read_record(found.files.run)
+    return None
 
 
 def _not_stored(found: Found) -> Run:
     if found.files.run not in found.paths:
         return _made(found, "unfinished", error=NOT_ENDED)
     record = read_record(found.files.run)
-    if record.outcome == "stored":
+    if record.outcome in ENDED_WELL:
         return _made(found, "unfinished", error=NOT_STORED_ANY_MORE)
     return _made(found, record.outcome, seconds=record.seconds, error=record.error)
 

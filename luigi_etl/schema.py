@@ -56,7 +56,7 @@ snapshots = Table(
     Column("last_indexed", Text),
     Column("is_complete", Boolean, nullable=False),
     Column("is_sandbox", Boolean, nullable=False),
-    Column("parsed_hash", Text, nullable=False),
+    Column("content_hash", Text, nullable=False),
     UniqueConstraint("timestamp", "query", "row_limit"),
 )
 complaints = Table(

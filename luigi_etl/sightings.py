@@ -1,7 +1,7 @@
 """A snapshot's complaints as they are compared with the database's: what was seen of each, typed."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from luigi_etl.answer import read_hit
-from luigi_etl.complaint import Complaint
+from luigi_etl.complaint import Complaint, Rejection
 from luigi_etl.datapackage import HASH
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.schema import DATES, FIELDS
@@ -65,6 +65,26 @@ def rejected_ids(rejected: Path) -> Iterator[str | None]:
                 yield None if identity is None else str(identity)
     except (OSError, ValueError) as error:
         raise DamagedFileError(f"{rejected} is damaged ({error}); delete it to parse again") from error
+
+
+def sightings_of(results: Iterable[Complaint | Rejection]) -> Iterator[Sighting]:
+    """Give what an answer holds; of a hit that is no valid complaint only that it is there."""
+    for one in results:
+        if isinstance(one, Complaint):
+            yield Sighting(str(one.complaint_id), _values(one))
+        elif (identity := read_hit(one.hit).identity) is not None:
+            yield Sighting(str(identity), NOTHING)
+
+
+def sent_fields(several: Iterable[Sighting]) -> tuple[str, ...]:
+    """Return the fields that were sent with any of the complaints."""
+    sent = [
+        field
+        for one in several
+        for field, value in zip(FIELDS, one.values, strict=True)
+        if value is not UNSET
+    ]
+    return tuple(dict.fromkeys(sent))
 
 
 def as_text(value: Value) -> str | None:

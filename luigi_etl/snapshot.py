@@ -1,4 +1,4 @@
-"""The snapshot: what a query returned at one minute. Its parameters, and what is told of its run."""
+"""The bases of the tasks: what a query returned at one minute, and what is told of a run."""
 
 import contextlib
 import html
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import luigi
 from luigi.rpc import RPCError
@@ -25,8 +25,14 @@ from luigi_etl.lines import one_line
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import Query, parse_query
 
+if TYPE_CHECKING:
+    from luigi_etl.record import Outcome
+    from luigi_etl.retry import FailedTry
+
 SILENCE = 60.0  # seconds in which a luigid that was away is told nothing: each try takes ten
 S = TypeVar("S", bound="Snapshot")
+T = TypeVar("T")
+logger = logging.getLogger("luigi_etl")
 
 
 class _Teller:
@@ -66,14 +72,11 @@ class Tracked(luigi.Task):
         return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
 
 
-class Snapshot(Tracked):
-    """The base of the chain's tasks: three parameters, and nothing else that changes what they put out."""
+class Recorded(Tracked):
+    """The base of tasks that are of a minute and a query, and whose end is on record beside their files."""
 
-    timestamp = TimestampParameter(
-        default=this_minute(), description="minute of the snapshot, UTC; default: now"
-    )
+    timestamp = TimestampParameter(default=this_minute(), description="minute of the run, UTC; default: now")
     query = QueryParameter(default="", description="which complaints: the API's query string; default: all")
-    limit = WholeNumberParameter(10, 0, description="the newest so many; 0 = every one")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
@@ -86,22 +89,32 @@ class Snapshot(Tracked):
         return parse_query(self.query)
 
     @property
+    def slug(self) -> str:
+        """What the folder of the files is called."""
+        raise NotImplementedError
+
+    @property
     def files(self) -> SnapshotFiles:
-        """The paths of this snapshot."""
-        return SnapshotFiles(storage().path, self.parsed_query.slug(self.limit), self.timestamp)
+        """The paths of what is made."""
+        return SnapshotFiles(storage().path, self.slug, self.timestamp)
 
     @property
     def job(self) -> str:
-        """The name of the runs of this task for this query and limit, of which there is one at a time."""
-        return f"{self.task_family}.{self.files.slug}"
+        """The name of the runs of this task for this query (and limit), of which there is one at a time."""
+        return f"{self.task_family}.{self.slug}"
 
-    def same(self, family: type[S]) -> S:
-        """Return the task of another family for this snapshot."""
-        task: S = self.clone(family)
-        return task
+    def patiently(self, action: Callable[[], T]) -> T:
+        """Do something that may fail and pass, with the further attempts of the settings."""
+        from luigi_etl.retry import retried
 
-    def record(self, outcome: Literal["stored", "failed", "skipped"], error: str = "") -> None:
-        """Put on record how the run of this snapshot ended; it did, whether that can be written or not."""
+        return retried(action, ccdb().retries, ccdb().retry_delay, self._announce)
+
+    def _announce(self, failed: "FailedTry") -> None:
+        logger.warning("%s: %s", self.task_family, failed)
+        self.say(str(failed))
+
+    def record(self, outcome: "Outcome", error: str = "") -> None:
+        """Put on record how the run ended; it did, whether that can be written or not."""
         from luigi_etl.record import RunRecord, write_record
 
         seconds = round(time.monotonic() - self._began, 3)
@@ -112,11 +125,19 @@ class Snapshot(Tracked):
 
     @property
     def is_on_record(self) -> bool:
-        """Tell whether a run of this snapshot came to an end that is on record."""
+        """Tell whether a run of this minute came to an end that is on record."""
         return self.files.run.exists()
 
+    def is_on_record_as(self, outcome: "Outcome") -> bool:
+        """Tell whether the last run of this minute ended so."""
+        from luigi_etl.record import read_record
+
+        with contextlib.suppress(EtlError):
+            return read_record(self.files.run).outcome == outcome
+        return False
+
     def is_on_record_since(self, moment: datetime) -> bool:
-        """Tell whether a run of this snapshot ended after a moment (aware), and that is on record."""
+        """Tell whether a run of this minute ended after a moment (aware), and that is on record."""
         from luigi_etl.record import read_record
 
         with contextlib.suppress(EtlError):
@@ -128,6 +149,22 @@ class Snapshot(Tracked):
         """Record the failure, and tell luigid of it."""
         self.record("failed", one_line(str(exception)) or type(exception).__name__)
         return super().on_failure(exception)
+
+
+class Snapshot(Recorded):
+    """The base of the chain's tasks: three parameters, and nothing else that changes what they put out."""
+
+    limit = WholeNumberParameter(10, 0, description="the newest so many; 0 = every one")
+
+    @property
+    def slug(self) -> str:
+        """The query and the limit, as a file name."""
+        return self.parsed_query.slug(self.limit)
+
+    def same(self, family: type[S]) -> S:
+        """Return the task of another family for this snapshot."""
+        task: S = self.clone(family)
+        return task
 
 
 class _OneLine(logging.Filter):

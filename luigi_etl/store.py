@@ -16,6 +16,7 @@ import msgspec
 from luigi_etl.complaint import Column, columns_labelled, columns_named
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.files import TEMPORARY_SUFFIX, atomic_write, storage_errors, sync_folder
+from luigi_etl.paths import latest_lock
 from luigi_etl.progress import Report, unwatched
 
 Cell = str | bool | None
@@ -93,7 +94,7 @@ def publish(stored: Path, latest: Path) -> bool:
     """
     with storage_errors(latest):
         latest.parent.mkdir(parents=True, exist_ok=True)
-        with (latest.parent / f".{latest.name}.lock").open("wb") as lock:
+        with latest_lock(latest).open("wb") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if latest.exists() and latest.stat().st_mtime > stored.stat().st_mtime:
                 return False

@@ -1,7 +1,7 @@
-"""The chain: four tasks, each a few declarative lines over a module that knows nothing of Luigi.
+"""The chain: its tasks, each a few declarative lines over a module that knows nothing of Luigi.
 
 CreateDocument ─────────────────────────────┐
-ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints
+ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints ──▶ MergeComplaints
 
 What a task alone needs is imported where it runs: a run each minute pays for what it uses.
 """
@@ -20,10 +20,10 @@ from luigi_etl.lines import print_line
 from luigi_etl.snapshot import Snapshot
 
 if TYPE_CHECKING:
+    from luigi_etl.changes import Counts
     from luigi_etl.extract import Progress
     from luigi_etl.parse import Summary
     from luigi_etl.progress import ProgressBar
-    from luigi_etl.retry import FailedTry
 
 logger = logging.getLogger("luigi_etl")
 
@@ -52,10 +52,8 @@ class ExtractComplaints(Snapshot):
 
     def run(self) -> None:
         """Walk over the API's pages, and again after failures that pass."""
-        from luigi_etl.retry import retried
-
         try:
-            retried(self._attempt, ccdb().retries, ccdb().retry_delay, self._announce)
+            self.patiently(self._attempt)
         except KeyboardInterrupt:
             again = f"--timestamp {self.timestamp:%Y-%m-%dT%H%M}"
             logger.warning(
@@ -91,10 +89,6 @@ class ExtractComplaints(Snapshot):
         self.show_progress(progress.collected, progress.expected)
         self.say(f"{progress.collected:,} of {progress.expected:,} complaints, {pages}")
 
-    def _announce(self, failed: "FailedTry") -> None:
-        logger.warning("%s: %s", self.task_family, failed)
-        self.say(str(failed))
-
 
 class ParseComplaints(Snapshot):
     """Typed complaints, and apart from them what is none."""
@@ -129,7 +123,7 @@ class ParseComplaints(Snapshot):
                 summary.hits,
                 self.files.rejected,
             )
-        if not summary.hits_total and self.query:
+        if not summary.hits_total and not self.parsed_query.is_of_days_only:
             renamed = "; names of products changed in 2017 and 2023" if "product=" in self.query else ""
             logger.warning(
                 "%s: no complaint matches %s; values are exact, capitals and all%s",
@@ -179,6 +173,35 @@ class StoreComplaints(Snapshot):
         sandbox = " (of the sandbox, not CFPB data)" if summary.sandbox else ""
         counts = f"{summary.parsed:,} complaints of {summary.hits_total:,} that match"
         print_line(f"{already}{counts}{sandbox}: {self.files.complaints}")
+
+
+class MergeComplaints(Snapshot):
+    """The snapshot in the database, and what it brought there."""
+
+    def requires(self) -> StoreComplaints:
+        """Return the task that makes the snapshot whole."""
+        return self.same(StoreComplaints)
+
+    def output(self) -> luigi.LocalTarget:
+        """Return the changes."""
+        return luigi.LocalTarget(self.files.changes)
+
+    def run(self) -> None:
+        """Merge the snapshot, and again after failures that pass; tell what changed."""
+        counts = self.patiently(self._attempt)
+        self.record("merged")
+        told = f"{counts}: {self.files.changes}"
+        self.say(told)
+        print_line(told)
+
+    def _attempt(self) -> "Counts":
+        from luigi_etl.changes import Key, write_changes
+        from luigi_etl.database import Database
+        from luigi_etl.merge import merge
+
+        database = Database(storage().database_address)
+        merge(database, self.files, self.show_progress)
+        return write_changes(database, [Key(self.timestamp, self.query, self.limit)], self.files.changes)
 
 
 def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

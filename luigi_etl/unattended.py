@@ -31,7 +31,7 @@ from luigi_etl.lines import one_line
 from luigi_etl.logs import add_bounded_file
 from luigi_etl.outage import Ended, Told, after_failure, after_success
 from luigi_etl.scheduler import Address, address, answers
-from luigi_etl.snapshot import Snapshot
+from luigi_etl.snapshot import Recorded
 
 NOTIFY_SECONDS = 60
 SIGNALLED = 128  # and the number of the signal, as shells have it
@@ -98,7 +98,7 @@ def _plan(arguments: tuple[str, ...], task: luigi.Task | None) -> Plan:
 
 
 def _name_of(task: luigi.Task) -> str:
-    return task.job if isinstance(task, Snapshot) else str(task.task_family)
+    return task.job if isinstance(task, Recorded) else str(task.task_family)
 
 
 def _name_of_unreadable(arguments: tuple[str, ...]) -> str:
@@ -112,7 +112,7 @@ def _skip(plan: Plan, busy: BusyError) -> None:
     with _Log(plan.log) as log:
         log.info(f"skipped: {busy}")
     began = busy.memory.began
-    if isinstance(plan.task, Snapshot) and not plan.task.is_on_record:
+    if isinstance(plan.task, Recorded) and not plan.task.is_on_record:
         minute = plan.task.timestamp.replace(tzinfo=timezone.utc)
         if began is None or began.replace(second=0, microsecond=0) != minute:
             plan.task.record("skipped", str(busy))
@@ -149,7 +149,7 @@ def _concluded(plan: Plan, memory: Memory, ended: Ended, began: datetime) -> Tol
         return Told(memory)
     if ended.code == 0:
         return after_success(_counted(plan, memory), ended, plan.title)
-    if isinstance(plan.task, Snapshot) and not plan.task.is_on_record_since(began):
+    if isinstance(plan.task, Recorded) and not plan.task.is_on_record_since(began):
         plan.task.record("failed", ended.error)
     return after_failure(memory, ended, plan.title, str(plan.log.absolute()))
 
@@ -158,7 +158,7 @@ def _counted(plan: Plan, memory: Memory) -> Memory:
     """Remember what the snapshot holds, if this was one."""
     from luigi_etl.parse import read_summary
 
-    if not isinstance(plan.task, Snapshot):
+    if not isinstance(plan.task, Recorded):
         return memory
     with contextlib.suppress(DamagedFileError):
         summary = read_summary(plan.task.files.summary)

@@ -1,0 +1,244 @@
+"""Bringing the database up to date: one cheap request tells whether anything changed, windows bring what did.
+
+A sync is planned once and kept in the database, so that one which was interrupted goes on where it was.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+from sqlalchemy import select, update
+
+from luigi_etl.ccdb import Client
+from luigi_etl.changes import Counts, Key, are, write_changes
+from luigi_etl.complaint import read_page
+from luigi_etl.database import Database
+from luigi_etl.datapackage import HASH
+from luigi_etl.errors import NoDatabaseError
+from luigi_etl.merge import Taken, merge_sightings
+from luigi_etl.paths import SnapshotFiles
+from luigi_etl.prune import discard
+from luigi_etl.query import MAXIMUM_VALUE_LENGTH, Query, parse_query
+from luigi_etl.schema import complaints, history, snapshots, syncs
+from luigi_etl.sightings import Sighting, sent_fields, sightings_of
+from luigi_etl.windows import windows
+
+MOST_IDS = 400  # twenty requests
+
+
+class State(NamedTuple):
+    """What the API tells of its index: when it was made, how many it holds, and how many match a query."""
+
+    last_indexed: str | None
+    total_record_count: int | None
+    hits_total: int
+
+
+class Window(msgspec.Struct, frozen=True):
+    """A part of a sync: a query, every complaint of which is read, and the minute (naive UTC) of that."""
+
+    timestamp: datetime
+    query: str
+
+    @property
+    def key(self) -> Key:
+        """The snapshot's place in the database."""
+        return Key(self.timestamp, self.query, 0)
+
+
+class Sync(NamedTuple):
+    """A sync, from the day `since`; `lookups` follow its `windows`, and are None until they are known."""
+
+    id: int
+    since: date
+    state: State
+    windows: list[Window]
+    lookups: list[Window] | None = None
+
+
+class Upkeep:
+    """The database of what matches a query, kept up to date.
+
+    Every method raises what `Database` and `Client` raise; what was done by then stays done.
+    """
+
+    def __init__(self, database: Database, root: Path, query: Query) -> None:
+        self._database = database
+        self._root = root
+        self._query = query
+
+    def interrupted(self, now: datetime) -> Sync | None:
+        """Return the sync that did not come to its end, if any; what it has not begun becomes of `now`."""
+        sync = self._last(finished=False)
+        if sync is None:
+            return None
+        moved = [one if self._is_begun(one) else Window(now, one.query) for one in sync.windows]
+        if moved != sync.windows:
+            self._note(sync, windows=_text(moved))
+        return sync._replace(windows=moved)
+
+    def begin(self, client: Client, now: datetime, since: date) -> Sync | None:
+        """Ask the API once; return None if the database is up to date, else the sync that is to make it so.
+
+        It is up to date if the last sync of the query found the same state, and read from `since` or before.
+        """
+        last = self._last(finished=True)
+        if last:
+            self._tidy(last)
+        state = _state(client, self._query)
+        if last and last.state == state and last.since <= since:
+            return None
+        planned = [
+            Window(now, str(one)) for one in self._planned(client, since, now.date(), state.hits_total)
+        ]
+        with self._database.writing() as connection:
+            row = syncs.insert().values(
+                timestamp=now,
+                query=str(self._query),
+                since=since,
+                **state._asdict(),
+                windows=_text(planned),
+                is_finished=False,
+            )
+            number = connection.scalar(row.returning(syncs.c.id))
+        return Sync(number, since, state, planned)
+
+    def look_up(self, client: Client, sync: Sync, now: datetime) -> None:
+        """Ask by their ids for complaints that were not found: what moved out of the windows is still there.
+
+        Twenty requests are enough for those of a usual day.
+        """
+        lookups = sync.lookups
+        if lookups is None:
+            lookups = [Window(now, str(one)) for one in _by_ids(self._missing(sync))]
+            self._note(sync, lookups=_text(lookups))
+        for one in lookups:
+            if not self._is_merged(one):
+                merge_sightings(self._database, *_found(client, one))
+
+    def finish(self, target: Path) -> Counts:
+        """Write what the sync under way changed to `target`, and end it; the files of its windows go."""
+        sync = self._last(finished=False)
+        assert sync  # noqa: S101  # for mypy: there is one
+        keys = [one.key for one in (*sync.windows, *(sync.lookups or ()))]
+        counts = write_changes(self._database, keys, target)
+        self._note(sync, is_finished=True)
+        self._tidy(sync)
+        return counts
+
+    def _planned(self, client: Client, since: date, today: date, total: int) -> list[Query]:
+        def count(query: Query) -> int:
+            return _state(client, query).hits_total
+
+        return windows(self._query, since, today, client.settings.page_size, total, count)
+
+    def _last(self, *, finished: bool) -> Sync | None:
+        try:
+            with self._database.reading() as connection:
+                row = connection.execute(
+                    select(syncs)
+                    .where(syncs.c.query == str(self._query), syncs.c.is_finished == finished)
+                    .order_by(syncs.c.id.desc())
+                    .limit(1)
+                ).one_or_none()
+        except NoDatabaseError:
+            return None
+        if row is None:
+            return None
+        state = State(row.last_indexed, row.total_record_count, row.hits_total)
+        lookups = None if row.lookups is None else _windows(row.lookups)
+        return Sync(row.id, row.since, state, _windows(row.windows), lookups)
+
+    def _note(self, sync: Sync, **told: object) -> None:
+        with self._database.writing() as connection:
+            connection.execute(update(syncs).where(syncs.c.id == sync.id).values(told))
+
+    def _is_begun(self, window: Window) -> bool:
+        files = self._files(window)
+        return files.partial.exists() or files.extracted.exists()
+
+    def _files(self, window: Window) -> SnapshotFiles:
+        return SnapshotFiles(self._root, parse_query(window.query).slug(0), window.timestamp)
+
+    def _tidy(self, sync: Sync) -> None:
+        for window in sync.windows:
+            discard(self._files(window))
+
+    def _missing(self, sync: Sync) -> list[str]:
+        """Return complaints that the sync found withdrawn, the newest of them."""
+        withdrawals = (
+            select(history.c.complaint_id)
+            .join(snapshots, snapshots.c.id == history.c.snapshot_id)
+            .where(history.c.change == "withdrawn", are([one.key for one in sync.windows]))
+        )
+        asked = (
+            select(complaints.c.complaint_id)
+            .where(complaints.c.complaint_id.in_(withdrawals), complaints.c.withdrawn.is_not(None))
+            .order_by(complaints.c.date_received.desc(), complaints.c.complaint_id)
+            .limit(MOST_IDS)
+        )
+        with self._database.reading() as connection:
+            return list(connection.scalars(asked))
+
+    def _is_merged(self, window: Window) -> bool:
+        with self._database.reading() as connection:
+            return connection.scalar(select(1).select_from(snapshots).where(are([window.key]))) is not None
+
+
+def _state(client: Client, query: Query) -> State:
+    _, answer = client.page(query.pairs, 0, None)
+    return State(answer.meta.last_indexed, answer.meta.total_record_count, answer.total)
+
+
+def _by_ids(complaint_ids: Iterable[str]) -> Iterator[Query]:
+    """Give queries for complaints by their ids, as many at once as a search term holds.
+
+    The API's engine takes Lucene's syntax, in which a field may be named and words between brackets are
+    joined by OR (cfpb/ccdb5-api: query_string).
+    """
+    asked = ""
+    for one in complaint_ids:
+        if asked and len(_term(f"{asked} {one}")) > MAXIMUM_VALUE_LENGTH:
+            yield _query_for(asked)
+            asked = ""
+        asked = f"{asked} {one}".strip()
+    if asked:
+        yield _query_for(asked)
+
+
+def _term(ids: str) -> str:
+    return f"complaint_id:({ids})"
+
+
+def _query_for(ids: str) -> Query:
+    return parse_query(f"field=all&search_term={quote(_term(ids))}")
+
+
+def _found(client: Client, lookup: Window) -> tuple[Taken, Iterator[Sighting]]:
+    """Ask for complaints; return those that are there."""
+    page, answer = client.page(parse_query(lookup.query).pairs, MOST_IDS, None)
+    found = list(sightings_of(read_page(page.body).results))
+    taken = Taken(
+        lookup.timestamp,
+        lookup.query,
+        0,
+        rows=len(found),
+        last_indexed=answer.meta.last_indexed,
+        is_complete=False,
+        is_sandbox=bool(answer.meta.sandbox),
+        content_hash=HASH + hashlib.sha256(page.body).hexdigest(),
+        sent=sent_fields(found),
+    )
+    return taken, iter(found)
+
+
+def _text(several: list[Window]) -> str:
+    return msgspec.json.encode(several).decode()
+
+
+def _windows(text: str) -> list[Window]:
+    return msgspec.json.decode(text, type=list[Window])

@@ -1,0 +1,88 @@
+"""What keeps the database up to date: a task for each minute."""
+
+import logging
+from collections.abc import Iterator
+from datetime import date, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from luigi_etl.config import MOST_DAYS, DayParameter, WholeNumberParameter, ccdb, storage
+from luigi_etl.errors import RefusedError
+from luigi_etl.lines import print_line
+from luigi_etl.snapshot import Recorded
+from luigi_etl.tasks import MergeComplaints
+
+if TYPE_CHECKING:
+    from luigi_etl.sync import Sync, Upkeep
+
+logger = logging.getLogger("luigi_etl")
+
+
+class SyncComplaints(Recorded):
+    """The database, up to date: one request if nothing has changed, else the last days again, by windows."""
+
+    days = WholeNumberParameter(90, 1, MOST_DAYS, "read so many days again; what is older hardly changes")
+    since = DayParameter("read again from this day on, instead of days")
+
+    @property
+    def slug(self) -> str:
+        """The query as a file name, apart from its snapshots."""
+        return f"{self.parsed_query.slug(0)}~sync"
+
+    @property
+    def first_day(self) -> date:
+        """The day from which on complaints are read again."""
+        return self.since or self.timestamp.date() - timedelta(days=self.days)
+
+    def complete(self) -> bool:
+        """Tell whether a run of this minute found the database up to date, or made it so."""
+        return self.is_on_record_as("synced")
+
+    def run(self) -> Iterator[list[MergeComplaints]]:
+        """Go on with the sync that is under way, or see whether there is to be one.
+
+        Luigi leaves here until the windows are merged, then runs this once more: by then one is under way.
+        """
+        sync = self.patiently(self._begun)
+        if sync:
+            yield [MergeComplaints(one.timestamp, one.query, 0) for one in sync.windows]
+            self._look_up(sync)
+            counts = self.patiently(lambda: self._upkeep.finish(self.files.changes))
+            self._tell(f"{counts}: {self.files.changes}")
+        self.record("synced")
+
+    @cached_property
+    def _upkeep(self) -> "Upkeep":
+        from luigi_etl.database import Database
+        from luigi_etl.sync import Upkeep
+
+        return Upkeep(Database(storage().database_address), storage().path, self.parsed_query)
+
+    def _begun(self) -> "Sync | None":
+        from luigi_etl.ccdb import Client
+
+        if sync := self._upkeep.interrupted(self.timestamp):
+            return sync
+        with Client(ccdb().settings()) as client:
+            sync = self._upkeep.begin(client, self.timestamp, self.first_day)
+        if not sync:
+            self._tell("up to date: nothing changed since the last sync")
+        return sync
+
+    def _look_up(self, sync: "Sync") -> None:
+        from luigi_etl.ccdb import Client
+
+        def look_up() -> None:
+            with Client(ccdb().settings()) as client:
+                self._upkeep.look_up(client, sync, self.timestamp)
+
+        try:
+            self.patiently(look_up)
+        except RefusedError as error:
+            logger.warning(
+                "%s: what moved out of the windows counts as withdrawn: %s", self.task_family, error
+            )
+
+    def _tell(self, line: str) -> None:
+        print_line(line)
+        self.say(line)
