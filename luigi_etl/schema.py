@@ -8,6 +8,7 @@ list that runs inside the first merge's own transaction.
 from collections.abc import Callable, Sequence
 
 from sqlalchemy import (
+    INTEGER,
     BigInteger,
     Boolean,
     Column,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     DateTime,
     ForeignKey,
     Index,
+    Inspector,
     Integer,
     MetaData,
     Table,
@@ -147,19 +149,28 @@ def version_of(connection: Connection) -> int | None:
     """Return the version of a database's schema, or None where nothing was made yet.
 
     Raises:
-        SchemaError: there are tables of our names, and no version.
+        SchemaError: there are tables or views of our names, and no version of ours.
 
     """
-    there = set(inspect(connection).get_table_names())
-    version: int | None = connection.scalar(select(_version.c.version)) if _version.name in there else None
-    if version is not None:
-        return version
-    if taken := there & metadata.tables.keys():
+    inspector = inspect(connection)
+    tables, views = set(inspector.get_table_names()), set(inspector.get_view_names())
+    if _version.name in tables and _is_our_version(inspector):
+        version: int | None = connection.scalar(select(_version.c.version))
+        if version is not None:
+            return version
+    if taken := (tables | views) & (metadata.tables.keys() | VIEWS.keys()):
+        name = min(taken)
         raise SchemaError(
-            f"the database has no schema version, but a table {min(taken)}: luigi_etl did not make it; "
-            "set [storage] database to one of its own"
+            f"the database has no schema version, but a {'view' if name in views else 'table'} {name}: "
+            "luigi_etl did not make it; set [storage] database to one of its own"
         )
     return None
+
+
+def _is_our_version(inspector: Inspector) -> bool:
+    """Tell our table of the version from others': the name is a common one (Flyway has it too)."""
+    columns = inspector.get_columns(_version.name)
+    return [(column["name"], type(column["type"])) for column in columns] == [("version", INTEGER)]
 
 
 def check_version(version: int, newest: int = 1 + len(STEPS)) -> None:

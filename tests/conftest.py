@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import psycopg
 import pytest
 
 from luigi_etl.ccdb import Client
@@ -404,6 +406,24 @@ def database(database_address: str | Path) -> Database:
     return Database(database_address)
 
 
+Beside = Callable[[str], list[tuple[Any, ...]]]
+
+
+@pytest.fixture
+def beside(database_address: str | Path) -> Beside:
+    """Give a function that runs a statement in the test's database as another program does."""
+
+    def run(statement: str) -> list[tuple[Any, ...]]:
+        if isinstance(database_address, str):
+            with psycopg.connect(database_address) as server:
+                cursor = server.execute(statement.encode())
+                return cursor.fetchall() if cursor.description else []
+        with sqlite3.connect(database_address) as file:
+            return file.execute(statement).fetchall()
+
+    return run
+
+
 def mount(*arguments: object) -> None:
     """Mount something, which takes root."""
     if os.getuid() != 0:
@@ -414,11 +434,32 @@ def mount(*arguments: object) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a disk of 64 kB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", disk)
-    yield disk
-    subprocess.run(["umount", disk], check=True)
+    with disk_of("64k", tmp_path / "disk") as disk:
+        yield disk
+
+
+@contextmanager
+def disk_of(size: str, folder: Path) -> Iterator[Path]:
+    """Give a disk of a size, at a folder."""
+    folder.mkdir()
+    mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", folder], check=True)
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Be nobody for a while where the tests run as root, who may do everything."""
+    if os.getuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 @contextmanager

@@ -1,0 +1,178 @@
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
+
+from luigi_etl.database import Database
+from luigi_etl.errors import SchemaError
+from luigi_etl.schema import Step, prepare
+from tests.conftest import Beside
+
+Row = tuple[object, ...]
+
+
+def with_a_column(name: str) -> Step:
+    """Return a step that gives the table `fields` a column."""
+    return lambda connection: connection.execute(text(f"ALTER TABLE fields ADD COLUMN {name} INTEGER"))
+
+
+def failing(connection: Connection) -> None:
+    with_a_column("half")(connection)
+    raise RuntimeError("the step fails")
+
+
+def sqlalchemy_engine(address: str | Path) -> Engine:
+    if isinstance(address, Path):
+        return create_engine(f"sqlite:///{address}", poolclass=NullPool)
+    return create_engine(address.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+
+
+def columns(database: Database, table: str = "fields") -> list[str]:
+    with database.writing() as connection:
+        return [column["name"] for column in inspect(connection).get_columns(table)]
+
+
+def migrate(database: Database, *steps: Step) -> None:
+    """Bring a database to a version this program does not know yet."""
+    with database.writing() as connection:
+        prepare(connection, steps)
+
+
+def version(beside: Beside) -> list[Row]:
+    return beside("SELECT version FROM schema_version")
+
+
+@pytest.fixture
+def made(database: Database) -> Database:
+    """Give a database that has its tables, of version 1."""
+    with database.writing():
+        return database
+
+
+# --- the first writer ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("made")
+def test_the_first_to_write_makes_the_tables(beside: Beside) -> None:
+    tables = ("snapshots", "complaints", "history", "fields", "syncs")
+    assert [beside(f"SELECT count(*) FROM {table}") for table in tables] == [[(0,)]] * 5
+
+
+@pytest.mark.usefixtures("made")
+def test_the_first_to_write_makes_the_views(beside: Beside) -> None:
+    assert beside("SELECT count(*) FROM current_complaints") == beside("SELECT count(*) FROM changes")
+
+
+@pytest.mark.usefixtures("made")
+def test_the_first_to_write_records_the_version(beside: Beside) -> None:
+    assert version(beside) == [(1,)]
+
+
+def test_the_second_to_write_makes_nothing_anew(made: Database, beside: Beside) -> None:
+    beside("INSERT INTO fields VALUES ('state', '2026-11-22 09:26')")
+    with made.writing():
+        pass
+    assert (beside("SELECT name FROM fields"), version(beside)) == ([("state",)], [(1,)])
+
+
+def test_a_new_database_is_made_at_the_newest_version(database_address: str | Path, beside: Beside) -> None:
+    with sqlalchemy_engine(database_address).begin() as connection:
+        prepare(connection, [failing])
+    assert version(beside) == [(2,)]
+
+
+# --- other versions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["reading", "writing"])
+def test_a_newer_version_is_refused(made: Database, beside: Beside, method: str) -> None:
+    beside("UPDATE schema_version SET version = 7")
+    with pytest.raises(SchemaError) as caught, getattr(made, method)():
+        pass
+    assert str(caught.value) == (
+        "the database's schema is of version 7; this luigi_etl knows up to 1: install a newer luigi_etl"
+    )
+
+
+def test_a_newer_version_is_left_as_it_is(made: Database, beside: Beside) -> None:
+    beside("UPDATE schema_version SET version = 7")
+    with pytest.raises(SchemaError), made.writing():
+        pass
+    assert version(beside) == [(7,)]
+
+
+def test_an_older_version_is_brought_up_step_by_step(made: Database, beside: Beside) -> None:
+    migrate(made, with_a_column("second"), with_a_column("third"))
+    assert beside("SELECT second, third FROM fields") == []
+    assert version(beside) == [(3,)]
+
+
+def test_only_the_steps_that_lie_ahead_are_taken(made: Database, beside: Beside) -> None:
+    with made.writing() as connection:
+        prepare(connection, [with_a_column("second")])
+        prepare(connection, [failing, with_a_column("third")])
+    assert version(beside) == [(3,)]
+
+
+def test_steps_are_taken_in_order(made: Database) -> None:
+    taken: list[str] = []
+    migrate(made, *(lambda _, name=name: taken.append(name) for name in "abc"))
+    assert taken == ["a", "b", "c"]
+
+
+def test_a_step_that_fails_leaves_the_version(made: Database, beside: Beside) -> None:
+    with pytest.raises(RuntimeError):
+        migrate(made, with_a_column("second"), failing)
+    assert version(beside) == [(1,)]
+
+
+def test_a_step_that_fails_leaves_nothing_of_any_step(made: Database) -> None:
+    before = columns(made)
+    with pytest.raises(RuntimeError):
+        migrate(made, with_a_column("second"), failing)
+    assert columns(made) == before
+
+
+# --- tables of others ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["reading", "writing"])
+def test_a_table_of_our_name_without_a_version_is_refused(
+    database: Database, beside: Beside, method: str
+) -> None:
+    beside("CREATE TABLE complaints (text TEXT)")
+    with pytest.raises(SchemaError) as caught, getattr(database, method)():
+        pass
+    assert str(caught.value) == (
+        "the database has no schema version, but a table complaints: luigi_etl did not make it; "
+        "set [storage] database to one of its own"
+    )
+
+
+def test_a_view_of_our_name_is_refused(database: Database, beside: Beside) -> None:
+    beside("CREATE VIEW changes AS SELECT 1 AS one")
+    with pytest.raises(SchemaError, match="but a view changes: luigi_etl did not make it"):
+        database.writing().__enter__()
+
+
+def test_another_programs_schema_version_is_refused(database: Database, beside: Beside) -> None:
+    """Flyway's table has this name, and a column of it too."""
+    beside("CREATE TABLE schema_version (version VARCHAR(50), description VARCHAR(200))")
+    beside("INSERT INTO schema_version VALUES ('1', 'first')")
+    with pytest.raises(SchemaError, match="but a table schema_version: luigi_etl did not make it"):
+        database.writing().__enter__()
+
+
+def test_tables_of_others_may_stand_beside_ours(database: Database, beside: Beside) -> None:
+    beside("CREATE TABLE invoices (number INTEGER)")
+    with database.writing():
+        pass
+    assert (beside("SELECT * FROM invoices"), version(beside)) == ([], [(1,)])
+
+
+def test_a_table_that_is_refused_is_left_alone(database: Database, beside: Beside) -> None:
+    beside("CREATE TABLE complaints (text TEXT)")
+    beside("INSERT INTO complaints VALUES ('hello')")
+    with pytest.raises(SchemaError), database.writing():
+        pass
+    assert beside("SELECT * FROM complaints") == [("hello",)]
