@@ -1,13 +1,15 @@
 """The database: SQLite or PostgreSQL, one writer at a time, readers that never wait, errors in one line."""
 
 import contextlib
+import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
-from luigi_etl.errors import DatabaseAwayError, DatabaseError, NoDatabaseError, StorageError
+from luigi_etl.errors import DatabaseAwayError, DatabaseError, EtlError, NoDatabaseError, StorageError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import one_line
 from luigi_etl.schema import check_version, prepare, version_of
@@ -16,9 +18,39 @@ WAIT = 10  # seconds for another writer, or for a server's answer to a connectio
 CACHE = 64 * 1024  # KiB of SQLite's pages in memory
 LOCK = 0x6C75696769  # this program's among PostgreSQL's advisory locks
 
-_POSTGRES_AWAY = ("08", "57P", "53300", "55P03")  # connection, shutdown, too many clients, a lock not had
-_POSTGRES_FULL = ("53100",)
-_POSTGRES_REFUSES = ("28", "3D", "42501", "25006", "53")  # who, which database, rights, read-only, resources
+# How SQLite's messages begin; their numbers are there only from Python 3.11 on.
+_SQLITE_HELD = ("database is locked", "locking protocol")
+_SQLITE_FULL = ("database or disk is full", "disk I/O error")  # it says either of a disk without room
+_SQLITE_UNUSABLE = (
+    "unable to open database file",
+    "attempt to write a readonly database",
+    "file is not a database",
+    "database disk image is malformed",
+    "malformed database schema",
+    "unsupported file format",
+)
+
+# How PostgreSQL's states begin: connection, shutdown, too many clients, deadlock, the server's own timeouts
+_POSTGRES_AWAY = ("08", "57P", "53300", "40", "57014", "25P03")
+_POSTGRES_HELD = "55P03"
+_POSTGRES_FULL = "53100"
+_POSTGRES_REFUSES = (
+    "28",
+    "3D",
+    "42501",
+    "25006",
+    "53",
+    "58",
+)  # who, which, rights, read-only, resources, disk
+_POSTGRES_REFUSES_AT_ONCE = (  # in words: before there is a connection there is no state
+    "authentication failed",
+    "does not exist",
+    "no password supplied",
+    "no pg_hba.conf entry",
+    "permission denied for",
+    "invalid connection option",
+    "invalid sslmode",
+)
 
 
 class Database:
@@ -31,11 +63,9 @@ class Database:
 
     def __init__(self, address: str | Path) -> None:
         self._url = _url(address)
-        self.name = self._url.render_as_string(hide_password=True)
-
-    @property
-    def _file(self) -> Path | None:
-        return Path(str(self._url.database)) if self._url.get_backend_name() == "sqlite" else None
+        is_file = self._url.get_backend_name() == "sqlite"
+        self._file = Path(str(self._url.database)) if is_file else None
+        self.name = str(self._file or _without_password(self._url))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -74,27 +104,20 @@ class Database:
     @property
     def exists(self) -> bool:
         """Tell whether there may be something to read: an SQLite file, or a server to ask."""
-        return self._file is None or self._file.exists()
+        if self._file is None:
+            return True
+        try:
+            self._file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # there is something that SQLite can't open, and it says so
+        return True
 
     def _engine(self, begin: str) -> Engine:
         if self._file is None:
-            timeouts = {"connect_timeout": WAIT, "tcp_user_timeout": 6000 * WAIT}
-            return create_engine(self._url, poolclass=NullPool, connect_args=timeouts)
-        engine = create_engine(self._url, poolclass=NullPool, connect_args={"timeout": WAIT})
-
-        @event.listens_for(engine, "connect")
-        def configure(connection, _) -> None:  # type: ignore[no-untyped-def]
-            connection.isolation_level = None  # Python's driver begins no transaction of its own
-            connection.execute(f"PRAGMA cache_size = -{CACHE}")
-            if begin != "BEGIN":
-                connection.execute("PRAGMA journal_mode = WAL")  # who reads waits for nobody
-                connection.execute("PRAGMA synchronous = FULL")  # what is merged survives a power cut
-
-        @event.listens_for(engine, "begin")
-        def start(connection: Connection) -> None:
-            connection.exec_driver_sql(begin)
-
-        return engine
+            return _postgres_engine(self._url, self.name)
+        return _sqlite_engine(self._url, begin)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
@@ -105,49 +128,109 @@ class Database:
             if told is None:
                 raise
             raise told from error
-        except ImportError as error:
-            raise DatabaseError(
-                f"{self.name} needs the driver {error.name}: pip install 'luigi_etl[postgres]'"
-            ) from error
 
-    def _told(self, error: DBAPIError) -> Exception | None:
+    def _told(self, error: DBAPIError) -> EtlError | None:
         """Return the failure that stands for the driver's, or None where that tells of a bug."""
-        said = one_line(str(error.orig)).removesuffix(".")
+        said = one_line(_said(error.orig)).removesuffix(".")
         if self._file is None:
             return self._told_by_postgres(error, said)
-        if "locked" in said:
-            return DatabaseAwayError(
-                f"{self._file}: another process holds it for more than {WAIT} s ({said})"
-            )
-        if "full" in said:
-            return StorageError(f"cannot write {self._file}: {said}; make room, or set [storage] database")
-        if any(reason in said for reason in ("open", "readonly", "I/O", "not a database", "malformed")):
+        if said.startswith(_SQLITE_HELD):
+            return self._held(said)
+        if said.startswith(_SQLITE_FULL):
+            return StorageError(f"cannot write {self.name}: {said}; make room, or set [storage] database")
+        if said.startswith(_SQLITE_UNUSABLE):
             return DatabaseError(
-                f"{self._file} can't be used as a database: {said}; give access to it, bring back a copy, "
+                f"{self.name} can't be used as a database: {said}; give access to it, bring back a copy, "
                 "or set [storage] database"
             )
         return None
 
-    def _told_by_postgres(self, error: DBAPIError, said: str) -> Exception | None:
+    def _told_by_postgres(self, error: DBAPIError, said: str) -> EtlError | None:
         state = getattr(error.orig, "sqlstate", None) or ""
-        refused = ("authentication", "does not exist", "no password")  # before a connection there is no state
-        if state.startswith(_POSTGRES_FULL):
+        if state == _POSTGRES_HELD:
+            return self._held(said)
+        if state == _POSTGRES_FULL:
             return StorageError(f"cannot write {self.name}: {said}; make room on its disk")
         if state.startswith(_POSTGRES_AWAY):
             return DatabaseAwayError(f"{self.name}: {said}")
-        if state.startswith(_POSTGRES_REFUSES) or (not state and any(word in said for word in refused)):
-            return DatabaseError(f"{self.name} refuses: {said}; set [storage] database")
-        if not state and type(error.orig).__name__ == "OperationalError":
+        if state.startswith(_POSTGRES_REFUSES) or (
+            not state and any(words in said for words in _POSTGRES_REFUSES_AT_ONCE)
+        ):
+            return DatabaseError(
+                f"{self.name} refuses: {said}; make it, give access to it, or set [storage] database "
+                "(passwords belong in ~/.pgpass or $PGPASSWORD)"
+            )
+        if not state and isinstance(error, OperationalError):
             return DatabaseAwayError(f"{self.name}: {said}")
         return None
 
+    def _held(self, said: str) -> DatabaseAwayError:
+        return DatabaseAwayError(f"{self.name}: another process holds it for more than {WAIT} s ({said})")
+
+
+def _said(error: BaseException | None) -> str:
+    """Return what a driver says, without the statement and the hints that PostgreSQL's adds."""
+    return getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+
+
+def _postgres_engine(url: URL, name: str) -> Engine:
+    network = {
+        "tcp_user_timeout": 6000 * WAIT,
+        "keepalives_idle": 6 * WAIT,
+    }  # else a dead one is awaited for hours
+    try:
+        return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": WAIT, **network})
+    except ImportError as error:
+        raise DatabaseError(f"{name} needs a driver ({error}): pip install '.[postgres]'") from error
+
+
+def _sqlite_engine(url: URL, begin: str) -> Engine:
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": WAIT})
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: object) -> None:
+        connection.isolation_level = None  # Python's driver begins no transaction of its own
+        connection.execute(f"PRAGMA cache_size = -{CACHE}")
+        if begin != "BEGIN":
+            _let_readers_read(connection)
+            connection.execute("PRAGMA synchronous = FULL")  # what is merged survives a power cut
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _let_readers_read(connection: sqlite3.Connection) -> None:
+    """Set the journal that lets who reads wait for nobody; here SQLite itself does not wait for others."""
+    deadline = time.monotonic() + WAIT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith(_SQLITE_HELD) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
 
 def _url(address: str | Path) -> URL:
+    """Return the address of a database; what can't be read is not shown: there may be a password in it."""
     if isinstance(address, Path):
         return URL.create("sqlite", database=str(address))
-    try:
+    with contextlib.suppress(ValueError, ArgumentError):
         url = make_url(address)
-        is_postgres = url.get_backend_name() == "postgresql"
-    except (ValueError, ArgumentError) as error:
-        raise DatabaseError(f"[storage] database: {address!r} is not an address: {error}") from error
-    return url.set(drivername="postgresql+psycopg") if is_postgres else url
+        if url.get_backend_name() == "postgresql":
+            return url.set(drivername="postgresql+psycopg")
+        if url.drivername == "sqlite" and url.database not in (None, "", ":memory:"):
+            return url
+    raise DatabaseError(
+        "[storage] database is neither a file nor an address: write it as sqlite:///FILE or postgresql://HOST/NAME"
+    )
+
+
+def _without_password(url: URL) -> str:
+    secret = [name for name in url.query if "password" in name]
+    return url.set(drivername="postgresql").difference_update_query(secret).render_as_string()
