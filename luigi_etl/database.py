@@ -34,14 +34,7 @@ _SQLITE_UNUSABLE = (
 _POSTGRES_AWAY = ("08", "57P", "53300", "40", "57014", "25P03")
 _POSTGRES_HELD = "55P03"
 _POSTGRES_FULL = "53100"
-_POSTGRES_REFUSES = (
-    "28",
-    "3D",
-    "42501",
-    "25006",
-    "53",
-    "58",
-)  # who, which, rights, read-only, resources, disk
+_POSTGRES_REFUSES = ("28", "3D", "42501", "25006", "53", "58")  # who, which, rights, read-only, resources
 _POSTGRES_REFUSES_AT_ONCE = (  # in words: before there is a connection there is no state
     "authentication failed",
     "does not exist",
@@ -108,10 +101,8 @@ class Database:
             return True
         try:
             self._file.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError:
-            return True  # there is something that SQLite can't open, and it says so
+        except OSError as error:  # SQLite tells why what is there can't be opened
+            return not isinstance(error, FileNotFoundError | NotADirectoryError)
         return True
 
     def _engine(self, begin: str) -> Engine:
@@ -174,10 +165,8 @@ def _said(error: BaseException | None) -> str:
 
 
 def _postgres_engine(url: URL, name: str) -> Engine:
-    network = {
-        "tcp_user_timeout": 6000 * WAIT,
-        "keepalives_idle": 6 * WAIT,
-    }  # else a dead one is awaited for hours
+    # A server that dies without a word is found out within minutes, not hours.
+    network = {"tcp_user_timeout": 6000 * WAIT, "keepalives_idle": 6 * WAIT}
     try:
         return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": WAIT, **network})
     except ImportError as error:
@@ -224,8 +213,8 @@ def _url(address: str | Path) -> URL:
         url = make_url(address)
         if url.get_backend_name() == "postgresql":
             return url.set(drivername="postgresql+psycopg")
-        if url.drivername == "sqlite" and url.database not in (None, "", ":memory:"):
-            return url
+        if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+            return url.set(drivername="sqlite")
     raise DatabaseError(
         "[storage] database is neither a file nor an address: write it as sqlite:///FILE or postgresql://HOST/NAME"
     )
