@@ -19,6 +19,7 @@ Key = tuple[float, str]
 LARGEST_WINDOW = 10_000
 LOOK_AHEAD = 200
 WORD = r"\w+"
+IDS = r"\s*complaint_id:\(\s*(\d+(?:\s+\d+)*)\s*\)\s*"
 SCORE = 1.0
 AGGREGATED = (
     "company",
@@ -338,8 +339,12 @@ def _is_or_is_below(row: Row, name: str, value: str) -> bool:
 def _words(search_term: str, name: str) -> Callable[[Row], bool]:
     """Return whether all words stand in the field; `all` are all fields.
 
-    Of Lucene's syntax it knows phrases; it refuses what can't be read, and what it does not know.
+    Of Lucene's syntax it knows phrases, and ids looked up by `complaint_id:(1 2)`, of which any will do;
+    it refuses what can't be read, and what it does not know.
     """
+    if lookup := re.fullmatch(IDS, search_term, re.ASCII):
+        wanted_ids = frozenset(lookup[1].split())
+        return lambda row: row.identifier in wanted_ids
     if search_term.count('"') % 2 or set("()[]{}^~*?:/\\+") & set(search_term):
         raise EngineError
     if {"AND", "OR", "NOT", "TO"} & set(search_term.split()):

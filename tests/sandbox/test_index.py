@@ -235,6 +235,47 @@ def test_without_narratives_a_term_finds_nothing_by_default(holding: Holding) ->
     assert ids(holding(complaint("1", company="Acme Bank")), search_term="bank") == []
 
 
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("complaint_id:(123 456 789)", ["123", "456"]),
+        ("complaint_id:(123)", ["123"]),
+        (" complaint_id:( 456  123 ) ", ["123", "456"]),
+        ("complaint_id:(999)", []),
+        ("complaint_id:(12)", []),
+        ("complaint_id:(0123)", []),
+    ],
+)
+def test_complaints_can_be_looked_up_by_their_ids(holding: Holding, term: str, found: list[str]) -> None:
+    url = holding(complaint("123"), complaint("456"), complaint("1234", zip_code="789", issue="123"))
+
+    assert ids(url, search_term=term, field="all") == found
+
+
+def test_complaints_looked_up_by_their_ids_are_filtered(holding: Holding) -> None:
+    url = holding(complaint("123", state="CA"), complaint("456", state="NY"))
+
+    assert ids(url, search_term="complaint_id:(123 456)", field="all", state="NY") == ["456"]
+
+
+@pytest.mark.parametrize(
+    "term",
+    [
+        "complaint_id:",
+        "complaint_id:()",
+        "complaint_id:(123",
+        "complaint_id:(123 abc)",
+        "complaint_id:(123,456)",
+        "complaint_id:(123) complaint_id:(456)",
+        "complaint_id:(123) late",
+        "company:(123 456)",
+        "-complaint_id:(123)",
+    ],
+)
+def test_what_is_no_lookup_of_ids_is_424(served: Serve, term: str) -> None:
+    assert ask(served(1).url, search_term=term, field="all").status_code == 424
+
+
 @pytest.mark.parametrize("term", ['"late fee', "(late", "late AND", "company:[a", "late^", "fee/"])
 def test_a_syntax_error_in_a_term_is_424(served: Serve, term: str) -> None:
     assert ask(served(1).url, search_term=term, field="all").status_code == 424
