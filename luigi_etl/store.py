@@ -6,8 +6,8 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime, timezone
+from collections.abc import Iterable, Iterator
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -22,7 +22,7 @@ from luigi_etl.progress import Report, unwatched
 Cell = str | bool | None
 _ROWS_BETWEEN_REPORTS = 10_000
 _records = msgspec.json.Decoder(dict[str, Cell])
-_AS_TEXT: dict[Cell, str] = {True: "true", False: "false"}
+_AS_TEXT: dict[object, str] = {True: "true", False: "false"}
 
 
 class StoredFile(NamedTuple):
@@ -42,7 +42,7 @@ def create_document(path: Path, columns: str) -> int:
     """Write an empty document: the header of the columns named (see `columns_named`); return how many."""
     chosen = columns_named(columns)
     with atomic_write(path) as stream:
-        _csv_writer(_RowSink(stream))([column.label for column in chosen])
+        stream.writelines(csv_lines(chosen, []))
     return len(chosen)
 
 
@@ -54,10 +54,9 @@ def store(
     modified: datetime,
     report: Report = unwatched,
 ) -> StoredFile:
-    """Fill the document with the parsed complaints and write it to `target`, as CSV (RFC 4180, but LF).
+    """Fill the document with the parsed complaints and write it to `target` as CSV (see `csv_lines`).
 
-    Missing and null are empty cells; everything else is stored exactly, also what a spreadsheet
-    would take for a formula. The file's modification time becomes `modified` (naive UTC).
+    A missing value is as one that is null. The file's modification time becomes `modified` (naive UTC).
     `report` hears of every ten thousandth row.
 
     Raises:
@@ -69,21 +68,33 @@ def store(
     columns = _columns_of(document)
     fields = [column.field for column in columns]
     parsed_sha256 = hashlib.sha256()
+    cells = (map(record.get, fields) for record in _read_records(parsed, parsed_sha256))
     with atomic_write(target) as stream:
-        sink = _RowSink(stream)
-        write_row = _csv_writer(sink)
-        write_row([column.label for column in columns])
-        for record in _read_records(parsed, parsed_sha256):
-            write_row([_AS_TEXT.get(cell, cell) for cell in map(record.get, fields)])
-            if (sink.rows - 1) % _ROWS_BETWEEN_REPORTS == 0:
-                report(sink.rows - 1, expected)
-        if sink.rows - 1 != expected:
+        measured = _Measured(stream)
+        for rows, line in enumerate(csv_lines(columns, cells)):
+            measured.write(line)
+            if rows and rows % _ROWS_BETWEEN_REPORTS == 0:
+                report(rows, expected)
+        if rows != expected:
             raise DamagedFileError(
-                f"{parsed} holds {sink.rows - 1:,} complaints of {expected:,}; delete it to parse again"
+                f"{parsed} holds {rows:,} complaints of {expected:,}; delete it to parse again"
             )
         stream.flush()
         os.utime(stream.fileno(), (_seconds(modified),) * 2)
-    return StoredFile(columns, sink.rows - 1, sink.size, sink.sha256.hexdigest(), parsed_sha256.hexdigest())
+    return StoredFile(columns, rows, measured.size, measured.sha256.hexdigest(), parsed_sha256.hexdigest())
+
+
+def csv_lines(columns: Iterable[Column], rows: Iterable[Iterable[Cell | date]]) -> Iterator[bytes]:
+    """Give the header and then a line for each row, as CSV in the CFPB's layout (RFC 4180, but LF), UTF-8.
+
+    None is an empty cell, a flag `true` or `false`, a date `YYYY-MM-DD`; everything else is stored
+    exactly, also what a spreadsheet would take for a formula.
+    """
+    # csv quotes a lone carriage return only where the line terminator holds one.
+    line = csv.writer(_Line(), lineterminator="\r\n").writerow
+    yield line([column.label for column in columns])
+    for row in rows:
+        yield line([_AS_TEXT.get(cell, cell) for cell in row])
 
 
 def publish(stored: Path, latest: Path) -> bool:
@@ -139,24 +150,24 @@ def _seconds(moment: datetime) -> float:
     return moment.replace(tzinfo=timezone.utc).timestamp()
 
 
-class _RowSink:
-    """Takes rows from `csv.writer`, ends them in LF and measures what it writes."""
+class _Line:
+    """Takes a row of `csv.writer`, which hands on what `write` returns."""
+
+    def write(self, row: str) -> bytes:
+        """Return the line of a row, which ends in CR LF."""
+        return row[:-2].encode() + b"\n"
+
+
+class _Measured:
+    """Measures what it writes."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.rows = 0
         self.size = 0
         self.sha256 = hashlib.sha256()
         self._stream = stream
 
-    def write(self, row: str) -> None:
-        """Write one row, which ends in CR LF."""
-        line = row[:-2].encode() + b"\n"
+    def write(self, line: bytes) -> None:
+        """Write a line."""
         self._stream.write(line)
         self.sha256.update(line)
         self.size += len(line)
-        self.rows += 1
-
-
-def _csv_writer(sink: _RowSink) -> Callable[[Iterable[Cell]], object]:
-    # csv quotes a lone carriage return only where the line terminator holds one.
-    return csv.writer(sink, lineterminator="\r\n").writerow
