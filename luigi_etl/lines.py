@@ -1,7 +1,10 @@
 """Lines for people: what a terminal may be given, and printing that costs nobody a run."""
 
 import contextlib
+import errno
+import os
 import sys
+from collections.abc import Callable, Iterable
 
 
 def printable(text: str) -> str:
@@ -27,3 +30,49 @@ def print_line(line: str) -> None:
     """Print a line as far as the terminal can: what is done is done, told or not."""
     with contextlib.suppress(OSError):
         print(encodable(line), flush=True)
+
+
+def print_all(lines: Iterable[str]) -> None:
+    """Print lines until nobody reads them any more.
+
+    Raises:
+        OSError: standard output takes nothing, for another reason.
+
+    """
+    _write_all(lambda line: print(encodable(line)), lines)
+
+
+def write_all(lines: Iterable[bytes]) -> None:
+    """Write lines to standard output as they are, until nobody reads them any more.
+
+    Raises:
+        OSError: standard output takes nothing, for another reason, or there is none.
+
+    """
+    if not sys.stdout:  # the program was started without
+        raise OSError(errno.EBADF, "standard output is closed")
+    _write_all(sys.stdout.buffer.write, lines)
+
+
+def _write_all(write: Callable[..., object], lines: Iterable[object]) -> None:
+    if all(_is_taken(write, line) for line in lines):
+        _is_taken(print, end="", flush=True)  # here, where a failure can be told, rather than at the exit
+
+
+def _is_taken(write: Callable[..., object], *arguments: object, **options: object) -> bool:
+    """Write something; tell whether anybody reads it."""
+    try:
+        write(*arguments, **options)
+    except OSError as error:
+        _give_up_output()
+        if isinstance(error, BrokenPipeError):
+            return False
+        raise
+    return True
+
+
+def _give_up_output() -> None:
+    """Let what is still in the buffer go nowhere: at the exit it would fail again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -2,9 +2,7 @@
 
 import argparse
 import json
-import os
 import re
-import sys
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import chain
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luigi_etl.commands import Subcommands
-from luigi_etl.lines import encodable, printable
+from luigi_etl.lines import print_all, printable
 
 if TYPE_CHECKING:
     from luigi_etl.runs import Run
@@ -71,30 +69,8 @@ def run(options: argparse.Namespace) -> int:
 
     root = storage().path
     runs = (run for run in runs_since(root, options.since) if not options.failed or run.outcome in TROUBLE)
-    _print_all(_as_json(runs) if options.json else _as_text(root, runs, options))
+    print_all(_as_json(runs) if options.json else _as_text(root, runs, options))
     return 0
-
-
-def _print_all(lines: Iterable[str]) -> None:
-    """Print lines until nobody reads them any more."""
-    for line in chain(lines, [None]):
-        try:
-            if line is None:
-                print(end="", flush=True)  # here, where a failure can be told, rather than at the exit
-            else:
-                print(encodable(line))
-        except OSError as error:
-            _give_up_output()
-            if isinstance(error, BrokenPipeError):
-                return
-            raise
-
-
-def _give_up_output() -> None:
-    """Let what is still in the buffer go nowhere: at the exit it would fail again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _as_json(runs: Iterable["Run"]) -> Iterator[str]:
