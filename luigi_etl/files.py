@@ -10,44 +10,46 @@ from typing import IO
 from luigi_etl.errors import StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
+SET_ROOT = "set [storage] root"
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn an `OSError` of the block into a `StorageError` that names `path`."""
+def storage_errors(path: Path, otherwise: str = SET_ROOT) -> Iterator[None]:
+    """Turn an `OSError` of the block into a `StorageError` that names `path` and what else there is to do."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise StorageError(
-            f"cannot write {path}: {reason}; make room or give access there, or set [storage] root"
+            f"cannot write {path}: {reason}; make room or give access there, or {otherwise}"
         ) from error
 
 
 @contextlib.contextmanager
-def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+def atomic_write(path: Path, otherwise: str = SET_ROOT) -> Iterator[IO[bytes]]:
     """Open a binary file that takes the name `path` only when the block ends well.
 
     The bytes go to a temporary file in the same folder, reach the disk (fsync) before the rename,
-    and are removed when the block fails. Missing folders are made.
+    and are removed when the block fails. Missing folders are made. `otherwise` is what a person can do where
+    there is no room and no access.
 
     Raises:
         StorageError: nothing was left behind under any name.
 
     """
-    with atomic_writes(path) as (stream,):
+    with atomic_writes(path, otherwise=otherwise) as (stream,):
         yield stream
 
 
 @contextlib.contextmanager
-def atomic_writes(*paths: Path) -> Iterator[list[IO[bytes]]]:
+def atomic_writes(*paths: Path, otherwise: str = SET_ROOT) -> Iterator[list[IO[bytes]]]:
     """Open files of one folder as `atomic_write` does; when all are on the disk they take their names.
 
     They do so one after the other, in the order given: whoever finds the last finds them all.
     """
     folder = paths[0].parent
     temporaries = [folder / f".{path.name[:200]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}" for path in paths]
-    with storage_errors(paths[0]):
+    with storage_errors(paths[0], otherwise):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with contextlib.ExitStack() as opened:
