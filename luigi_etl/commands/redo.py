@@ -1,10 +1,9 @@
 """`luigi-etl redo`: make a snapshot's files again."""
 
 import argparse
-import signal
 import sys
 
-from luigi_etl.commands import Subcommands
+from luigi_etl.commands import Subcommands, interrupt_when_told_to_end
 from luigi_etl.paths import STAGES
 
 
@@ -42,8 +41,7 @@ def run(options: argparse.Namespace) -> int:
         assert isinstance(task, Snapshot)  # noqa: S101  # for mypy: it is StoreComplaints
         files = task.files
     check_there(files)
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, signal.default_int_handler)  # nothing must stay half removed
+    interrupt_when_told_to_end()  # nothing must stay half removed
     try:
         with Job(task.job, service().path).alone():
             return redo(files, options.stage, lambda: _run_luigi(arguments))
