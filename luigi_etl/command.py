@@ -5,10 +5,10 @@ import configparser
 import sys
 from collections.abc import Sequence
 
-from luigi_etl.commands import crontab, doctor, luigid, redo, runs, sandbox, unattended
+from luigi_etl.commands import crontab, doctor, export, luigid, redo, runs, sandbox, unattended
 from luigi_etl.errors import USAGE_ERROR, EtlError
 
-COMMANDS = (crontab, doctor, runs, redo, luigid, unattended, sandbox)
+COMMANDS = (crontab, doctor, runs, redo, export, luigid, unattended, sandbox)
 FAILED = 1
 INTERRUPTED = 130  # as shells have it
 

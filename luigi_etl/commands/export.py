@@ -1,0 +1,55 @@
+"""`luigi-etl export`: the database's complaints as CSV or Parquet."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from luigi_etl.commands import Subcommands, interrupt_when_told_to_end
+
+STANDARD_OUTPUT = "-"
+
+logger = logging.getLogger("luigi_etl")
+
+
+def add_to(commands: Subcommands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "export",
+        help="write the database's complaints as CSV or Parquet",
+        description="Write the complaints of the database, without those withdrawn, the newest first: as CSV "
+        "in the CFPB's layout, or as Parquet. A file takes its name when it is whole.",
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add(
+        "file",
+        nargs="?",
+        default=STANDARD_OUTPUT,
+        metavar="FILE",
+        help="a .csv or a .parquet; without it, or with -, the CSV goes to standard output",
+    )
+    add("--query", default="", metavar="QUERY", help="which complaints, as for the chain (default: all)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write what matches, to standard output or to a file."""
+    from luigi_etl.config import storage
+    from luigi_etl.database import Database
+    from luigi_etl.export import as_csv, check_name, export, matching
+    from luigi_etl.lines import print_line, write_all
+    from luigi_etl.query import parse_query
+
+    path = None if options.file == STANDARD_OUTPUT else Path(options.file)
+    if path:
+        check_name(path)
+        interrupt_when_told_to_end()  # no half file must stay
+    query = parse_query(options.query)
+    for note in query.notes:
+        logger.warning("query: %s", note)
+    with matching(Database(storage().database_address), query) as rows:
+        if not path:
+            write_all(as_csv(rows))
+            return 0
+        count = export(rows, path)
+    print_line(f"{count:,} complaints: {path}")
+    return 0
