@@ -1,17 +1,16 @@
 """What snapshots brought into the database, as CSV: the thing to look at, or to mail, each morning."""
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, false, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, false, or_, select
 
 from luigi_etl.database import Database
 from luigi_etl.files import atomic_write
 from luigi_etl.schema import history, snapshots
+from luigi_etl.store import csv_lines
 
 COLUMNS = ("complaint_id", "change", "field", "old", "new", "snapshot")
 _AT_ONCE = 1000
@@ -45,24 +44,26 @@ def write_changes(database: Database, keys: Sequence[Key], target: Path) -> Coun
         StorageError: the file can't be written.
 
     """
+    counter = _Counter()
     with database.reading() as connection, atomic_write(target) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8", newline="", write_through=True)
-        counts = _write(connection, keys, text)
-        text.detach()
-    return counts
+        found = connection.execution_options(yield_per=_AT_ONCE).execute(_changes(keys))
+        stream.writelines(csv_lines(COLUMNS, map(counter.seen, found)))
+    return Counts(**counter.counts)
 
 
-def _write(connection: Connection, keys: Iterable[Key], text: io.TextIOWrapper) -> Counts:
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    counts = dict.fromkeys(Counts._fields, 0)
-    before = None
-    for row in connection.execution_options(yield_per=_AT_ONCE).execute(_changes(keys)):
-        complaint_id, change, field, old, new, timestamp = row
-        writer.writerow([complaint_id, change, field, old, new, f"{timestamp:%Y-%m-%dT%H:%MZ}"])
-        counts[change] += before != (complaint_id, change)
-        before = (complaint_id, change)
-    return Counts(**counts)
+class _Counter:
+    """Counts the complaints of each kind of change while their lines pass by, those of one together."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(Counts._fields, 0)
+        self._before: tuple[str, str] | None = None
+
+    def seen(self, row: Row[Any]) -> list[str | None]:
+        """Return a line of the CSV."""
+        complaint_id, change, *cells, timestamp = row
+        self.counts[change] += self._before != (complaint_id, change)
+        self._before = (complaint_id, change)
+        return [complaint_id, change, *cells, f"{timestamp:%Y-%m-%dT%H:%MZ}"]
 
 
 def are(keys: Iterable[Key]) -> ColumnElement[bool]:

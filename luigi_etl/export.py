@@ -15,7 +15,7 @@ from luigi_etl.files import atomic_write
 from luigi_etl.matching import condition
 from luigi_etl.query import Query
 from luigi_etl.schema import complaints
-from luigi_etl.store import csv_lines
+from luigi_etl.store import csv_lines, labels
 
 if TYPE_CHECKING:
     import pyarrow
@@ -54,7 +54,7 @@ def matching(database: Database, query: Query) -> Iterator[Rows]:
 
 def as_csv(rows: Rows) -> Iterator[bytes]:
     """Give the lines of the CSV of such rows, as `csv_lines` does."""
-    return csv_lines(DEFAULT_COLUMNS, rows)
+    return csv_lines(labels(DEFAULT_COLUMNS), rows)
 
 
 def check_name(path: Path) -> None:

@@ -42,7 +42,7 @@ def create_document(path: Path, columns: str) -> int:
     """Write an empty document: the header of the columns named (see `columns_named`); return how many."""
     chosen = columns_named(columns)
     with atomic_write(path) as stream:
-        stream.writelines(csv_lines(chosen, []))
+        stream.writelines(csv_lines(labels(chosen), []))
     return len(chosen)
 
 
@@ -71,7 +71,7 @@ def store(
     cells = (map(record.get, fields) for record in _read_records(parsed, parsed_sha256))
     with atomic_write(target) as stream:
         measured = _Measured(stream)
-        for rows, line in enumerate(csv_lines(columns, cells)):
+        for rows, line in enumerate(csv_lines(labels(columns), cells)):
             measured.write(line)
             if rows and rows % _ROWS_BETWEEN_REPORTS == 0:
                 report(rows, expected)
@@ -84,15 +84,20 @@ def store(
     return StoredFile(columns, rows, measured.size, measured.sha256.hexdigest(), parsed_sha256.hexdigest())
 
 
-def csv_lines(columns: Iterable[Column], rows: Iterable[Iterable[Cell | date]]) -> Iterator[bytes]:
-    """Give the header and then a line for each row, as CSV in the CFPB's layout (RFC 4180, but LF), UTF-8.
+def labels(columns: Iterable[Column]) -> list[str]:
+    """Return the header for columns."""
+    return [column.label for column in columns]
+
+
+def csv_lines(header: Iterable[str], rows: Iterable[Iterable[Cell | date]]) -> Iterator[bytes]:
+    """Give the header and then a line for each row, as CSV as the CFPB writes it (RFC 4180, but LF; UTF-8).
 
     None is an empty cell, a flag `true` or `false`, a date `YYYY-MM-DD`; everything else is stored
     exactly, also what a spreadsheet would take for a formula.
     """
     # csv quotes a lone carriage return only where the line terminator holds one.
     line = csv.writer(_Line(), lineterminator="\r\n").writerow
-    yield line([column.label for column in columns])
+    yield line(header)
     for row in rows:
         yield line([_AS_TEXT.get(cell, cell) for cell in row])
 

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, delete, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from luigi_etl.database import Database
-from luigi_etl.errors import DatabaseAwayError, DatabaseError, EtlError, SchemaError, StorageError
+from luigi_etl.errors import DatabaseAwayError, DatabaseError, EtlError, NoDatabaseError, StorageError
 from luigi_etl.schema import fields
 from tests.conftest import Beside, disk_of, free_port, read_only, without_rights
 from tests.postgres import PASSWORD, PostgresServer
@@ -88,7 +88,7 @@ def test_a_block_that_fails_leaves_nothing(database: Database) -> None:
 def test_a_first_block_that_fails_leaves_no_tables(database: Database) -> None:
     with pytest.raises(RuntimeError), database.writing():
         raise RuntimeError
-    assert "is empty" in told(database, SchemaError, "reading")
+    assert "is empty" in told(database, NoDatabaseError, "reading")
 
 
 def test_a_mistake_in_a_block_keeps_its_traceback(database: Database) -> None:
@@ -144,19 +144,19 @@ def test_what_a_reader_writes_is_not_kept(database: Database) -> None:
 
 def test_a_database_without_tables_can_t_be_read(database: Database, beside: Beside) -> None:
     beside("CREATE TABLE invoices (number INTEGER)")
-    assert told(database, SchemaError, "reading") == (
+    assert told(database, NoDatabaseError, "reading") == (
         f"the database {database.name} is empty: `luigi --module luigi_etl SyncComplaints` fills it"
     )
 
 
 def test_a_file_that_is_not_there_can_t_be_read(sqlite_address: Path) -> None:
-    assert told(Database(sqlite_address), SchemaError, "reading") == (
+    assert told(Database(sqlite_address), NoDatabaseError, "reading") == (
         f"there is no database {sqlite_address} yet: `luigi --module luigi_etl SyncComplaints` makes it"
     )
 
 
 def test_reading_makes_no_file(sqlite_address: Path) -> None:
-    told(Database(sqlite_address), SchemaError, "reading")
+    told(Database(sqlite_address), NoDatabaseError, "reading")
     assert os.listdir(sqlite_address.parent) == NOTHING
 
 
