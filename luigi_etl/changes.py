@@ -60,10 +60,10 @@ class _Counter:
 
     def seen(self, row: Row[Any]) -> list[str | None]:
         """Return a line of the CSV."""
-        complaint_id, change, *cells, timestamp = row
-        self.counts[change] += self._before != (complaint_id, change)
-        self._before = (complaint_id, change)
-        return [complaint_id, change, *cells, f"{timestamp:%Y-%m-%dT%H:%MZ}"]
+        kind = (row.complaint_id, row.change)
+        self.counts[row.change] += self._before != kind
+        self._before = kind
+        return [*row[:-1], f"{row.timestamp:%Y-%m-%dT%H:%MZ}"]
 
 
 def are(keys: Iterable[Key]) -> ColumnElement[bool]:
