@@ -1,5 +1,6 @@
 """What the tests share: a real sandbox over HTTP, a real run of the chain, the recorded answers."""
 
+import copy
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import luigi
 import psycopg
 import pytest
 
@@ -422,6 +424,43 @@ def beside(database_address: str | Path) -> Beside:
             return file.execute(statement).fetchall()
 
     return run
+
+
+class Pipeline:
+    """Runs tasks in this process, without a pace and hardly waiting, on files and a database of their own."""
+
+    def __init__(self, root: Path, address: str | Path) -> None:
+        self.root = root
+        self.database = Database(address)
+        self._configuration = luigi.configuration.get_config()
+        self.configure("storage", root=root, database=address)
+        self.configure("ccdb", requests_per_minute=0, backoff=0.01, retry_delay=0.01)
+
+    def configure(self, section: str, **settings: object) -> None:
+        """Set settings, until the test ends."""
+        for name, value in settings.items():
+            self._configuration.set(section, name, str(value).replace("%", "%%"))
+
+    def run(self, *tasks: luigi.Task) -> bool:
+        """Run tasks; tell whether all went well."""
+        return bool(luigi.build(tasks, local_scheduler=True, no_lock=True, log_level="CRITICAL"))
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Return what the database answers."""
+        with self.database.reading() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(statement)]
+
+    def files(self, suffix: str = "") -> list[Path]:
+        """Return the files below the root whose names end so, in order."""
+        return sorted(path for path in self.root.rglob(f"*{suffix}") if path.is_file())
+
+
+@pytest.fixture
+def pipeline(tmp_path: Path, database_address: str | Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """Give a pipeline of this process, on each kind of database."""
+    before = copy.deepcopy(luigi.configuration.get_config())
+    monkeypatch.setattr(type(before), "_instance", before)
+    return Pipeline(tmp_path / "data", database_address)
 
 
 def mount(*arguments: object) -> None:
