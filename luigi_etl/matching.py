@@ -53,11 +53,19 @@ def _filter(name: str, values: list[str]) -> ColumnElement[bool]:
     if name.endswith("_max"):
         return DAYS[name[:-4]] <= date.fromisoformat(values[0])
     if name in CHILDREN:
-        return or_(*(_is_or_is_below(name, value) for value in values))
+        return or_(*(_is_or_is_below(name, *family) for family in _families(values).items()))
     return complaints.c[name].in_(values)
 
 
-def _is_or_is_below(name: str, value: str) -> ColumnElement[bool]:
-    parent, bullet, child = value.partition(BULLET)
+def _families(values: list[str]) -> dict[str, list[str]]:
+    """Return the children asked for, by parent: a parent asked for with any of them means these alone."""
+    families: dict[str, list[str]] = {}
+    for value in values:
+        parent, bullet, child = value.partition(BULLET)
+        families.setdefault(parent, []).extend([child] if bullet else [])
+    return families
+
+
+def _is_or_is_below(name: str, parent: str, children: list[str]) -> ColumnElement[bool]:
     is_parent = complaints.c[name] == parent
-    return and_(is_parent, CHILDREN[name] == child) if bullet else is_parent
+    return and_(is_parent, CHILDREN[name].in_(children)) if children else is_parent

@@ -321,7 +321,8 @@ def _filter(name: str, values: tuple[str, ...]) -> Callable[[Row], bool]:
     if name.endswith("_max"):
         return lambda row: "" < _day_of(row, name) <= values[-1]
     if name in ("product", "issue"):
-        return lambda row: any(_is_or_is_below(row, name, value) for value in values)
+        families = _families(values)
+        return lambda row: _is_or_is_below(row, name, families)
     return lambda row: row.value(name) in values
 
 
@@ -329,11 +330,18 @@ def _day_of(row: Row, name: str) -> str:
     return row.received if name.startswith("date_received") else row.sent
 
 
-def _is_or_is_below(row: Row, name: str, value: str) -> bool:
-    parent, bullet, child = value.partition("\u2022")
-    if row.value(name) != parent:
-        return False
-    return not bullet or row.value(f"sub_{name}") == child
+def _families(values: tuple[str, ...]) -> dict[str, set[str]]:
+    """Return the children asked for, by parent: a parent asked for with any of them means these alone."""
+    families: dict[str, set[str]] = {}
+    for value in values:
+        parent, bullet, child = value.partition("\u2022")
+        families.setdefault(parent, set()).update({child} if bullet else ())
+    return families
+
+
+def _is_or_is_below(row: Row, name: str, families: dict[str, set[str]]) -> bool:
+    children = families.get(str(row.value(name)))
+    return children is not None and (not children or row.value(f"sub_{name}") in children)
 
 
 def _words(search_term: str, name: str) -> Callable[[Row], bool]:

@@ -123,6 +123,30 @@ def test_a_child_is_chosen_behind_a_bullet(holding: Holding, name: str) -> None:
     assert ids(url, **{name: "A•a"}) == ["1"]
 
 
+@pytest.mark.parametrize("name", ["product", "issue"])
+@pytest.mark.parametrize("values", [["A", "A•a"], ["A•a", "A"]])
+def test_a_parent_with_one_of_its_children_is_the_child_alone(
+    holding: Holding, name: str, values: list[str]
+) -> None:
+    """The API's builder of queries (es_builders.py) gathers values by parent, and asks for both if it can."""
+    url = holding(
+        complaint("1", **{name: "A", f"sub_{name}": "a"}), complaint("2", **{name: "A", f"sub_{name}": "b"})
+    )
+
+    assert ids(url, **{name: values}) == ["1"]
+
+
+@pytest.mark.parametrize("name", ["product", "issue"])
+def test_children_of_two_parents_widen(holding: Holding, name: str) -> None:
+    url = holding(
+        complaint("1", **{name: "A", f"sub_{name}": "a"}),
+        complaint("2", **{name: "A", f"sub_{name}": "b"}),
+        complaint("3", **{name: "B", f"sub_{name}": None}),
+    )
+
+    assert ids(url, **{name: ["A•a", "B"]}) == ["1", "3"]
+
+
 def test_one_exclusion_excludes_what_has_any_of_its_values(holding: Holding) -> None:
     url = holding(complaint("1", state="CA"), complaint("2", state="TX"), complaint("3", state="FL"))
 
