@@ -24,6 +24,7 @@ from urllib.request import urlopen
 import luigi
 import psycopg
 import pytest
+from luigi.task_register import Register
 
 from luigi_etl.ccdb import Client
 from luigi_etl.database import Database
@@ -441,9 +442,11 @@ class Pipeline:
         for name, value in settings.items():
             self._configuration.set(section, name, str(value).replace("%", "%%"))
 
-    def run(self, *tasks: luigi.Task) -> bool:
-        """Run tasks; tell whether all went well."""
-        return bool(luigi.build(tasks, local_scheduler=True, no_lock=True, log_level="CRITICAL"))
+    def run(self, family: type[luigi.Task], **parameters: Any) -> bool:
+        """Run a task as a process of its own would; tell whether all went well."""
+        Register.clear_instance_cache()
+        task = family(**parameters)
+        return bool(luigi.build([task], local_scheduler=True, no_lock=True, log_level="CRITICAL"))
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Return what the database answers."""

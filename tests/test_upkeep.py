@@ -1,0 +1,334 @@
+"""The database, kept up to date: against a real API, on both kinds of database."""
+
+import csv
+import json
+import re
+import shutil
+from datetime import date, datetime, timedelta
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from luigi_etl import MergeComplaints, SyncComplaints
+from luigi_etl.sandbox.index import Row
+from luigi_etl.schema import VIEWS, metadata
+from tests.conftest import Pipeline, Serve, Served
+
+pytestmark = pytest.mark.slow
+
+MINUTE = datetime(2026, 9, 26, 12, 0)
+DAYS = 90
+
+
+def minute(number: int) -> datetime:
+    return MINUTE + timedelta(minutes=number)
+
+
+class Upkeep:
+    """A pipeline, the API it reads, and the minutes it syncs at."""
+
+    def __init__(self, pipeline: Pipeline, served: Served) -> None:
+        self.pipeline = pipeline
+        self.served = served
+        self.index = served.sandbox.index
+        pipeline.configure("ccdb", url=served.url, page_size=20, retries=0)
+
+    def sync(self, at: int, **parameters: Any) -> bool:
+        return self.pipeline.run(SyncComplaints, timestamp=minute(at), **parameters)
+
+    def asked(self) -> list[dict[str, str]]:
+        """Return what was asked since the last call: the parameters of each request."""
+        asked = [
+            {name: values[-1] for name, values in parse_qs(urlsplit(path).query).items()}
+            for path in self.served.asked
+        ]
+        self.served.sandbox.requests.clear()
+        return asked
+
+    def pages(self) -> list[str]:
+        """Return the addresses of the pages that came since the last call."""
+        pages = [
+            path for path, status in self.served.sandbox.requests if status == 200 and "size=0" not in path
+        ]
+        self.served.sandbox.requests.clear()
+        return pages
+
+    def current(self) -> list[tuple[Any, ...]]:
+        return self.pipeline.sql(
+            "SELECT complaint_id, company_response, state FROM current_complaints ORDER BY complaint_id"
+        )
+
+    def truth(self, since: str = "") -> list[tuple[Any, ...]]:
+        rows = [row for row in self.index.rows.values() if row.received >= since]
+        return sorted((row.identifier, row.value("company_response"), row.value("state")) for row in rows)
+
+    def withdrawn(self) -> list[str]:
+        found = self.pipeline.sql(
+            "SELECT complaint_id FROM complaints WHERE withdrawn IS NOT NULL ORDER BY 1"
+        )
+        return [row[0] for row in found]
+
+    def change(self) -> None:
+        """Change the index in every way."""
+        self.index.arrive(5)
+        self.index.change(5)
+        self.index.vanish(5)
+        self.index.reindex()
+
+    def everything(self) -> list[tuple[Any, ...]]:
+        """Return all complaints, as they are held."""
+        return self.pipeline.sql("SELECT * FROM complaints ORDER BY complaint_id")
+
+    def forget(self) -> None:
+        """Remove all there is: files, and tables."""
+        shutil.rmtree(self.pipeline.root)
+        with self.pipeline.database.writing() as connection:
+            for name in VIEWS:
+                connection.exec_driver_sql(f"DROP VIEW {name}")
+            metadata.drop_all(connection)
+
+    def outcome(self, at: int) -> str:
+        (path,) = self.pipeline.files(f"{minute(at):%Y%m%dT%H%MZ}.run.json")
+        return str(json.loads(path.read_text())["outcome"])
+
+
+@pytest.fixture
+def upkeep(pipeline: Pipeline, served: Serve) -> Upkeep:
+    return Upkeep(pipeline, served(300))
+
+
+FIRST = (MINUTE.date() - timedelta(days=DAYS)).isoformat()
+
+
+def test_the_first_sync_brings_what_was_received_in_the_last_ninety_days(upkeep: Upkeep) -> None:
+    assert upkeep.sync(0)
+    assert upkeep.current() == upkeep.truth(since=FIRST)
+    assert len(upkeep.current()) > 250
+
+
+def test_of_an_unchanged_api_it_asks_exactly_one_question(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    upkeep.asked()
+    assert upkeep.sync(1)
+    (asked,) = upkeep.asked()
+    assert asked["size"] == "0"
+    assert upkeep.outcome(1) == "synced"
+
+
+@pytest.mark.parametrize("what", ["arrive", "vanish", "reindex"])
+def test_each_sign_of_a_change_is_enough(upkeep: Upkeep, what: str) -> None:
+    """`total_record_count` and `hits.total` change, or the day of the last indexing alone."""
+    upkeep.sync(0)
+    getattr(upkeep.index, what)(1)
+    upkeep.asked()
+    assert upkeep.sync(1)
+    assert len(upkeep.asked()) > 1
+    assert upkeep.current() == upkeep.truth(since=FIRST)
+
+
+def test_what_changed_is_in_the_database_and_in_a_file(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    upkeep.change()
+    assert upkeep.sync(1)
+    assert upkeep.current() == upkeep.truth(since=FIRST)
+    assert len(upkeep.withdrawn()) == 5
+    (path,) = [one for one in upkeep.pipeline.files("1201Z.changes.csv") if "~sync" in str(one)]
+    with path.open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    kinds = [line["change"] for line in lines]
+    assert (kinds.count("new"), kinds.count("withdrawn")) == (5, 5)
+    assert {line["snapshot"] for line in lines} == {"2026-09-26T12:01Z"}
+
+
+def test_a_sync_leaves_what_it_changed_and_nothing_else(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    left = [str(path.relative_to(upkeep.pipeline.root)) for path in upkeep.pipeline.files()]
+    folder = "snapshots/all~sync/2026-09-26/20260926T1200Z"
+    assert [name for name in left if not name.startswith("complaints.db")] == [
+        f"{folder}.changes.csv",
+        f"{folder}.run.json",
+    ]
+    assert [path.name for path in (upkeep.pipeline.root / "snapshots").iterdir()] == ["all~sync"]
+
+
+def test_the_same_minute_again_asks_nothing(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    upkeep.asked()
+    assert upkeep.sync(0)
+    assert upkeep.asked() == []
+
+
+def test_windows_are_read_the_newest_first(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    begins = [one["date_received_min"] for one in upkeep.asked() if one["size"] != "0"]
+    assert len(set(begins)) > 2
+    assert begins == sorted(begins, reverse=True)
+
+
+def test_counts_are_asked_for_once_a_window_at_most(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    asked = upkeep.asked()
+    windows = {one["date_received_min"] for one in asked if one["size"] != "0"}
+    assert sum(one["size"] == "0" for one in asked) <= 1 + len(windows)
+
+
+def test_days_and_since_tell_how_far_back_it_reads(upkeep: Upkeep) -> None:
+    upkeep.sync(0, days=10)
+    assert upkeep.current() == upkeep.truth(since="2026-09-16")
+    upkeep.sync(1, since=date(2026, 6, 1))
+    assert upkeep.current() == upkeep.truth()
+
+
+def test_a_backfill_is_made_even_where_nothing_changed(upkeep: Upkeep) -> None:
+    upkeep.sync(0, days=10)
+    upkeep.asked()
+    upkeep.sync(1, since=date(2026, 6, 1))
+    assert len(upkeep.asked()) > 1
+
+
+def test_after_a_backfill_the_usual_days_are_up_to_date(upkeep: Upkeep) -> None:
+    upkeep.sync(0, since=date(2026, 6, 1))
+    upkeep.asked()
+    upkeep.sync(1)
+    assert len(upkeep.asked()) == 1
+
+
+def test_two_queries_are_kept_up_to_date_apart(upkeep: Upkeep) -> None:
+    upkeep.sync(0, query="state=CA")
+    upkeep.sync(0, query="state=TX")
+    assert {row[2] for row in upkeep.current()} == {"CA", "TX"}
+    upkeep.asked()
+    upkeep.sync(1, query="state=CA")
+    upkeep.sync(1, query="state=TX")
+    assert len(upkeep.asked()) == 2
+
+
+def test_what_is_of_no_day_the_query_has_is_not_asked_for(upkeep: Upkeep) -> None:
+    assert upkeep.sync(0, query="date_received_max=2026-01-31")
+    assert len(upkeep.asked()) == 1
+
+
+def _move(upkeep: Upkeep, day: str) -> str:
+    """Give the newest complaint another day; return its id."""
+    newest = max(upkeep.index.rows.values(), key=lambda row: row.key)
+    instant = datetime.fromisoformat(f"{day}T12:00:00+00:00")
+    source = {**newest.source, "date_received": instant.isoformat()}
+    moved = Row(newest.identifier, round(instant.timestamp() * 1000), newest.sent, source)
+    upkeep.index._put([moved])
+    upkeep.index.reindex()
+    return newest.identifier
+
+
+@pytest.mark.parametrize("day", ["2026-08-01", "2025-01-01"])
+def test_a_complaint_that_moved_is_not_withdrawn_wherever_it_went(upkeep: Upkeep, day: str) -> None:
+    """To another window, or to a day that is not read again: then it is looked up by its id."""
+    upkeep.sync(0)
+    moved = _move(upkeep, day)
+    assert upkeep.sync(1)
+    assert upkeep.withdrawn() == []
+    assert upkeep.pipeline.sql(
+        f"SELECT change, field, new FROM changes WHERE complaint_id = '{moved}' AND change <> 'new'"
+    ) == [("changed", "date_received", day)]
+
+
+def test_what_vanished_is_looked_up_once_twenty_at_a_time(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    upkeep.index.vanish(50)
+    upkeep.asked()
+    assert upkeep.sync(1)
+    lookups = [one["search_term"] for one in upkeep.asked() if "search_term" in one]
+    assert len(lookups) == 3
+    assert max(map(len, lookups)) <= 200
+    assert sum(len(re.findall(r"\d+", one)) for one in lookups) == 50
+    upkeep.asked()
+    upkeep.index.reindex()
+    upkeep.sync(2)
+    assert [one for one in upkeep.asked() if "search_term" in one] == []
+
+
+def test_an_api_that_looks_up_no_ids_costs_no_sync(upkeep: Upkeep) -> None:
+    """Its engine refuses the search term each time, and answers others."""
+    upkeep.sync(0)
+    upkeep.index.vanish(3)
+    upkeep.index.search = _refusing(upkeep.index.search)  # type: ignore[method-assign]
+    assert upkeep.sync(1)
+    assert len(upkeep.withdrawn()) == 3
+
+
+def _refusing(search: Any) -> Any:
+    from luigi_etl.sandbox.index import EngineError
+
+    def refuse(asked: Any) -> Any:
+        if asked.search_term:
+            raise EngineError
+        return search(asked)
+
+    return refuse
+
+
+# --- interrupted ---------------------------------------------------------------------------------
+
+
+def test_interrupted_at_any_request_it_ends_the_same_and_fetches_no_page_twice(
+    pipeline: Pipeline, served: Serve
+) -> None:
+    whole = Upkeep(pipeline, served(300))
+    whole.sync(0)
+    expected, requests = whole.everything(), len(whole.served.asked)
+    assert requests > 15
+    for at in range(1, requests + 1):
+        whole.forget()
+        upkeep = Upkeep(pipeline, served(300, f"{at}:status=403"))
+        assert not upkeep.sync(0), at
+        assert upkeep.sync(0), at
+        assert upkeep.everything() == expected, at
+        pages = upkeep.pages()
+        assert len(set(pages)) == len(pages), at
+
+
+def test_a_later_minute_goes_on_with_what_an_earlier_one_began(upkeep: Upkeep, served: Serve) -> None:
+    broken = Upkeep(upkeep.pipeline, served(300, "9:status=403"))
+    assert not broken.sync(0)
+    before = broken.pages()
+    assert broken.sync(1)
+    assert not set(before) & set(broken.pages())
+    assert broken.current() == broken.truth(since=FIRST)
+    assert broken.outcome(1) == "synced"
+
+
+def test_what_only_a_later_minute_reads_is_of_that_minute(pipeline: Pipeline, served: Serve) -> None:
+    broken = Upkeep(pipeline, served(300, *(f"{at}:status=403" for at in range(9, 50))))
+    assert not broken.sync(0)
+    upkeep = Upkeep(pipeline, served(300))
+    assert upkeep.sync(1)
+    seen = upkeep.pipeline.sql("SELECT DISTINCT last_seen FROM complaints ORDER BY 1")
+    assert [str(row[0])[:16] for row in seen] == ["2026-09-26 12:00", "2026-09-26 12:01"]
+
+
+def test_a_window_that_fails_keeps_none_of_the_others_from_the_database(
+    upkeep: Upkeep, served: Serve
+) -> None:
+    broken = Upkeep(upkeep.pipeline, served(300, "9:status=403"))
+    assert not broken.sync(0)
+    windows = broken.pipeline.sql("SELECT count(*) FROM snapshots")[0][0]
+    assert broken.sync(1)
+    assert windows == broken.pipeline.sql("SELECT count(*) FROM snapshots")[0][0] - 1
+
+
+def test_files_that_an_ended_sync_left_are_removed_by_the_next_run(upkeep: Upkeep) -> None:
+    """It was killed after its end was in the database, before they were gone."""
+    upkeep.sync(0)
+    query = upkeep.pipeline.sql("SELECT query FROM snapshots ORDER BY id LIMIT 1")[0][0]
+    upkeep.pipeline.run(MergeComplaints, timestamp=minute(0), query=query, limit=0)
+    assert upkeep.pipeline.files("complaints.csv")
+    upkeep.sync(1)
+    assert upkeep.pipeline.files("complaints.csv") == []
+    assert {path.name for path in upkeep.pipeline.root.iterdir() if path.is_dir()} == {"snapshots", "latest"}
+    assert upkeep.pipeline.files(".csv.lock") == []
+
+
+def test_a_failed_sync_is_on_record(upkeep: Upkeep, served: Serve) -> None:
+    broken = Upkeep(upkeep.pipeline, served(300, "every 1:status=403"))
+    assert not broken.sync(0)
+    assert broken.outcome(0) == "failed"
