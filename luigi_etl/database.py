@@ -1,6 +1,7 @@
 """The database: SQLite or PostgreSQL, one writer at a time, readers that never wait, errors in one line."""
 
 import contextlib
+import logging
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ _SQLITE_UNUSABLE = (
 _POSTGRES_AWAY = ("08", "57P", "53300", "40", "57014", "25P03")
 _POSTGRES_HELD = "55P03"
 _POSTGRES_FULL = "53100"
-_POSTGRES_REFUSES = ("28", "3D", "42501", "25006", "53", "58")  # who, which, rights, read-only, resources
+# who, which, rights, read-only, resources, a value too large for an index
+_POSTGRES_REFUSES = ("28", "3D", "42501", "25006", "53", "54", "58")
 _POSTGRES_REFUSES_AT_ONCE = (  # in words: before there is a connection there is no state
     "authentication failed",
     "does not exist",
@@ -165,6 +167,7 @@ def _said(error: BaseException | None) -> str:
 
 
 def _postgres_engine(url: URL, name: str) -> Engine:
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # of a lost connection it warns besides raising
     # A server that dies without a word is found out within minutes, not hours.
     network = {"tcp_user_timeout": 6000 * WAIT, "keepalives_idle": 6 * WAIT}
     try:

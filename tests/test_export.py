@@ -48,15 +48,8 @@ Fields = Mapping[str, str | None]
 
 
 @pytest.fixture
-def database_address(tmp_path: Path) -> Path | str:
-    """Give the address of a database that is not there yet."""
-    return tmp_path / "database" / "complaints.db"
-
-
-@pytest.fixture
-def database(database_address: Path | str) -> Database:
+def database(database: Database) -> Database:
     """Give a database with its tables and without complaints."""
-    database = Database(database_address)
     with database.writing():
         pass
     return database

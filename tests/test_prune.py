@@ -433,7 +433,7 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_re
         assert process.returncode == -signal.SIGKILL
         found = endings_by_minute(chain.files("Z.*"))
         whole = [endings for endings in found if "datapackage.json" in endings]
-        assert all(endings | {"run.json"} == WHOLE for endings in whole)
+        assert all(endings | {"run.json", "changes.csv"} == WHOLE for endings in whole)
         assert 0 < len(whole) < len(before)
         halves += len(found) - len(whole)
     assert halves > 0
