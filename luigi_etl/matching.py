@@ -5,12 +5,11 @@ from datetime import date
 from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
 from luigi_etl.errors import QueryError
-from luigi_etl.query import Query
+from luigi_etl.query import BULLET, Query
 from luigi_etl.schema import complaints
 
 DAYS = {"date_received": complaints.c.date_received, "company_received": complaints.c.date_sent_to_company}
 CHILDREN = {"product": complaints.c.sub_product, "issue": complaints.c.sub_issue}
-BULLET = "\u2022"  # between a product and its sub-product
 SEARCHES = frozenset({"search_term", "field"})
 # Filters on what a complaint keeps. Companies' responses, tags and ZIP codes change for months: a complaint
 # that is no longer found by them has changed, not vanished.

@@ -19,6 +19,7 @@ from urllib.parse import quote, quote_plus, unquote_plus, urlsplit
 from luigi_etl.errors import QueryError
 
 SEARCH_PAGE = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/"
+BULLET = "\u2022"  # between a product and its sub-product, an issue and its sub-issue
 MAXIMUM_VALUE_LENGTH = 200
 SLUG_LENGTH = 180  # a file name holds 255 bytes; the rest is for suffixes
 HASH_LENGTH = 16
@@ -189,6 +190,17 @@ def _any_value(name: str, value: str) -> str:
     return value
 
 
+def _with_child(name: str, value: str) -> str:
+    _any_value(name, value)
+    parent, bullet, child = value.partition(BULLET)
+    if bullet and (not parent or not child or BULLET in child):
+        raise QueryError(
+            f"query: {name}={value!r} is neither a name nor a name, {BULLET!r}, and one below it; "
+            "the API would take it for no filter at all"
+        )
+    return value
+
+
 def _day(name: str, value: str) -> str:
     _any_value(name, value)
     if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
@@ -233,8 +245,8 @@ MANY_VALUES: dict[str, Check] = {
     "company": _any_value,
     "company_public_response": _any_value,
     "company_response": _any_value,
-    "issue": _any_value,
-    "product": _any_value,
+    "issue": _with_child,
+    "product": _with_child,
     "state": _STATE,
     "submitted_via": _any_value,
     "tags": _any_value,
@@ -243,8 +255,8 @@ MANY_VALUES: dict[str, Check] = {
     "not_company": _any_value,
     "not_company_public_response": _any_value,
     "not_company_response": _any_value,
-    "not_issue": _any_value,
-    "not_product": _any_value,
+    "not_issue": _with_child,
+    "not_product": _with_child,
     "not_state": _STATE,
     "not_tags": _any_value,
 }

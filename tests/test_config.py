@@ -1,10 +1,12 @@
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import luigi
 import pytest
 
-from luigi_etl.config import QueryParameter, TimestampParameter, ccdb, storage
+from luigi_etl import SyncComplaints
+from luigi_etl.config import DayParameter, QueryParameter, TimestampParameter, ccdb, storage
 from luigi_etl.errors import QueryError, SettingError
 from luigi_etl.settings import API, Settings
 from luigi_etl.snapshot import Snapshot
@@ -23,6 +25,8 @@ def test_the_settings_have_the_defaults_told_in_the_readme(monkeypatch: pytest.M
     assert ccdb().settings() == Settings()
     assert (ccdb().retries, ccdb().retry_delay) == (10, 30.0)
     assert (storage().root, storage().columns) == ("data", "")
+    assert storage().database == ""
+    assert (SyncComplaints().days, SyncComplaints().since) == (90, None)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +54,52 @@ def test_the_settings_have_the_defaults_told_in_the_readme(monkeypatch: pytest.M
 def test_a_setting_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
     with pytest.raises(SettingError, match=name):
         ccdb(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://me:secret@host/name",
+        "postgresql://host/name?user=me&password=secret",
+        "mysql://host/name",
+        "postgresql://[",
+        "a\0b",
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_and_no_password_repeated(address: str) -> None:
+    with pytest.raises(SettingError, match="database") as caught:
+        storage(database=address)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "address"),
+    [
+        ("", Path("data/complaints.db")),
+        ("/srv/c.db", Path("/srv/c.db")),
+        ("sqlite:///c.db", "sqlite:///c.db"),
+        ("postgresql://me@host/name", "postgresql://me@host/name"),
+    ],
+)
+def test_the_database_is_a_file_in_the_root_another_file_or_an_address(
+    setting: str, address: Path | str
+) -> None:
+    assert storage(database=setting).database_address == address
+
+
+@pytest.mark.parametrize(("given", "day"), [("", None), ("2026-01-02", date(2026, 1, 2))])
+def test_a_day_is_read_and_written_as_text(given: str, day: date | None) -> None:
+    parameter = DayParameter()
+    assert parameter.normalize(given) == day
+    assert parameter.serialize(day) == given
+
+
+@pytest.mark.parametrize(
+    "given", ["2026-02-30", "20260102", "2999-01-01", "yesterday", datetime(2026, 1, 2), 7]
+)
+def test_what_is_no_day_or_to_come_is_refused(given: Any) -> None:
+    with pytest.raises(SettingError, match="since"):
+        SyncComplaints(since=given)
 
 
 def test_a_secret_in_the_address_is_not_repeated() -> None:

@@ -168,6 +168,9 @@ def test_a_name_that_is_no_filter_is_refused_with_what_to_write(text: str, said:
         ("company=%FF", "not UTF-8"),
         ("company=%ED%A0%80", "not UTF-8"),
         ("company=\ud800", "not UTF-8"),
+        ("product=A%E2%80%A2", "neither a name nor"),
+        ("not_issue=%E2%80%A2a", "neither a name nor"),
+        ("issue=A%E2%80%A2a%E2%80%A2b", "neither a name nor"),
     ],
 )
 def test_a_value_the_api_would_refuse_or_never_find_is_refused_with_the_reason(text: str, said: str) -> None:
