@@ -63,6 +63,14 @@ class PostgresServer:
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
+    def empty(self, name: str) -> None:
+        """Bring a database back to what a new one is; who is connected to it is not any more."""
+        others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        self.execute(f"SELECT pg_terminate_backend(pid) {others}", name)
+        self.execute(
+            "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC", name
+        )
+
     def execute(self, statement: str, name: str = "postgres") -> None:
         """Run a statement in one of its databases."""
         with psycopg.connect(self.address(name), autocommit=True) as connection:
