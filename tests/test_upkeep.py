@@ -2,8 +2,10 @@
 
 import csv
 import json
+import random
 import re
 import shutil
+import time
 from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -11,9 +13,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from luigi_etl import MergeComplaints, SyncComplaints
+from luigi_etl.database import Database
 from luigi_etl.sandbox.index import Row
 from luigi_etl.schema import VIEWS, metadata
-from tests.conftest import Pipeline, Serve, Served
+from tests.conftest import Chain, Luigid, Pipeline, Serve, Served
 
 pytestmark = pytest.mark.slow
 
@@ -332,3 +335,68 @@ def test_a_failed_sync_is_on_record(upkeep: Upkeep, served: Serve) -> None:
     broken = Upkeep(upkeep.pipeline, served(300, "every 1:status=403"))
     assert not broken.sync(0)
     assert broken.outcome(0) == "failed"
+
+
+# --- as its user runs it -------------------------------------------------------------------------
+
+
+def test_under_luigid_a_sync_and_its_windows_are_shown_done(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    chain.configure("ccdb", page_size=20, requests_per_minute=0)
+    run = chain.program(*luigid.command("--since", "2026-06-01", task="SyncComplaints"), url=served(300).url)
+    assert (run.code, run.err) == (0, "")
+    assert run.out.splitlines()[-1].startswith(
+        "300 new, 0 changed, 0 withdrawn, 0 returned: data/snapshots/all~sync/"
+    )
+    families = [task["name"] for task in luigid.tasks("DONE").values()]
+    assert families.count("SyncComplaints") == 1
+    assert families.count("MergeComplaints") > 2
+
+
+def test_an_api_that_shows_nothing_new_is_a_line(chain: Chain, served: Serve) -> None:
+    url = served(50).url
+    chain.luigi("--timestamp", "2026-11-22T0926", task="SyncComplaints", url=url)
+    run = chain.luigi("--timestamp", "2026-11-22T0927", task="SyncComplaints", url=url)
+    assert (run.code, run.err, run.out) == (0, "", "up to date: nothing changed since the last sync\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--days", "0"), "days: 0 is not a whole number from 1 to 36500"),
+        (("--since", "2026-13-01"), "since: '2026-13-01' is not a day (UTC) written as 2026-11-22"),
+        (("--query", "stat=CA"), "query: the API knows no filter 'stat'; did you mean 'state'?"),
+    ],
+)
+def test_what_it_cannot_use_is_refused_in_a_line(chain: Chain, arguments: tuple[str, ...], said: str) -> None:
+    run = chain.luigi(*arguments, task="SyncComplaints")
+    assert (run.code, run.err) == (2, f"luigi: error: {said}\n")
+
+
+def test_killed_at_any_moment_the_next_minute_completes_it(chain: Chain, served: Serve) -> None:
+    """Also between what the database holds and what the files say."""
+    server = served(300)
+    chain.configure("ccdb", page_size=20)
+    moments = random.Random(2026)
+    for at in range(8):
+        process = chain.start(
+            *chain.luigi_command("--timestamp", f"2026-09-26T12{at:02}", task="SyncComplaints"),
+            url=server.url,
+        )
+        time.sleep(moments.uniform(0.9, 2.2))
+        process.kill()
+        process.communicate()
+        server.sandbox.index.change(1)
+        server.sandbox.index.reindex()
+    for at in (30, 31):
+        run = chain.luigi("--timestamp", f"2026-09-26T12{at:02}", task="SyncComplaints", url=server.url)
+        assert run.code == 0
+    with Database(chain.folder / "data/complaints.db").reading() as connection:
+        held = connection.exec_driver_sql(
+            "SELECT complaint_id, company_response FROM current_complaints"
+        ).all()
+    truth = {(row.identifier, row.value("company_response")) for row in server.sandbox.index.rows.values()}
+    assert {tuple(row) for row in held} == {one for one in truth if one[0] in {row[0] for row in held}}
+    assert len(held) > 250
+    assert {path.parent.parent.name for path in chain.files() if "snapshots" in str(path)} == {"all~sync"}
