@@ -64,11 +64,12 @@ WORDS = "my report account the bank dispute letter payment never was removed aga
 
 
 class Generator:
-    """An endless, seeded source of complaints received in the `days` before `NOW`."""
+    """An endless, seeded source of complaints received in the `days` before `now`."""
 
-    def __init__(self, seed: int, era: Era, days: int) -> None:
+    def __init__(self, seed: int, era: Era, days: int, now: datetime = NOW) -> None:
         self.era = era
         self.days = days
+        self.now = now
         self.random = random.Random(seed)  # noqa: S311
         self._taken: set[int] = set()
 
@@ -84,7 +85,7 @@ class Generator:
         """Generate a complaint received today or, for every other one, weeks ago."""
         source = next(self.complaints(1))
         if self.random.random() < 0.5:
-            source["date_received"] = self._instant(NOW + timedelta(seconds=self.random.randrange(3600)))
+            source["date_received"] = self._instant(self.now + timedelta(seconds=self.random.randrange(3600)))
         return source
 
     def changed(self, source: Source) -> Source:
@@ -104,7 +105,7 @@ class Generator:
     def _complaint(self, product: str, state: str) -> Source:
         chance = self.random.random
         choose = self.random.choice
-        received = NOW - timedelta(milliseconds=self.random.randrange(self.days * 86_400_000))
+        received = self.now - timedelta(milliseconds=self.random.randrange(self.days * 86_400_000))
         issue = choose(list(ISSUES))
         narrative = self._narrative() if chance() < 0.29 else ""
         source = {

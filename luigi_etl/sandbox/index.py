@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from luigi_etl.sandbox.eras import Era
-from luigi_etl.sandbox.generate import Generator, Source
+from luigi_etl.sandbox.generate import NOW, Generator, Source
 
 Key = tuple[float, str]
 LARGEST_WINDOW = 10_000
@@ -122,9 +122,7 @@ class Index:
     def vanish(self, number: int) -> None:
         """Remove complaints without a trace."""
         with self.lock:
-            for row in self._some(number):
-                del self.rows[row.identifier]
-            self._sorted.clear()
+            self.remove([row.identifier for row in self._some(number)])
 
     def redate(self, number: int) -> None:
         """Move the newest complaints to the day before the oldest: behind the cursor of whoever walks."""
@@ -132,6 +130,29 @@ class Index:
             rows = sorted(self.rows.values(), key=_by_date)
             earlier = _moment(rows[0].milliseconds) - timedelta(days=1)
             self._put(_row(self._generator.redated(row.source, earlier)) for row in rows[-number:])
+
+    def put(self, sources: Iterable[Source]) -> None:
+        """Add complaints, or put them in the place of those with their ids."""
+        self._put(map(_row, sources))
+
+    def remove(self, identifiers: Iterable[str]) -> None:
+        """Remove complaints by their ids."""
+        with self.lock:
+            for identifier in identifiers:
+                del self.rows[identifier]
+            self._sorted.clear()
+
+    def enter(self, era: Era) -> None:
+        """Send, from now on, only what an era sends, also of the complaints that are there."""
+        self._generator.era = era
+        self.put(
+            {name: value for name, value in row.source.items() if name not in era.gone}
+            for row in list(self.rows.values())
+        )
+
+    def move_on(self, now: datetime) -> None:
+        """Let time (aware) pass: what arrives is received up to then."""
+        self._generator.now = now
 
     def reindex(self, _: int = 0) -> None:
         """Move the day of the last indexing on."""
@@ -185,12 +206,12 @@ class Index:
         return self._sorted[asked]
 
 
-def generated_index(number: int, seed: int, era: Era, days: int) -> Index:
-    """Return an index of `number` generated complaints of the last `days`."""
-    generator = Generator(seed, era, days)
+def generated_index(number: int, seed: int, era: Era, days: int, now: datetime = NOW) -> Index:
+    """Return an index of `number` generated complaints of the `days` before `now` (aware)."""
+    generator = Generator(seed, era, days, now)
     rows = map(_row, generator.complaints(number))
     description = f"{number:,} generated complaints, seed {seed}, era {era.name}"
-    return Index(rows, "2026-09-26", generator, description)
+    return Index(rows, now.date().isoformat(), generator, description)
 
 
 def replayed_index(files: Sequence[Path], seed: int, era: Era) -> Index:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 import requests
 
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.index import replayed_index
+from luigi_etl.sandbox.index import generated_index, replayed_index
 from tests.conftest import Serve
 
 TODAY = ERAS["2026-08"]
@@ -534,6 +535,60 @@ def test_recorded_complaints_can_change_and_new_ones_arrive(served: Serve, tmp_p
 
     assert len(after) == 2
     assert after["1"]["company_response"] != before["_source"]["company_response"]
+
+
+# --- an index that changes -----------------------------------------------------------------------
+
+
+def test_a_complaint_can_be_removed_and_put_back(served: Serve) -> None:
+    server = served(3)
+    index = server.sandbox.index
+    before = ids(server.url)
+    source = index.rows[before[0]].source
+
+    index.remove(before[:1])
+    assert ids(server.url) == before[1:]
+    index.put([source])
+    assert ids(server.url) == before
+
+
+def test_a_complaint_that_is_put_is_found_by_its_new_date(served: Serve) -> None:
+    server = served(3)
+    identifier = ids(server.url)[0]
+    source = server.sandbox.index.rows[identifier].source
+
+    server.sandbox.index.put([{**source, "date_received": "2020-02-01T23:00:00-05:00"}])
+
+    assert ids(server.url, date_received_min="2020-02-02", date_received_max="2020-02-02") == [identifier]
+
+
+def test_all_complaints_lose_what_a_later_era_does_not_send(served: Serve) -> None:
+    server = served(3, era="2025-11")
+    index = server.sandbox.index
+    sent = {len(hit["_source"]) for hit in hits(server.url)}
+    for era in ("2026-06", "2026-08"):
+        index.enter(ERAS[era])
+        index.arrive(1)
+        sent |= {len(hit["_source"]) for hit in hits(server.url)}
+
+    assert sent == {19, 17, 15}
+    assert {len(hit["_source"]) for hit in hits(server.url)} == {15}
+
+
+def test_what_arrives_is_of_the_time_that_the_index_moved_on_to() -> None:
+    begin = datetime(2026, 4, 1, tzinfo=timezone.utc)
+    index = generated_index(0, 1, TODAY, 2, begin)
+    index.arrive(20)
+    before = set(index.rows)
+    index.move_on(begin + timedelta(days=30))
+    index.arrive(20)
+
+    assert {index.rows[one].received for one in before} <= {"2026-03-30", "2026-03-31", "2026-04-01"}
+    assert {row.received for one, row in index.rows.items() if one not in before} <= {
+        "2026-04-29",
+        "2026-04-30",
+        "2026-05-01",
+    }
 
 
 @pytest.mark.parametrize(
