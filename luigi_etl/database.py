@@ -1,6 +1,7 @@
 """The database: SQLite or PostgreSQL, one writer at a time, readers that never wait, errors in one line."""
 
 import contextlib
+import functools
 import logging
 import sqlite3
 import time
@@ -166,6 +167,7 @@ def _said(error: BaseException | None) -> str:
     return getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
 
 
+@functools.cache  # it holds no connection, but what it learnt of the server, and compiled statements
 def _postgres_engine(url: URL, name: str) -> Engine:
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # of a lost connection it warns besides raising
     # A server that dies without a word is found out within minutes, not hours.
@@ -176,6 +178,7 @@ def _postgres_engine(url: URL, name: str) -> Engine:
         raise DatabaseError(f"{name} needs a driver ({error}): pip install '.[postgres]'") from error
 
 
+@functools.cache
 def _sqlite_engine(url: URL, begin: str) -> Engine:
     engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": WAIT})
 
