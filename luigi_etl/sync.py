@@ -71,11 +71,18 @@ class Upkeep:
         self._root = root
         self._query = query
 
-    def interrupted(self, now: datetime) -> Sync | None:
-        """Return the sync that did not come to its end, if any; what it has not begun becomes of `now`."""
+    def interrupted(self, client: Client, now: datetime) -> Sync | None:
+        """Return the sync that did not come to its end, if any; what it has not begun becomes of `now`.
+
+        So does a window that is half read, if the API changed since: its pages are of no use any more.
+        """
         sync = self._last(finished=False)
         if sync is None:
             return None
+        half_read = [files for files in map(self._files, sync.windows) if files.partial.exists()]
+        if half_read and _state(client, self._query) != sync.state:
+            for files in half_read:
+                discard(files)
         moved = [one if self._is_begun(one) else Window(now, one.query) for one in sync.windows]
         if moved != sync.windows:
             self._note(sync, windows=_text(moved))
@@ -112,13 +119,15 @@ class Upkeep:
 
         Twenty requests are enough for those of a usual day.
         """
-        lookups = sync.lookups
-        if lookups is None:
-            lookups = [Window(now, str(one)) for one in _by_ids(self._missing(sync))]
-            self._note(sync, lookups=_text(lookups))
-        for one in lookups:
-            if not self._is_merged(one):
-                merge_sightings(self._database, *_found(client, one))
+        known = sync.lookups
+        if known is None:
+            known = [Window(now, str(one)) for one in _by_ids(self._missing(sync))]
+        done = [one for one in known if self._is_merged(one)]
+        left = [Window(now, one.query) for one in known if one not in done]
+        if done + left != sync.lookups:
+            self._note(sync, lookups=_text(done + left))
+        for one in left:
+            merge_sightings(self._database, *_found(client, one))
 
     def finish(self, target: Path) -> Counts:
         """Write what the sync under way changed to `target`, and end it; the files of its windows go."""

@@ -61,9 +61,9 @@ class SyncComplaints(Recorded):
     def _begun(self) -> "Sync | None":
         from luigi_etl.ccdb import Client
 
-        if sync := self._upkeep.interrupted(self.timestamp):
-            return sync
         with Client(ccdb().settings()) as client:
+            if sync := self._upkeep.interrupted(client, self.timestamp):
+                return sync
             sync = self._upkeep.begin(client, self.timestamp, self.first_day)
         if not sync:
             self._tell("up to date: nothing changed since the last sync")

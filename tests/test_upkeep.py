@@ -309,6 +309,53 @@ def test_what_only_a_later_minute_reads_is_of_that_minute(pipeline: Pipeline, se
     assert [str(row[0])[:16] for row in seen] == ["2026-09-26 12:00", "2026-09-26 12:01"]
 
 
+def test_what_is_read_again_because_the_api_changed_is_of_the_minute_it_is_read(
+    upkeep: Upkeep, served: Serve
+) -> None:
+    """A window was half read: its pages are of no use any more."""
+    broken = Upkeep(upkeep.pipeline, served(300, "9:status=403"))
+    assert not broken.sync(0)
+    broken.index.change(300)
+    broken.index.reindex()
+    assert broken.sync(1)
+    changed = set(broken.truth())
+    seen = broken.pipeline.sql("SELECT complaint_id, company_response, state, last_seen FROM complaints")
+    assert {str(row[3])[:16] for row in seen if row[:3] in changed} == {"2026-09-26 12:01"}
+
+
+def test_what_is_looked_up_only_by_a_later_minute_is_of_that_minute(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    row = next(iter(upkeep.index.rows.values()))
+    upkeep.index.remove([row.identifier])
+    upkeep.index.reindex()
+    search = upkeep.index.search
+    upkeep.index.search = _breaking(search)  # type: ignore[method-assign]
+    assert not upkeep.sync(1)
+    upkeep.index.search = search  # type: ignore[method-assign]
+    upkeep.index.put([row.source])
+    upkeep.index.reindex()
+    assert upkeep.sync(2)
+    told = upkeep.pipeline.sql(
+        f"SELECT change, snapshot FROM changes WHERE complaint_id = '{row.identifier}' ORDER BY snapshot"
+    )
+    assert [(change, str(at)[:16]) for change, at in told] == [
+        ("new", "2026-09-26 12:00"),
+        ("withdrawn", "2026-09-26 12:01"),
+        ("returned", "2026-09-26 12:02"),
+    ]
+
+
+def _breaking(search: Any) -> Any:
+    """Let each connection break on which something is looked up."""
+
+    def break_off(asked: Any) -> Any:
+        if asked.search_term:
+            raise ConnectionError
+        return search(asked)
+
+    return break_off
+
+
 def test_a_window_that_fails_keeps_none_of_the_others_from_the_database(
     upkeep: Upkeep, served: Serve
 ) -> None:
