@@ -1,0 +1,492 @@
+"""Half a year of the API, simulated day by day, and the database that follows it, on both kinds of database.
+
+Each day complaints arrive late, change, vanish, return and get other dates; in June and in August the API
+begins to send less; answers fail, and syncs are left half way. After each day the database has to hold what
+the sandbox holds, and its history has to tell what was done, no more and no less. What it should tell is
+kept here in a ledger that knows nothing of the pipeline but when it looked, and at which days.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime, timedelta, timezone
+from itertools import groupby
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from luigi_etl import MergeComplaints, SyncComplaints
+from luigi_etl.sandbox.eras import ERAS
+from luigi_etl.sandbox.generate import PUBLIC_RESPONSES, RESPONSES, TAGS, Source
+from luigi_etl.sandbox.index import Index, generated_index
+from luigi_etl.sandbox.script import Script, read_rule
+from tests.conftest import Beside, Pipeline, Serve, Served
+
+pytestmark = pytest.mark.slow
+
+FIRST = date(2026, 4, 1)
+LAST = date(2026, 9, 27)
+OLDEST = date(2025, 10, 1)  # no complaint is of an earlier day
+TRAILING = 90  # days that a sync reads again
+DAY = timedelta(days=1)
+ERA_BEGINS = {date(2026, 6, 2): ERAS["2026-06"], date(2026, 8, 14): ERAS["2026-08"]}
+FIELDS = (
+    *("date_received", "product", "sub_product", "issue", "sub_issue", "complaint_what_happened"),
+    *("company_public_response", "company", "state", "zip_code", "tags", "consumer_consent_provided"),
+    *("submitted_via", "date_sent_to_company", "company_response", "timely", "consumer_disputed"),
+    "has_narrative",
+)
+
+Values = dict[str, str | None]  # of a complaint, as the history tells them
+Truth = Mapping[str, Values]  # what the index holds, by id
+
+
+class Line(NamedTuple):
+    """A line of the history."""
+
+    complaint_id: str
+    change: str
+    field: str | None
+    old: str | None
+    new: str | None
+    minute: datetime
+
+
+class Look(NamedTuple):
+    """What a snapshot saw in its minute of what the index held: all of some days, or only the newest."""
+
+    minute: datetime
+    truth: Truth
+    seen: Truth
+    first: str = ""
+    last: str = ""
+
+    def should_hold(self, values: Values) -> bool:
+        return self.first <= str(values["date_received"]) <= self.last
+
+
+def look_at_days(minute: datetime, truth: Truth, first: str, last: str) -> Look:
+    seen = {one: values for one, values in truth.items() if first <= str(values["date_received"]) <= last}
+    return Look(minute, truth, seen, first, last)
+
+
+def look_at(minute: datetime, truth: Truth, ids: Iterable[str]) -> Look:
+    return Look(minute, truth, {one: truth[one] for one in ids})
+
+
+# --- what should be ------------------------------------------------------------------------------
+
+
+class Ledger:
+    """What the database should hold and tell, from what the index held each time it was looked at."""
+
+    def __init__(self) -> None:
+        self.held: dict[str, Values] = {}
+        self.withdrawn: dict[str, datetime] = {}
+        self.lines: list[Line] = []
+
+    @property
+    def current(self) -> dict[str, Values]:
+        return {one: values for one, values in self.held.items() if one not in self.withdrawn}
+
+    def follow(self, looks: Iterable[Look], end: datetime, truth: Truth) -> None:
+        """Note what was looked at until, at the end, what was missed was looked up by its id."""
+        missed: set[str] = set()
+        for minute, of_minute in groupby(sorted(looks, key=_minute_of), _minute_of):
+            missed |= self._note(minute, list(of_minute), truth)
+        self._see(end, {one: truth[one] for one in missed & truth.keys()})
+
+    def _note(self, minute: datetime, looks: list[Look], at_end: Truth) -> set[str]:
+        """Note what was looked at in a minute; return what was missed. What only moved is not withdrawn."""
+        seen: dict[str, Values] = {}
+        there: set[str] = set()
+        for look in looks:
+            seen |= look.seen
+            there |= look.truth.keys()
+        self._see(minute, seen)
+        missed = {
+            one
+            for one, values in self.current.items()
+            if one not in seen and any(look.should_hold(values) for look in looks)
+        }
+        for one in missed - (there & at_end.keys()):
+            self.withdrawn[one] = minute
+            self.lines.append(Line(one, "withdrawn", None, None, None, minute))
+        return missed
+
+    def _see(self, minute: datetime, seen: Truth) -> None:
+        """Note complaints as they were sent; what was not sent stays as it is."""
+        for one, sent in seen.items():
+            if one not in self.held:
+                self.held[one] = dict.fromkeys(FIELDS) | sent
+                self.lines.append(Line(one, "new", None, None, None, minute))
+            before = self.held[one]
+            for field, value in sent.items():
+                if before[field] != value:
+                    self.lines.append(Line(one, "changed", field, before[field], value, minute))
+            if self.withdrawn.pop(one, None):
+                self.lines.append(Line(one, "returned", None, None, None, minute))
+            self.held[one] = before | sent
+
+
+def _minute_of(look: Look) -> datetime:
+    return look.minute
+
+
+def truth_of(index: Index) -> Truth:
+    """Return what an index holds: UTC days, and nothing for an empty text."""
+    return {row.identifier: _values(row.source) for row in index.rows.values()}
+
+
+def _values(source: Source) -> Values:
+    return {field: _text(field, source[field]) for field in FIELDS if field in source}
+
+
+def _text(field: str, sent: Any) -> str | None:
+    if sent is None or sent == "":
+        return None
+    if field == "has_narrative":
+        return "true" if sent else "false"
+    if field.startswith("date_"):
+        instant = datetime.fromisoformat(str(sent).replace("Z", "+00:00"))
+        return instant.astimezone(timezone.utc).date().isoformat() if instant.tzinfo else str(sent)[:10]
+    return str(sent)
+
+
+# --- what happens to the complaints --------------------------------------------------------------
+
+
+class Life:
+    """What happens to the complaints of an index: the same each time, for a seed."""
+
+    def __init__(self, index: Index, seed: int) -> None:
+        self.index = index
+        self.random = random.Random(seed)
+        self.gone: list[Source] = []
+        self._has_been_gone: set[str] = set()
+        self._moved_yesterday: set[str] = set()
+        self._fields = frozenset(FIELDS)
+
+    def live(self, today: date) -> None:
+        """Let a day pass in which much happens, and end it with an update of the index."""
+        self.index.move_on(_noon(today))
+        if today in ERA_BEGINS:
+            self._lose_fields(today)
+        self.index.arrive(self._few(4))
+        self.index.put(self._changed(source) for source in self._some(self._few(6), today))
+        self._vanish(today)
+        self._return()
+        self._move(today)
+        self.index.reindex()
+
+    def _few(self, most: int) -> int:
+        return self.random.randint(0, most)
+
+    def _lose_fields(self, today: date) -> None:
+        era = ERA_BEGINS[today]
+        self.index.enter(era)
+        self._fields -= era.gone
+        if "consumer_disputed" in era.gone and today.month == 6:  # all dates became instants
+            late = {str(source["complaint_id"]) for source in self._movable(25)}
+            self.index.put(_as_instant(row.source, row.identifier in late) for row in self._rows())
+
+    def _rows(self) -> list[Any]:
+        return sorted(self.index.rows.values(), key=lambda row: row.identifier)
+
+    def _some(self, number: int, today: date) -> list[Source]:
+        """Pick complaints, nearly all of them of days that are read again."""
+        first = (today - (TRAILING if self.random.random() < 0.9 else 400) * DAY).isoformat()
+        rows = [row.source for row in self._rows() if row.received >= first]
+        return self.random.sample(rows, min(number, len(rows)))
+
+    def _movable(self, number: int) -> list[Source]:
+        """Pick complaints that never vanished, and did not move yesterday.
+
+        One that vanished and returns with another date can't be told from one that had only moved, nor one
+        that moved back before it was looked up from one that was gone meanwhile.
+        """
+        left_alone = self._has_been_gone | self._moved_yesterday
+        rows = [row.source for row in self._rows() if row.identifier not in left_alone]
+        return self.random.sample(rows, min(number, len(rows)))
+
+    def _changed(self, source: Source) -> Source:
+        field, values = self.random.choice(
+            [
+                ("company_response", (*RESPONSES, None)),
+                ("company_public_response", (*PUBLIC_RESPONSES, None, "")),
+                ("tags", (*TAGS, None, "")),
+                ("timely", ("Yes", "No")),
+                ("complaint_what_happened", ("It says XXXX \u2022 'now'.\n\nSecond", "")),
+                ("date_sent_to_company", (None, source["date_received"])),
+            ]
+        )
+        return {**source, field: self.random.choice(values)} if field in source else source
+
+    def _vanish(self, today: date) -> None:
+        going = self._some(self._few(2), today)
+        self.index.remove(str(source["complaint_id"]) for source in going)
+        self._has_been_gone |= {str(source["complaint_id"]) for source in going}
+        self.gone += going
+
+    def _return(self) -> None:
+        self.random.shuffle(self.gone)
+        back = [self.gone.pop() for _ in range(min(len(self.gone), self._few(1)))]
+        self.index.put(self._changed(self._as_sent_now(source)) for source in back)
+
+    def _as_sent_now(self, source: Source) -> Source:
+        return {name: value for name, value in source.items() if name in self._fields | {"complaint_id"}}
+
+    def _move(self, today: date) -> None:
+        moving = self._movable(self._few(3))
+        self.index.put(self._moved(source, today) for source in moving)
+        self._moved_yesterday = {str(source["complaint_id"]) for source in moving}
+
+    def _moved(self, source: Source, today: date) -> Source:
+        """Give a complaint another date: a near one, any that is read again, or one that is not."""
+        ago = self.random.choice([self.random.randint(0, 5), self.random.randint(0, TRAILING), TRAILING + 30])
+        received = _noon(today - ago * DAY) + timedelta(minutes=self.random.randint(-700, 0))
+        sends_instants = "consumer_disputed" not in self._fields
+        text = _instant(received) if sends_instants else f"{received:%Y-%m-%d}T12:00:00-05:00"
+        return {**source, "date_received": text}
+
+
+def _as_instant(source: Source, is_of_the_next_day: bool) -> Source:
+    noon = datetime.fromisoformat(source["date_received"])
+    return {**source, "date_received": _instant(noon + timedelta(hours=11 if is_of_the_next_day else 0))}
+
+
+def _noon(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc)
+
+
+def _instant(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# --- the days ------------------------------------------------------------------------------------
+
+
+class Days:
+    """Runs the pipeline on simulated days, and compares what the database holds with what it should."""
+
+    def __init__(self, pipeline: Pipeline, served: Served, beside: Beside, seed: int) -> None:
+        self.ledger = Ledger()
+        self._pipeline = pipeline
+        self._sandbox = served.sandbox
+        self._index = served.sandbox.index
+        self._beside = beside
+        self._life = Life(self._index, seed)
+        self.today = FIRST
+        self.failed = 0
+        self._minute = datetime(FIRST.year, FIRST.month, FIRST.day, 6)
+        self._looks: list[Look] = []
+        self._truths: dict[datetime, Truth] = {}
+        self._known = 0  # snapshots of windows that are in the ledger
+        self._is_under_way = False
+        pipeline.configure("ccdb", url=served.url, backoff=0, retry_delay=0)
+
+    def rest(self, today: date) -> None:
+        """Let a day come at which nothing happens."""
+        self.today = today
+        self._minute = datetime(today.year, today.month, today.day, 6)
+
+    def live(self, today: date) -> None:
+        """Let a day come at which much happens."""
+        self.rest(today)
+        self._life.live(today)
+        self._sandbox.era = ERA_BEGINS.get(today, self._sandbox.era)
+
+    def sync(self, *rules: str, since: date | None = None, page_size: int = 150) -> int:
+        """Sync in the next minute, while events happen at requests of it; return how many there were."""
+        before = len(self._sandbox.requests)
+        self._pipeline.configure("ccdb", retries=3, page_size=page_size)
+        assert self._run(rules, since)
+        self._settle()
+        return len(self._sandbox.requests) - before
+
+    def fail(self, at: int) -> None:
+        """Sync in the next minute, when the API does not answer from a request on: what came is kept."""
+        self._pipeline.configure("ccdb", retries=0, page_size=20)
+        self._is_under_way = not self._run([f"{number}:status=503" for number in range(at, at + 100)])
+        self.failed += self._is_under_way
+        if not self._is_under_way:
+            self._settle()
+
+    def _run(self, rules: Sequence[str], since: date | None = None) -> bool:
+        truth = self._next_minute()
+        first = self._script(rules)
+        parameters = {"since": since} if since else {"days": TRAILING}
+        is_done = self._pipeline.run(SyncComplaints, timestamp=self._minute, **parameters)
+        if changes := [rule for rule in rules if "arrive" in rule or "vanish" in rule]:
+            since_then = self._sandbox.requests[first + int(changes[0].partition(":")[0]) - 1 :]
+            self._truths[self._minute] = self._as_read(truth, since_then)
+        return is_done
+
+    def merge_newest(self) -> None:
+        """Merge the ten newest in the next minute, as cron's chain does."""
+        truth = self._next_minute()
+        self._script(())
+        assert self._pipeline.run(MergeComplaints, timestamp=self._minute, limit=10)
+        newest = sorted(self._index.rows.values(), key=lambda row: row.key)[-10:]
+        self._looks.append(look_at(self._minute, truth, [row.identifier for row in newest]))
+        if not self._is_under_way:
+            self._settle()
+
+    def _next_minute(self) -> Truth:
+        """Go on to the next minute; return what the index holds then."""
+        self._minute += timedelta(minutes=1)
+        self._truths[self._minute] = truth_of(self._index)
+        return self._truths[self._minute]
+
+    def _script(self, rules: Iterable[str]) -> int:
+        """Let events happen from the next request on; return how many requests there were."""
+        before = len(self._sandbox.requests)
+        parts = [rule.partition(":") for rule in rules]
+        self._sandbox.script = Script(
+            [read_rule(f"{before + int(number)}:{event}") for number, _, event in parts]
+        )
+        return before
+
+    def _as_read(self, before: Truth, since: list[tuple[str, int]]) -> Truth:
+        """Return what a run saw of an index that changed meanwhile: which pages were read since."""
+        after = truth_of(self._index)
+        read = [_days_asked(path) for path, _ in since if "size=0" not in path and "search_term" not in path]
+        seen = {}
+        for one in before.keys() | after.keys():
+            day = str((before.get(one) or after[one])["date_received"])
+            truth = after if any(first <= day <= last for first, last in read) else before
+            if one in truth:
+                seen[one] = truth[one]
+        return seen
+
+    def _settle(self) -> None:
+        """Bring the ledger up to what was looked at by now."""
+        found = self._beside("SELECT timestamp, query FROM snapshots WHERE is_complete ORDER BY id")
+        for told, query in found[self._known :]:
+            minute = _moment(told)
+            self._looks.append(look_at_days(minute, self._truths[minute], *_days_asked(f"?{query}")))
+        self._known = len(found)
+        self.ledger.follow(self._looks, self._minute, truth_of(self._index))
+        self._looks.clear()
+        self._is_under_way = False
+
+    # --- what is --------------------------------------------------------------------------------
+
+    def check(self, since: date | None = None) -> None:
+        """Compare the database with the ledger, and what was read again (since a day) with the index."""
+        held = self._held()
+        assert held == self.ledger.current
+        assert self._withdrawn() == self.ledger.withdrawn
+        told, done = self._lines(), Counter(self.ledger.lines)
+        assert (told - done, done - told) == (Counter(), Counter())
+        first = (since or self.today - TRAILING * DAY).isoformat()
+        read = {one: values for one, values in held.items() if str(values["date_received"]) >= first}
+        truth = {
+            one: held[one] | values
+            for one, values in truth_of(self._index).items()
+            if str(values["date_received"]) >= first
+        }
+        assert read == truth
+
+    def _held(self) -> dict[str, Values]:
+        rows = self._beside(f"SELECT complaint_id, {', '.join(FIELDS)} FROM current_complaints")
+        return {row[0]: dict(zip(FIELDS, map(_told, FIELDS, row[1:]), strict=True)) for row in rows}
+
+    def _withdrawn(self) -> dict[str, datetime]:
+        rows = self._beside("SELECT complaint_id, withdrawn FROM complaints WHERE withdrawn IS NOT NULL")
+        return {row[0]: _moment(row[1]) for row in rows}
+
+    def _lines(self) -> Counter[Line]:
+        rows = self._beside("SELECT complaint_id, change, field, old, new, snapshot FROM changes")
+        return Counter(Line(*row[:5], _moment(row[5])) for row in rows)
+
+
+def _days_asked(path: str) -> tuple[str, str]:
+    """Return the first and the last day of what was asked."""
+    asked = parse_qs(urlsplit(path).query)
+    return asked["date_received_min"][0], asked.get("date_received_max", ["9999-12-31"])[0]
+
+
+def _told(field: str, value: Any) -> str | None:
+    """Return a value of either database as the history tells it."""
+    if value is None:
+        return None
+    return ("true" if value else "false") if field == "has_narrative" else str(value)
+
+
+def _moment(told: Any) -> datetime:
+    return datetime.fromisoformat(str(told))
+
+
+# --- half a year ---------------------------------------------------------------------------------
+
+
+PASSING = ("status=503", "status=424", "status=500", "cut", "truncate", "reset", "timed_out", "shards")
+GROWING = ("arrive=1", "during:arrive=2", "during:vanish=1")
+
+
+def quiet(days: Days, chance: random.Random) -> None:
+    days.sync(page_size=chance.choice([20, 150]))
+
+
+def faulty(days: Days, chance: random.Random) -> None:
+    days.sync(*(f"{number}:{chance.choice(PASSING)}" for number in chance.sample(range(1, 8), 3)))
+
+
+def growing(days: Days, chance: random.Random) -> None:
+    """What changes while a sync reads is in the database after the next one."""
+    days.sync(f"{chance.randint(1, 9)}:{chance.choice(GROWING)}", page_size=20)
+    days.sync(page_size=20)
+
+
+def killed(days: Days, chance: random.Random) -> None:
+    days.fail(chance.randint(1, 12))
+    if chance.random() < 0.5:
+        days.merge_newest()
+    days.sync(page_size=20)
+
+
+def abandoned(days: Days, chance: random.Random) -> None:
+    """The next day goes on with what is not of that day any more, and then begins anew."""
+    days.fail(chance.randint(2, 12))
+    days.live(days.today + DAY)
+    if chance.random() < 0.5:
+        days.merge_newest()
+    days.sync(page_size=20)
+    days.sync(page_size=20)
+
+
+def backfill(days: Days, _: random.Random) -> None:
+    days.sync(since=OLDEST, page_size=40)
+    days.check(OLDEST)
+
+
+KINDS = {quiet: 10, faulty: 5, growing: 2, killed: 3, abandoned: 2, backfill: 1}
+
+
+@pytest.fixture
+def days(pipeline: Pipeline, served: Serve, beside: Beside) -> Days:
+    index = generated_index(120, 1, ERAS["2025-11"], 150, _noon(FIRST))
+    return Days(pipeline, served(index=index, era="2025-11"), beside, seed=1)
+
+
+def test_after_each_day_the_database_holds_what_the_sandbox_does_and_tells_what_was_done(days: Days) -> None:
+    chance = random.Random(1)
+    days.sync(since=OLDEST)
+    days.check(OLDEST)
+    while days.today < LAST:
+        days.rest(days.today + DAY)
+        if chance.random() < 0.2:
+            assert days.sync() == 1
+        else:
+            days.live(days.today)
+            if chance.random() < 0.3:
+                days.merge_newest()
+            chance.choices(list(KINDS), list(KINDS.values()))[0](days, chance)
+            if chance.random() < 0.3:
+                days.merge_newest()
+        days.check()
+    assert days.failed > 10
+    told = Counter(line.change for line in days.ledger.lines)
+    assert min(told[change] for change in ("new", "changed", "withdrawn", "returned")) > 20
