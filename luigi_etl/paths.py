@@ -11,7 +11,7 @@ PARTIAL_SUFFIX = ".partial"
 ASIDE_SUFFIX = ".redo"  # of what a redo put aside until the new files are there
 _NAME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})Z\.([a-z.]+)", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-STAGES = ("create", "extract", "parse", "store")
+STAGES = ("create", "extract", "parse", "store", "merge")
 
 
 @dataclass(frozen=True)
@@ -95,13 +95,16 @@ class SnapshotFiles:
 
     def made_from(self, stage: str) -> list[Path]:
         """Return what a stage (of `STAGES`) makes, and all that is made of it."""
+        stored = [self.complaints, self.datapackage]
+        parsed = [self.parsed, self.rejected, self.summary]
         made = {
-            "create": [self.document],
-            "extract": [self.partial, self.extracted, self.parsed, self.rejected, self.summary],
-            "parse": [self.parsed, self.rejected, self.summary],
-            "store": [],
+            "create": [self.document, *stored],
+            "extract": [self.partial, self.extracted, *parsed, *stored],
+            "parse": [*parsed, *stored],
+            "store": stored,
+            "merge": [],
         }
-        return [*made[stage], self.complaints, self.datapackage, self.changes, self.run]
+        return [*made[stage], self.changes, self.run]
 
     def _file(self, what: str) -> Path:
         return self.folder / f"{self.prefix}.{what}"

@@ -8,6 +8,7 @@ from luigi_etl.errors import PermanentError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import print_line
 from luigi_etl.paths import ASIDE_SUFFIX, SnapshotFiles
+from luigi_etl.runs import has_failed_to_merge
 from luigi_etl.store import publish
 
 
@@ -52,9 +53,17 @@ def check_there(files: SnapshotFiles) -> None:
         )
 
 
+def is_to_be_merged(files: SnapshotFiles) -> bool:
+    """Tell whether a snapshot is in the database, or was to be: what is made again belongs there, too."""
+    there = files.changes.exists() or _aside(files.changes).exists()
+    return there or has_failed_to_merge(files)
+
+
 def _settle(files: SnapshotFiles) -> None:
     """Bring what an earlier redo left that was killed to the end it can have."""
-    if files.datapackage.exists():  # it goes first and comes back last: so the files were made again since
+    made_last = (files.datapackage, files.changes, files.run)
+    first_aside = next((path for path in made_last if _aside(path).exists()), files.run)
+    if files.datapackage.exists() and first_aside.exists():  # so the files were made again since
         _remove_aside(files)
     elif _put_back(files):
         sys.stderr.write("luigi-etl: what an earlier redo removed before it was killed is back\n")

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.paths import Found, days, slugs, snapshots
+from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots
 from luigi_etl.record import RunRecord, read_record
 
 Outcome = Literal["stored", "merged", "synced", "failed", "skipped", "unfinished", "damaged"]
@@ -78,6 +78,11 @@ def newest_of_all(root: Path) -> Run | None:
     return max(newest, key=attrgetter("minute"), default=None)
 
 
+def has_failed_to_merge(files: SnapshotFiles) -> bool:
+    """Tell whether the last run of a minute ended where its snapshot was to be merged."""
+    return _is_of_failed_merge(_record(files))
+
+
 def _runs_since(root: Path, slug: str, since: datetime) -> Iterator[Run]:
     for day in days(root, slug):
         if day < since.date():
@@ -96,10 +101,10 @@ def _run(found: Found) -> Run:
 
 def _stored(found: Found) -> Run:
     snapshot = _read_package(found.files.datapackage).snapshot
-    record = _record(found)
+    record = _record(found.files)
     outcome: Outcome = "merged" if found.is_merged else "stored"
     seconds, error = None, ""
-    if record and (record.outcome, record.task) == ("failed", MERGES):
+    if record and _is_of_failed_merge(record):
         outcome, seconds, error = "failed", record.seconds, record.error
     elif record and record.outcome in ENDED_WELL:
         seconds = record.seconds
@@ -108,11 +113,15 @@ def _stored(found: Found) -> Run:
     )
 
 
-def _record(found: Found) -> RunRecord | None:
+def _record(files: SnapshotFiles) -> RunRecord | None:
     """Return the record of a snapshot that is whole without one: it may be missing or damaged."""
     with contextlib.suppress(DamagedFileError):
-        return read_record(found.files.run)
+        return read_record(files.run)
     return None
+
+
+def _is_of_failed_merge(record: RunRecord | None) -> bool:
+    return record is not None and (record.outcome, record.task) == ("failed", MERGES)
 
 
 def _not_stored(found: Found) -> Run:

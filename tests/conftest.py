@@ -167,19 +167,21 @@ class Chain:
             text += f"\n{head}"
         path.write_text(text.replace(head, head + lines))
 
-    def unattended(self, *arguments: str, url: str = "", **options: Any) -> Run:
-        """Run the chain as cron does, without a pace and hardly waiting."""
-        return self.program(*self.unattended_command(*arguments), url=url, **options)
+    def unattended(
+        self, *arguments: str, url: str = "", task: str = "StoreComplaints", **options: Any
+    ) -> Run:
+        """Run a task as cron does, without a pace and hardly waiting."""
+        return self.program(*self.unattended_command(*arguments, task=task), url=url, **options)
 
-    def unattended_command(self, *arguments: str) -> list[str]:
-        """Return the command line of an unattended run of the chain."""
-        quick = self.luigi_command(*arguments)
+    def unattended_command(self, *arguments: str, task: str = "StoreComplaints") -> list[str]:
+        """Return the command line of an unattended run of a task."""
+        quick = self.luigi_command(*arguments, task=task)
         without_luigi = [word for word in quick[3:] if word != "--local-scheduler"]
         return ["luigi-etl", "unattended", *without_luigi]
 
-    def log(self, slug: str = "all-newest-10") -> str:
+    def log(self, slug: str = "all-newest-10", task: str = "StoreComplaints") -> str:
         """Return the log of the unattended runs."""
-        return (self.folder / "service" / f"StoreComplaints.{slug}.log").read_text()
+        return (self.folder / "service" / f"{task}.{slug}.log").read_text()
 
     def file(self, suffix: str) -> Path:
         """Return the one file below the folder whose name ends so."""

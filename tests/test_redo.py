@@ -1,9 +1,12 @@
 """`luigi-etl redo`: a snapshot's files are made again, and none is lost where that fails."""
 
+import csv
 import os
 import signal
+import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -51,12 +54,24 @@ def stored(chain: Chain, served: Serve) -> str:
     return url
 
 
+@pytest.fixture
+def merged(chain: Chain, stored: str) -> str:
+    """Bring the snapshot into the database, too, and give the address of its API."""
+    assert chain.luigi("--timestamp", MINUTE, task="MergeComplaints", url=stored).code == 0
+    return stored
+
+
 def redo(chain: Chain, *arguments: str, url: str) -> Run:
     return chain.program("luigi-etl", "redo", MINUTE, *arguments, url=url)
 
 
 def contents(chain: Chain) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in chain.files() if path.name.startswith(PREFIX)}
+
+
+def in_database(chain: Chain, statement: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(chain.folder / "data/complaints.db")) as connection:
+        return connection.execute(statement).fetchall()
 
 
 def inodes(chain: Chain) -> dict[str, int]:
@@ -209,12 +224,15 @@ def test_with_luigid_it_is_tracked_and_can_be_done_again_at_once(
     assert [task["name"] for task in luigid.tasks("DONE").values()].count("StoreComplaints") == 1
 
 
+@pytest.mark.parametrize("task", ["StoreComplaints", "MergeComplaints"])
 def test_while_a_run_of_the_query_is_under_way_it_is_refused(
-    chain: Chain, served: Serve, stored: str
+    chain: Chain, served: Serve, stored: str, task: str
 ) -> None:
     server = served(50, "1:hang")
     process: subprocess.Popen[str] = chain.start(
-        *chain.unattended_command("--timestamp", "2026-11-22T0930"), url=server.url, start_new_session=True
+        *chain.unattended_command("--timestamp", "2026-11-22T0930", task=task),
+        url=server.url,
+        start_new_session=True,
     )
     try:
         wait_until(lambda: len(server.asked) == 1)
@@ -234,3 +252,125 @@ def test_the_newest_csv_is_the_one_that_was_made_again(chain: Chain, stored: str
     assert redo(chain, "--from", "store", url=stored).code == 0
     latest = chain.folder / "data/latest/all-newest-10.csv"
     assert os.path.samestat(latest.stat(), Path(chain.file(".complaints.csv")).stat())
+
+
+# --- and the database ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["create", "extract", "parse", "store", "merge"])
+def test_of_a_merged_snapshot_the_changes_are_made_again_too(chain: Chain, merged: str, stage: str) -> None:
+    before = inodes(chain)
+    run = redo(chain, "--from", stage, url=merged)
+    assert run.code == 0
+    made = ["changes.csv", "run.json"] + [name for name in MADE_FROM.get(stage, []) if name != "run.json"]
+    after = inodes(chain)
+    assert after.keys() == before.keys()
+    assert {name for name in before if before[name] != after[name]} == set(made)
+    assert run.out.splitlines()[-1].startswith("10 new, 0 changed, 0 withdrawn, 0 returned: ")
+
+
+def test_the_database_follows_what_was_made_again(chain: Chain, served: Serve) -> None:
+    chain.configure("ccdb", requests_per_minute=0)
+    server = served(50, "2:change=5")
+    arguments = ("--query", "state=CA", "--limit", "0")
+    assert chain.luigi("--timestamp", MINUTE, *arguments, task="MergeComplaints", url=server.url).code == 0
+    assert redo(chain, *arguments, url=server.url).code == 0
+    held = in_database(chain, "SELECT complaint_id, company_response FROM complaints ORDER BY 1")
+    with chain.file("Z.complaints.csv").open(newline="") as stream:
+        lines = list(csv.DictReader(stream))
+    assert held == sorted((line["Complaint ID"], line["Company response to consumer"]) for line in lines)
+    with chain.file("Z.changes.csv").open(newline="") as stream:
+        told = {line["change"] for line in csv.DictReader(stream)}
+    assert told == {"new", "changed"}
+
+
+def test_from_parse_on_the_database_stays_as_it_is(chain: Chain, merged: str) -> None:
+    assert merged
+    files, rows = contents(chain), in_database(chain, "SELECT * FROM complaints ORDER BY 1")
+    assert redo(chain, "--from", "parse", url=NOWHERE).code == 0
+    assert in_database(chain, "SELECT * FROM complaints ORDER BY 1") == rows
+    assert contents(chain)[f"{PREFIX}.changes.csv"] == files[f"{PREFIX}.changes.csv"]
+
+
+def test_from_merge_a_snapshot_that_was_only_stored_gets_into_the_database(chain: Chain, stored: str) -> None:
+    assert stored
+    before = inodes(chain)
+    assert redo(chain, "--from", "merge", url=NOWHERE).code == 0
+    after = inodes(chain)
+    assert after.keys() - before.keys() == {"changes.csv"}
+    assert {name for name in before if before[name] != after[name]} == {"run.json"}
+    assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
+
+
+def test_from_merge_a_snapshot_gets_into_a_database_that_lost_it(chain: Chain, merged: str) -> None:
+    assert merged
+    (chain.folder / "data/complaints.db").unlink()
+    assert redo(chain, "--from", "merge", url=NOWHERE).code == 0
+    assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
+
+
+def test_a_snapshot_that_was_only_stored_stays_out_of_the_database(chain: Chain, stored: str) -> None:
+    assert redo(chain, url=stored).code == 0
+    assert not (chain.folder / "data/complaints.db").exists()
+
+
+@pytest.mark.parametrize("stage", ["extract", "store", "merge"])
+def test_where_the_merge_fails_the_changes_are_back_too(chain: Chain, merged: str, stage: str) -> None:
+    (chain.folder / "data/complaints.db").write_bytes(b"no database" * 100)
+    before = contents(chain)
+    run = redo(chain, "--from", stage, url=merged)
+    assert run.code == 30
+    assert "complaints.db can't be used as a database" in run.err
+    assert run.err.endswith("luigi-etl: it did not come to its end: what was removed is back\n")
+    assert contents(chain) == before
+
+
+def test_a_snapshot_whose_merge_failed_is_merged_when_it_is_made_again(chain: Chain, stored: str) -> None:
+    database = chain.folder / "data/complaints.db"
+    database.write_bytes(b"no database" * 100)
+    assert chain.luigi("--timestamp", MINUTE, task="MergeComplaints", url=stored).code == 30
+    database.unlink()
+    assert redo(chain, "--from", "store", url=NOWHERE).code == 0
+    assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
+
+
+def test_a_merge_has_the_limit_of_what_is_redone_whatever_its_own_default(chain: Chain, merged: str) -> None:
+    chain.configure("MergeComplaints", limit=3)
+    assert redo(chain, url=merged).code == 0
+    assert {path.parts[-3] for path in chain.files(".changes.csv")} == {"all-newest-10"}
+
+
+@pytest.mark.parametrize("stage", ["store", "merge"])
+def test_the_changes_that_a_killed_redo_put_aside_are_put_right_by_the_next(
+    chain: Chain, merged: str, stage: str
+) -> None:
+    assert merged
+    before = contents(chain)
+    files = SnapshotFiles(chain.folder / "data", "all-newest-10", datetime(2026, 11, 22, 9, 26))
+    for path in files.made_from(stage):
+        if path.exists():
+            path.rename(path.with_name(path.name + ".redo"))
+    assert redo_files(files, "merge", lambda: 30) == 30
+    assert contents(chain) == before
+
+
+def test_a_killed_redo_of_a_merged_snapshot_is_merged_by_the_next(
+    chain: Chain, served: Serve, merged: str
+) -> None:
+    assert merged
+    hanging = served(50, "1:hang")
+    process = chain.start("luigi-etl", "redo", MINUTE, url=hanging.url)
+    wait_until(lambda: len(hanging.asked) == 1)
+    process.kill()
+    process.communicate()
+    (chain.folder / "data/complaints.db").unlink()
+    assert redo(chain, "--from", "store", url=NOWHERE).code == 0
+    assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
+    assert not chain.files(".redo")
+
+
+def test_with_luigid_a_merge_can_be_done_again_at_once(chain: Chain, merged: str, luigid: Luigid) -> None:
+    for _ in range(2):
+        run = redo(chain, "--from", "merge", url=merged)
+        assert (run.code, run.err) == (0, "")
+    assert [task["name"] for task in luigid.tasks("DONE").values()].count("MergeComplaints") == 1

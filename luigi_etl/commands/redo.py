@@ -2,9 +2,15 @@
 
 import argparse
 import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from luigi_etl.commands import Subcommands, interrupt_when_told_to_end
 from luigi_etl.paths import STAGES
+
+if TYPE_CHECKING:
+    from luigi_etl.snapshot import Snapshot
+    from luigi_etl.tasks import StoreComplaints
 
 
 def add_to(commands: Subcommands) -> None:
@@ -12,8 +18,9 @@ def add_to(commands: Subcommands) -> None:
     parser = commands.add_parser(
         "redo",
         help="make a snapshot's files again, from a stage on",
-        description="Remove a snapshot's files from a stage on and run the chain for it again. Should that "
-        "fail, they are put back. From parse or store on, the API is not asked.",
+        description="Remove a snapshot's files from a stage on and run the chain for it again, into the "
+        "database, too, where it was in it; --from merge brings it there as it is. Should that fail, the "
+        "files are put back. From parse, store or merge on, the API is not asked.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
@@ -25,28 +32,46 @@ def add_to(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Redo the snapshot; return Luigi's exit code."""
-    from luigi.cmdline_parser import CmdlineParser
-
     from luigi_etl.config import service
     from luigi_etl.errors import EtlError
     from luigi_etl.jobs import BusyError, Job
-    from luigi_etl.redo import check_there, redo
-    from luigi_etl.snapshot import Snapshot
+    from luigi_etl.redo import check_there, is_to_be_merged, redo
+    from luigi_etl.tasks import MergeComplaints
+
+    stored = _stored(options)
+    merged = stored.same(MergeComplaints)
+    check_there(stored.files)
+    interrupt_when_told_to_end()  # nothing must stay half removed
+    try:
+        with ExitStack() as alone:
+            for either in (stored, merged):
+                alone.enter_context(Job(either.job, service().path).alone())
+            wanted = merged if options.stage == "merge" or is_to_be_merged(stored.files) else stored
+            return redo(stored.files, options.stage, lambda: _run_luigi(_arguments(wanted)))
+    except BusyError as error:
+        raise EtlError(f"{error}: try again when it has ended") from error
+
+
+def _stored(options: argparse.Namespace) -> "StoreComplaints":
+    """Return the task that stored the snapshot, as Luigi reads it from a command line."""
+    from luigi.cmdline_parser import CmdlineParser
+
+    from luigi_etl.tasks import StoreComplaints
 
     arguments = ["--module", "luigi_etl", "StoreComplaints", "--timestamp", _minute(options.timestamp)]
     arguments += [f"--query={options.query}"] if options.query else []
     arguments += [f"--limit={options.limit}"] if options.limit else []
     with CmdlineParser.global_instance(arguments) as parser:
         task = parser.get_task_obj()
-        assert isinstance(task, Snapshot)  # noqa: S101  # for mypy: it is StoreComplaints
-        files = task.files
-    check_there(files)
-    interrupt_when_told_to_end()  # nothing must stay half removed
-    try:
-        with Job(task.job, service().path).alone():
-            return redo(files, options.stage, lambda: _run_luigi(arguments))
-    except BusyError as error:
-        raise EtlError(f"{error}: try again when it has ended") from error
+    assert isinstance(task, StoreComplaints)  # noqa: S101  # for mypy: it is
+    return task
+
+
+def _arguments(task: "Snapshot") -> list[str]:
+    """Return a task's command line, every parameter in it: one left out may have another default."""
+    minute = f"{task.timestamp:%Y-%m-%dT%H%M}"
+    given = ["--timestamp", minute, f"--query={task.query}", f"--limit={task.limit}"]
+    return ["--module", "luigi_etl", task.task_family, *given]
 
 
 def _minute(text: str) -> str:
