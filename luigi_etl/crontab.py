@@ -21,7 +21,9 @@ TEMPLATE = Path("cron", "crontab")
 WRAPPER = Path("cron", "run")
 CONFIGURATION = Path("luigi.cfg")
 STARTS_LUIGID = "{run} luigid"
+SYNCS = "{run} unattended SyncComplaints"
 HINT = b"# written by `luigi-etl crontab --install`, and written anew by the next"
+_PLACEHOLDER = re.compile(r"\{(run|options|query)\}")
 _MARK = re.compile(rb"# (begin|end) luigi_etl .*", re.DOTALL)
 
 
@@ -37,6 +39,7 @@ class Jobs:
     queries: tuple[str, ...] = ("",)
     limit: int | None = None
     with_luigid: bool = True
+    with_sync: bool = False
 
 
 # --- the block -----------------------------------------------------------------------------------
@@ -79,31 +82,32 @@ def _paragraphs(jobs: Jobs) -> list[list[str]]:
     except OSError as error:
         raise SettingError(f"cannot read {path}: {error.strerror}; bring it back from the project") from error
     paragraphs = [text.strip("\n").split("\n") for text in re.split(r"\n[ \t]*\n", template)]
-    wanted = [lines for lines in paragraphs if _is_wanted(lines, jobs.with_luigid)]
+    wanted = [lines for lines in paragraphs if _is_wanted(lines, jobs)]
     if not wanted:
         raise SettingError(f"{path} runs nothing: no line holds {{run}}; bring it back from the project")
     return wanted
 
 
-def _is_wanted(paragraph: list[str], with_luigid: bool) -> bool:
-    """Tell whether a paragraph runs something, and not luigid where that is not wanted."""
-    jobs = [line for line in paragraph if "{run}" in line and not line.startswith("#")]
-    return bool(jobs) and (with_luigid or not any(STARTS_LUIGID in line for line in jobs))
+def _is_wanted(paragraph: list[str], jobs: Jobs) -> bool:
+    """Tell whether a paragraph runs something, and nothing that is not wanted."""
+    lines = [line for line in paragraph if "{run}" in line and not line.startswith("#")]
+    choices = ((STARTS_LUIGID, jobs.with_luigid), (SYNCS, jobs.with_sync))
+    unwanted = [what for what, is_wanted in choices if not is_wanted]
+    return bool(lines) and not any(what in line for line in lines for what in unwanted)
 
 
 def _filled(line: str, run: str, jobs: Jobs) -> list[bytes]:
     """Return a line with its placeholders filled, once for each query if it takes one."""
-    queries = jobs.queries if "{options}" in line else ("",)
+    queries = jobs.queries if "{options}" in line or "{query}" in line else ("",)
+    return [os.fsencode(_filled_for(query, line, run, jobs.limit)) for query in queries]
+
+
+def _filled_for(query: str, line: str, run: str, limit: int | None) -> str:
+    asked = f" --query {_word(query)}" if query else ""
+    options = asked + ("" if limit is None else f" --limit {limit}")
+    filled = {"run": run, "options": options, "query": asked}
     # All at once: what is filled in may look like a placeholder.
-    before_and_after = [part.split("{options}") for part in line.split("{run}")]
-    return [
-        os.fsencode(run.join(_options(query, jobs.limit).join(parts) for parts in before_and_after))
-        for query in queries
-    ]
-
-
-def _options(query: str, limit: int | None) -> str:
-    return (f" --query {_word(query)}" if query else "") + ("" if limit is None else f" --limit {limit}")
+    return _PLACEHOLDER.sub(lambda found: filled[found[1]], line)
 
 
 def _word(text: str) -> str:

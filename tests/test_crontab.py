@@ -258,6 +258,53 @@ def test_each_query_has_a_line_in_its_one_spelling(crontab_command: Call) -> Non
 
 
 @pytest.mark.usefixtures("checkout")
+def test_without_being_asked_for_the_database_is_left_alone(crontab_command: Call) -> None:
+    assert "SyncComplaints" not in crontab_command("--query", "state=CA").out
+
+
+@pytest.mark.usefixtures("checkout")
+def test_the_sync_has_a_line_for_each_query_after_the_chain_s(crontab_command: Call) -> None:
+    ran = crontab_command("--sync", "--query", "state=CA", "--query", "")
+    assert (ran.code, ran.err) == (0, "")
+    minutely = [job.partition("unattended ")[2] for job in jobs_of(ran.out) if job.startswith("* * * * * ")]
+    assert minutely == [
+        "StoreComplaints --query state=CA",
+        "StoreComplaints",
+        "SyncComplaints --query state=CA",
+        "SyncComplaints",
+    ]
+
+
+@pytest.mark.usefixtures("checkout")
+def test_the_limit_is_the_chain_s_alone(crontab_command: Call) -> None:
+    jobs = jobs_of(crontab_command("--sync", "--limit", "5").out)
+    assert [job.partition("unattended ")[2] for job in jobs[:2]] == [
+        "StoreComplaints --limit 5",
+        "SyncComplaints",
+    ]
+
+
+@pytest.mark.parametrize("undone", CRONS.values(), ids=CRONS)
+def test_cron_runs_the_sync_with_its_query(
+    checkout: Path, crontab_command: Call, undone: Callable[[str], str]
+) -> None:
+    query = "company=it%27s%20100%25"
+    (job,) = [job for job in jobs_of(crontab_command("--sync", "--query", query).out) if "Sync" in job]
+    assert as_cron(job, undone) == Run(0, "", "")
+    assert (checkout / "seen").read_text().splitlines()[4:] == [
+        "unattended",
+        "SyncComplaints",
+        "--query",
+        query,
+    ]
+
+
+def test_a_person_who_wants_the_database_alone_deletes_the_chain_from_the_template(tmp_path: Path) -> None:
+    checkout = template(tmp_path, "* * * * * {run} unattended SyncComplaints{query}\n")
+    assert lines(Jobs(checkout, "/python", with_sync=True))[0].endswith(" unattended SyncComplaints")
+
+
+@pytest.mark.usefixtures("checkout")
 def test_what_is_left_out_of_a_query_is_told(crontab_command: Call, caplog: pytest.LogCaptureFixture) -> None:
     address = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/?state=CA&tab=Map"
     assert "--query state=CA\n" in crontab_command("--query", address).out

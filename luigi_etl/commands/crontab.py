@@ -21,9 +21,9 @@ def add_to(commands: Subcommands) -> None:
     parser = commands.add_parser(
         "crontab",
         help="print what cron is to run, or put it into your crontab",
-        description="Print what cron is to run: the chain each minute, what belongs to it, and luigid. With "
-        "--install it is put into your crontab, in the place of what was put there before; no other line of "
-        "it changes.",
+        description="Print what cron is to run: the chain each minute, with --sync what keeps the database "
+        "up to date, the clean-up each night, and luigid. With --install it is put into your crontab, in the "
+        "place of what was put there before; no other line of it changes.",
     )
     parser.set_defaults(run=run)
     what = parser.add_mutually_exclusive_group()
@@ -37,7 +37,13 @@ def add_to(commands: Subcommands) -> None:
         metavar="QUERY",
         help="which complaints (default: all); repeat it for several queries, each with files of its own",
     )
-    add("--limit", type=int, metavar="N", help="the newest so many; 0 = every one (default: the pipeline's)")
+    add(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="the newest so many; 0 = every one (default: the pipeline's); not of the sync",
+    )
+    add("--sync", action="store_true", help="keep the database up to date, too: SyncComplaints each minute")
     add("--without-luigid", action="store_true", help="leave luigid to systemd (cron/luigid.service)")
 
 
@@ -67,7 +73,14 @@ def _jobs(options: argparse.Namespace, checkout: "Path") -> "Jobs":
     for note in (note for query in queries for note in query.notes):
         logger.warning("query: %s", note)
     spelt = dict.fromkeys(map(str, queries))
-    return Jobs(checkout, sys.executable, tuple(spelt), options.limit, not options.without_luigid)
+    return Jobs(
+        checkout,
+        sys.executable,
+        tuple(spelt),
+        options.limit,
+        with_luigid=not options.without_luigid,
+        with_sync=options.sync,
+    )
 
 
 def _install(jobs: "Jobs") -> None:
