@@ -136,13 +136,13 @@ class Recorded(Tracked):
             return read_record(self.files.run).outcome == outcome
         return False
 
-    def is_on_record_since(self, moment: datetime) -> bool:
-        """Tell whether a run of this minute ended after a moment (aware), and that is on record."""
+    def has_failed_since(self, moment: datetime) -> bool:
+        """Tell whether a run of this minute failed after a moment (aware), and that is on record."""
         from luigi_etl.record import read_record
 
         with contextlib.suppress(EtlError):
             record = read_record(self.files.run)
-            return record.outcome != "skipped" and record.ended >= moment
+            return record.outcome == "failed" and record.ended >= moment
         return False
 
     def on_failure(self, exception: BaseException) -> str:

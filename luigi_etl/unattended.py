@@ -149,9 +149,16 @@ def _concluded(plan: Plan, memory: Memory, ended: Ended, began: datetime) -> Tol
         return Told(memory)
     if ended.code == 0:
         return after_success(_counted(plan, memory), ended, plan.title)
-    if isinstance(plan.task, Recorded) and not plan.task.is_on_record_since(began):
-        plan.task.record("failed", ended.error)
+    _see_to_the_record(plan, ended, began)
     return after_failure(memory, ended, plan.title, str(plan.log.absolute()))
+
+
+def _see_to_the_record(plan: Plan, ended: Ended, began: datetime) -> None:
+    """Put a failure on record that is not; what a run stored may be, and its merge have failed since."""
+    if not isinstance(plan.task, Recorded) or plan.task.has_failed_since(began):
+        return
+    if not plan.task.complete():
+        plan.task.record("failed", ended.error)
 
 
 def _counted(plan: Plan, memory: Memory) -> Memory:

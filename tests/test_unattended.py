@@ -7,6 +7,7 @@ import random
 import re
 import shlex
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -18,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Chain, Luigid, Serve, mount, read_only
+from tests.conftest import Chain, Luigid, Run, Serve, Served, mount, read_only
+from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
 
@@ -172,11 +174,15 @@ def under_way(chain: Chain, *arguments: str, asked: int, served: Serve) -> tuple
     server = served(100, f"{asked}:hang")
     walk = ("--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "3")
     process = chain.start(*chain.unattended_command(*MINUTE, *walk, *arguments), url=server.url)
+    wait_until_asked(server, asked)
+    return process, server
+
+
+def wait_until_asked(server: Served, times: int) -> None:
     deadline = time.monotonic() + 30
-    while len(server.asked) < asked:
+    while len(server.asked) < times:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    return process, server
 
 
 def test_a_run_survives_a_restart_of_luigid_in_its_middle(
@@ -380,6 +386,136 @@ def test_runs_of_two_queries_go_side_by_side(chain: Chain, served: Serve) -> Non
     assert process.wait(timeout=60) == 0
 
 
+# --- the database --------------------------------------------------------------------------------
+
+
+def sync(chain: Chain, minute: str, *arguments: str, url: str) -> Run:
+    return chain.unattended("--timestamp", minute, *arguments, task="SyncComplaints", url=url)
+
+
+def held(chain: Chain) -> int:
+    with contextlib.closing(sqlite3.connect(chain.folder / "data/complaints.db")) as connection:
+        number: int = connection.execute("SELECT count(*) FROM complaints").fetchone()[0]
+        return number
+
+
+def test_a_sync_is_silent_and_on_record_and_leaves_its_log(chain: Chain, served: Serve) -> None:
+    run = sync(chain, "2026-11-22T0926", url=served(2000).url)
+    assert (run.code, run.out, run.err) == (0, "", "")
+    assert held(chain) > 0
+    assert (record(chain)["outcome"], record(chain)["task"]) == ("synced", "SyncComplaints")
+    log = chain.log("all~sync", task="SyncComplaints")
+    assert f"] {held(chain):,} new, 0 changed, 0 withdrawn, 0 returned: data/snapshots/all~sync/" in log
+
+
+def test_a_sync_that_finds_nothing_new_is_silent_and_on_record(chain: Chain, served: Serve) -> None:
+    server = served(2000)
+    sync(chain, "2026-11-22T0926", url=server.url)
+    before = len(server.asked)
+    run = sync(chain, "2026-11-22T0927", url=server.url)
+    assert (run.code, run.out, run.err) == (0, "", "")
+    assert len(server.asked) == before + 1
+    assert record(chain, "20261122T0927Z")["outcome"] == "synced"
+    assert "] up to date: nothing changed since the last sync" in chain.log("all~sync", task="SyncComplaints")
+
+
+def test_a_sync_of_a_query_has_a_log_of_its_own(chain: Chain, served: Serve) -> None:
+    assert sync(chain, "2026-11-22T0926", "--query", "state=CA", url=served(2000).url).code == 0
+    assert "exit code 0" in chain.log("state=CA~sync", task="SyncComplaints")
+
+
+def test_while_a_sync_is_under_way_the_next_is_skipped_and_on_record(chain: Chain, served: Serve) -> None:
+    server = served(2000, "2:hang")
+    command = chain.unattended_command(
+        "--timestamp", "2026-11-22T0926", "--ccdb-read-timeout", "3", task="SyncComplaints"
+    )
+    process = chain.start(*command, url=server.url)
+    wait_until_asked(server, 2)
+    skipped = sync(chain, "2026-11-22T0927", url=server.url)
+    assert (skipped.code, skipped.out, skipped.err) == (10, "", "")
+    assert record(chain, "20261122T0927Z")["outcome"] == "skipped"
+    assert process.wait(timeout=60) == 0
+
+
+def test_a_sync_beside_the_chain_of_its_query_is_not_skipped(chain: Chain, served: Serve) -> None:
+    process, server = under_way(chain, asked=2, served=served)
+    assert sync(chain, "2026-11-22T0927", url=server.url).code == 0
+    assert process.wait(timeout=60) == 0
+
+
+def test_syncs_that_fail_without_network_are_told_once(chain: Chain, served: Serve) -> None:
+    failing = ("--ccdb-retries", "0")
+    first, second = (sync(chain, f"2026-11-22T092{minute}", *failing, url=NOWHERE) for minute in (6, 7))
+    assert [(run.code, len(run.err.splitlines())) for run in (first, second)] == [(30, 1), (30, 0)]
+    assert "SyncComplaints.all~sync of 20" in first.err
+    assert record(chain)["outcome"] == "failed"
+    well = sync(chain, "2026-11-22T0928", url=served(2000).url)
+    assert (well.code, "SyncComplaints.all~sync works again since" in well.err) == (0, True)
+
+
+def test_a_window_that_fails_is_the_sync_s_failure(chain: Chain, served: Serve) -> None:
+    run = sync(chain, "2026-11-22T0926", url=served(2000, "2:status=400").url)
+    assert run.code == 30
+    assert "(exit code 30): ExtractComplaints: " in run.err
+    (on_record,) = (chain.folder / "data/snapshots/all~sync").rglob("*.run.json")
+    assert json.loads(on_record.read_text())["outcome"] == "failed"
+
+
+def test_a_database_that_others_hold_is_told_once_until_it_is_free(chain: Chain, served: Serve) -> None:
+    url = served(2000).url
+    failing = ("--ccdb-retries", "0")
+    (chain.folder / "data").mkdir()
+    with contextlib.closing(sqlite3.connect(chain.folder / "data/complaints.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        runs = [sync(chain, f"2026-11-22T092{minute}", *failing, url=url) for minute in (6, 7)]
+    assert [(run.code, len(run.err.splitlines())) for run in runs] == [(30, 1), (30, 0)]
+    assert "complaints.db: another process holds it for more than 10 s" in runs[0].err
+    assert "works again" in sync(chain, "2026-11-22T0928", url=url).err
+
+
+def test_a_server_that_is_away_is_told_once_until_it_is_back(
+    chain: Chain, served: Serve, own_postgres: PostgresServer
+) -> None:
+    chain.configure("storage", database=own_postgres.address("postgres"))
+    url = served(2000).url
+    failing = ("--ccdb-retries", "0")
+    own_postgres.stop()
+    runs = [sync(chain, f"2026-11-22T092{minute}", *failing, url=url) for minute in (6, 7)]
+    assert [(run.code, len(run.err.splitlines())) for run in runs] == [(30, 1), (30, 0)]
+    own_postgres.start()
+    assert "works again" in sync(chain, "2026-11-22T0928", url=url).err
+
+
+def test_a_merge_that_fails_leaves_the_snapshot_stored_and_is_told(chain: Chain, served: Serve) -> None:
+    (chain.folder / "data").mkdir()
+    (chain.folder / "data/complaints.db").write_bytes(b"no database" * 100)
+    run = chain.unattended(*MINUTE, task="MergeComplaints", url=served().url)
+    assert (run.code, len(run.err.splitlines())) == (30, 1)
+    assert "MergeComplaints: data/complaints.db can't be used as a database" in run.err
+    assert (record(chain)["outcome"], record(chain)["task"]) == ("failed", "MergeComplaints")
+    assert whole(chain) == ["20261122T0926Z"]
+
+
+def test_a_worker_that_is_killed_while_it_merges_is_on_record_as_a_merge_that_failed(
+    chain: Chain, served: Serve
+) -> None:
+    (chain.folder / "data").mkdir()
+    with contextlib.closing(sqlite3.connect(chain.folder / "data/complaints.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        command = chain.unattended_command(*MINUTE, task="MergeComplaints")
+        process = chain.start(*command, url=served().url)
+        deadline = time.monotonic() + 30
+        while not (chain.files(".run.json") and record(chain)["outcome"] == "stored"):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.kill(worker_of(process), signal.SIGKILL)
+        process.communicate(timeout=30)
+    assert (record(chain)["task"], record(chain)["error"]) == (
+        "MergeComplaints",
+        "killed by signal 9 (Killed)",
+    )
+
+
 # --- killed --------------------------------------------------------------------------------------
 
 
@@ -482,6 +618,15 @@ def metrics(chain: Chain) -> dict[str, float]:
     return {
         name: float(value) for name, value in re.findall(r"^luigi_etl_(\w+)\{.*\} (.*)$", text, re.MULTILINE)
     }
+
+
+def test_metrics_of_a_sync_bear_its_name_and_count_no_rows(chain: Chain, served: Serve) -> None:
+    chain.configure("service", metrics="metrics")
+    (chain.folder / "metrics").mkdir()
+    assert sync(chain, "2026-11-22T0926", url=served(2000).url).code == 0
+    text = (chain.folder / "metrics" / "luigi_etl.SyncComplaints.all~sync.prom").read_text()
+    assert 'luigi_etl_rows{run="SyncComplaints.all~sync"} 0\n' in text
+    assert 'luigi_etl_failures_in_a_row{run="SyncComplaints.all~sync"} 0\n' in text
 
 
 def test_metrics_that_cannot_be_written_do_not_end_the_run(chain: Chain, served: Serve) -> None:
