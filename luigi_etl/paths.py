@@ -9,6 +9,7 @@ from pathlib import Path
 
 PARTIAL_SUFFIX = ".partial"
 ASIDE_SUFFIX = ".redo"  # of what a redo put aside until the new files are there
+_SYNC_SUFFIX = "~sync"  # of the folder of a query's syncs: no query's own name ends so
 _NAME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})Z\.([a-z.]+)", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
 STAGES = ("create", "extract", "parse", "store", "merge")
@@ -145,6 +146,16 @@ def snapshots_folder(root: Path) -> Path:
 def query_folder(root: Path, slug: str) -> Path:
     """Return the folder of a query's snapshots: it holds one for each day."""
     return snapshots_folder(root) / slug
+
+
+def sync_slug(slug: str) -> str:
+    """Return what the folder of a query's syncs is called."""
+    return slug + _SYNC_SUFFIX
+
+
+def is_of_syncs(slug: str) -> bool:
+    """Tell the folder of a query's syncs from one of its snapshots."""
+    return slug.endswith(_SYNC_SUFFIX)
 
 
 def day_folder(root: Path, slug: str, day: date) -> Path:

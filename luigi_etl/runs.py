@@ -40,6 +40,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     error: str = ""
 
+    @property
+    def is_stored_only(self) -> bool:
+        """Tell whether the snapshot was stored, and then failed to get into the database."""
+        return self.outcome == "failed" and self.rows is not None
+
 
 def runs_since(root: Path, since: datetime) -> Iterator[Run]:
     """Give the runs of `since` (naive UTC) and after, of all queries, the newest first, as they are read.
@@ -67,6 +72,16 @@ def newest_run(root: Path, slug: str, besides: Collection[Outcome] = ()) -> Run 
     return next((run for run in runs if run.outcome not in besides), None)
 
 
+def newest_of_each(root: Path, besides: Collection[Outcome] = ()) -> list[Run]:
+    """Return the newest run of each query, as `newest_run` does.
+
+    Raises:
+        OSError: a folder can't be read.
+
+    """
+    return [run for slug in slugs(root) if (run := newest_run(root, slug, besides))]
+
+
 def newest_of_all(root: Path) -> Run | None:
     """Return the newest run of all queries, or None.
 
@@ -74,8 +89,7 @@ def newest_of_all(root: Path) -> Run | None:
         OSError: a folder can't be read.
 
     """
-    newest = filter(None, (newest_run(root, slug) for slug in slugs(root)))
-    return max(newest, key=attrgetter("minute"), default=None)
+    return max(newest_of_each(root), key=attrgetter("minute"), default=None)
 
 
 def has_failed_to_merge(files: SnapshotFiles) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from luigi_etl.config import MOST_DAYS, DayParameter, WholeNumberParameter, ccdb, storage
 from luigi_etl.errors import RefusedError
 from luigi_etl.lines import print_line
+from luigi_etl.paths import sync_slug
 from luigi_etl.snapshot import Recorded
 from luigi_etl.tasks import MergeComplaints
 
@@ -27,7 +28,7 @@ class SyncComplaints(Recorded):
     @property
     def slug(self) -> str:
         """The query as a file name, apart from its snapshots."""
-        return f"{self.parsed_query.slug(0)}~sync"
+        return sync_slug(self.parsed_query.slug(0))
 
     @property
     def first_day(self) -> date:

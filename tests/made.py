@@ -11,9 +11,9 @@ from typing import Literal
 from luigi_etl.datapackage import Asked, describe
 from luigi_etl.pages import Page, PageFile
 from luigi_etl.parse import Summary, parse
-from luigi_etl.paths import SnapshotFiles
+from luigi_etl.paths import SnapshotFiles, sync_slug
 from luigi_etl.query import parse_query
-from luigi_etl.record import RunRecord, write_record
+from luigi_etl.record import Outcome, RunRecord, write_record
 from luigi_etl.store import create_document, store
 
 SLUG = "all-newest-10"
@@ -62,16 +62,34 @@ def ended(
 
 def record(
     files: SnapshotFiles,
-    outcome: Literal["stored", "failed", "skipped"],
+    outcome: Outcome,
     error: str = "",
     seconds: float = 1.5,
+    task: str = "StoreComplaints",
 ) -> None:
     """Put on record how the run of a snapshot ended."""
     now = datetime.now(timezone.utc)
     write_record(
         files.run,
-        RunRecord(outcome=outcome, task="StoreComplaints", ended=now, seconds=seconds, error=error),
+        RunRecord(outcome=outcome, task=task, ended=now, seconds=seconds, error=error),
     )
+
+
+def merged(root: Path, minute: datetime, *, slug: str = SLUG, rows: int = 10) -> SnapshotFiles:
+    """Make a whole snapshot that is told to be in the database."""
+    files = stored(root, minute, slug=slug, rows=rows)
+    files.changes.write_bytes(b"complaint_id\n")
+    record(files, "merged", seconds=1.9, task="MergeComplaints")
+    return files
+
+
+def synced(root: Path, minute: datetime, *, changes: bool = False) -> SnapshotFiles:
+    """Make what a sync of all complaints leaves, also of changes."""
+    files = SnapshotFiles(root, sync_slug("all"), minute)
+    record(files, "synced", task="SyncComplaints")
+    if changes:
+        files.changes.write_bytes(b"complaint_id\n")
+    return files
 
 
 def many(root: Path, model: SnapshotFiles, newest: datetime, minutes: int, *, whole: bool = True) -> None:

@@ -22,7 +22,7 @@ from luigi_etl.prune import Pruned, prune
 from luigi_etl.runs import runs_since
 from luigi_etl.store import publish
 from tests.conftest import Chain
-from tests.made import SLUG, ended, many, stored
+from tests.made import SLUG, ended, many, merged, stored, synced
 
 NOW = datetime(2026, 11, 22, 9, 26)
 DAY = timedelta(days=1)
@@ -96,6 +96,33 @@ def test_what_a_killed_redo_put_aside_goes_with_its_snapshot(tmp_path: Path) -> 
     files.complaints.rename(files.complaints.with_name(files.complaints.name + ".redo"))
     assert prune(tmp_path, BEFORE).snapshots == 1
     assert not files.folder.exists()
+
+
+def test_what_a_merge_left_goes_with_its_snapshot(tmp_path: Path) -> None:
+    old = merged(tmp_path, BEFORE - DAY)
+    merged(tmp_path, NOW)
+    assert prune(tmp_path, BEFORE).snapshots == 1
+    assert not old.folder.exists()
+
+
+def test_the_changes_go_before_what_they_are_of(tmp_path: Path) -> None:
+    merged(tmp_path, NOW)
+    files = merged(tmp_path, BEFORE - DAY)
+    files.datapackage.unlink()
+    files.datapackage.mkdir()  # which no unlink removes
+    assert prune(tmp_path, BEFORE).failures == 1
+    assert not files.changes.exists()
+    assert files.complaints.exists()
+
+
+def test_a_sync_s_old_minutes_go_and_its_newest_stays(tmp_path: Path) -> None:
+    for age in (300, 301, 302):
+        synced(tmp_path, NOW - age * DAY, changes=True)
+    assert prune(tmp_path, BEFORE).snapshots == 2
+    assert [(run.minute, run.outcome) for run in runs_since(tmp_path, datetime.min)] == [
+        (NOW - 300 * DAY, "synced")
+    ]
+    assert len(list((tmp_path / "snapshots/all~sync").iterdir())) == 1
 
 
 def test_the_newest_of_each_query_stays_however_old(tmp_path: Path) -> None:
@@ -415,8 +442,8 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_re
 ) -> None:
     root = chain.folder / "data"
     now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
-    model = stored(chain.folder / "model", now)
-    stored(root, now)
+    model = merged(chain.folder / "model", now)
+    merged(root, now)
     many(root, model, now - 31 * DAY, 10_000)
     command = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
     moments = random.Random(2026)

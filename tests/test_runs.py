@@ -13,7 +13,7 @@ import pytest
 from luigi_etl.command import run
 from luigi_etl.runs import Run, newest_run, runs_since
 from tests.conftest import Chain
-from tests.made import SLUG, ended, record, stored
+from tests.made import SLUG, ended, merged, record, stored, synced
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
 ONE = timedelta(minutes=1)
@@ -62,6 +62,38 @@ def test_a_whole_data_package_is_a_stored_run(tmp_path: Path) -> None:
     assert only(tmp_path) == Run(
         minute=MINUTE, query=SLUG, outcome="stored", rows=3, rejected=2, seconds=0.75
     )
+
+
+def test_a_snapshot_with_its_changes_is_a_merged_run(tmp_path: Path) -> None:
+    merged(tmp_path, MINUTE, rows=3)
+    assert only(tmp_path) == Run(minute=MINUTE, query=SLUG, outcome="merged", rows=3, rejected=0, seconds=1.9)
+
+
+def test_a_snapshot_whose_merge_failed_is_a_failed_run_with_its_rows(tmp_path: Path) -> None:
+    record(stored(tmp_path, MINUTE, rows=3), "failed", "no database", task="MergeComplaints")
+    found = only(tmp_path)
+    assert found == Run(
+        minute=MINUTE, query=SLUG, outcome="failed", rows=3, rejected=0, seconds=1.5, error="no database"
+    )
+    assert found.is_stored_only
+
+
+def test_a_run_that_failed_before_it_was_stored_is_not_stored_only(tmp_path: Path) -> None:
+    ended(tmp_path, MINUTE, "failed")
+    assert not only(tmp_path).is_stored_only
+
+
+def test_a_snapshot_that_was_merged_takes_the_seconds_of_its_storing_where_there_are_no_others(
+    tmp_path: Path,
+) -> None:
+    record(merged(tmp_path, MINUTE), "stored", seconds=0.5)
+    assert (only(tmp_path).outcome, only(tmp_path).seconds) == ("merged", 0.5)
+
+
+@pytest.mark.parametrize("changes", [False, True])
+def test_a_sync_that_ended_well_is_a_synced_run(tmp_path: Path, changes: bool) -> None:
+    synced(tmp_path, MINUTE, changes=changes)
+    assert only(tmp_path) == Run(minute=MINUTE, query="all~sync", outcome="synced", seconds=1.5)
 
 
 @pytest.mark.parametrize("outcome", ["failed", "skipped"])
@@ -255,6 +287,19 @@ def test_only_what_is_wrong_is_listed_when_asked_for(tmp_path: Path, listed: Lis
     ended(tmp_path, MINUTE - 4 * ONE, "failed").run.unlink()
     found = objects(listed("--failed", "--json", *SINCE))
     assert [one["outcome"] for one in found] == ["damaged", "failed", "unfinished"]
+
+
+def test_what_reached_the_database_is_listed_and_is_no_trouble(tmp_path: Path, listed: Listed) -> None:
+    merged(tmp_path, MINUTE)
+    synced(tmp_path, MINUTE - ONE)
+    record(stored(tmp_path, MINUTE - 2 * ONE), "failed", "no database", task="MergeComplaints")
+    assert listed(*SINCE).splitlines()[1:] == [
+        "2026-11-22T09:26Z  all-newest-10  merged              10         0       1.9",
+        "2026-11-22T09:25Z  all~sync       synced                                 1.5",
+        "2026-11-22T09:24Z  all-newest-10  failed              10         0       1.5  no database",
+    ]
+    found = objects(listed("--failed", "--json", *SINCE))
+    assert [(one["outcome"], one["rows"], one["error"]) for one in found] == [("failed", 10, "no database")]
 
 
 @pytest.mark.parametrize(

@@ -25,9 +25,10 @@ def add_to(commands: Subcommands) -> None:
     parser = commands.add_parser(
         "runs",
         help="list the runs, the newest first",
-        description="List what became of each minute, of all queries, the newest first: stored, failed, "
-        "skipped (another run was under way), unfinished (killed, or still running), or damaged (stored, "
-        "and no longer readable). Times are UTC.",
+        description="List what became of each minute, of all queries, the newest first: stored, merged "
+        "(stored, and in the database), synced (the database was brought up to date), failed, skipped "
+        "(another run was under way), unfinished (killed, or still running), or damaged (it ended, and is "
+        "no longer readable). Times are UTC.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
