@@ -19,12 +19,15 @@ from luigi.task_register import Register
 from luigi_etl.ccdb import Client
 from luigi_etl.config import SKEW, ccdb, service, storage, this_minute
 from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
-from luigi_etl.errors import EtlError, PassingError
+from luigi_etl.database import Database
+from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
+from luigi_etl.held import count
 from luigi_etl.lines import one_line
-from luigi_etl.paths import slugs
+from luigi_etl.paths import is_of_syncs
 from luigi_etl.prune import prune
-from luigi_etl.runs import TROUBLE, Run, newest_run
+from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run
 from luigi_etl.scheduler import address, answers
+from luigi_etl.sync import under_way
 
 LEAST_ROOM = 1_000_000_000  # bytes
 LEAST_FILES = 100_000  # inodes: a week of one query's minutes
@@ -252,12 +255,46 @@ def _api() -> Iterator[Finding]:
         )
 
 
+# --- the database --------------------------------------------------------------------------------
+
+
+def _database() -> Iterator[Finding]:
+    database = Database(storage().database_address)
+    ended_well = newest_of_each(storage().path, besides=TROUBLE | {"skipped"})
+    try:
+        with database.reading() as connection:
+            held = count(connection)
+    except NoDatabaseError:
+        yield _without_database(database.name, ended_well)
+    except PassingError as error:
+        yield _ill(f"{error}: if it stays so, see to it, or to [storage] database")
+    else:
+        yield _well(f"{database.name}: {held:,} complaints, {_last_sync(ended_well)}")
+
+
+def _without_database(name: str, ended_well: list[Run]) -> Finding:
+    now = this_minute()
+    for run in ended_well:
+        if run.outcome in ("merged", "synced") and now - run.minute < DAY:
+            return _ill(
+                f"{name}: there is nothing, although there was {_told(run)}: see to [storage] database, or "
+                "let SyncComplaints fill it again"
+            )
+    return _well(f"{name}: none yet")
+
+
+def _last_sync(ended_well: list[Run]) -> str:
+    synced = [run.minute for run in ended_well if run.outcome == "synced"]
+    return f"the last sync of {max(synced):%Y-%m-%d %H:%M} UTC" if synced else "no sync on record"
+
+
 # --- the runs ------------------------------------------------------------------------------------
 
 
 def _runs() -> Iterator[Finding]:
     root, now = storage().path, this_minute()
-    runs = [run for slug in slugs(root) if (run := newest_run(root, slug))]
+    windows = _windows_under_way(root)
+    runs = [run for run in newest_of_each(root) if (run.query, run.minute) not in windows]
     if not runs:
         yield _ill(f"no run left anything in {root.absolute()}: wait a minute, or see [storage] root")
         return
@@ -276,6 +313,17 @@ def _runs() -> Iterator[Finding]:
             yield _ill(f"{_told(run)}: {run.error}; {_remedy(run)}")
 
 
+def _windows_under_way(root: Path) -> set[tuple[str, datetime]]:
+    """Return the windows of syncs under way, by query and minute: what fails there the sync itself tells of.
+
+    Of a database that can't be used another check tells.
+    """
+    with contextlib.suppress(EtlError):
+        files = under_way(Database(storage().database_address), root)
+        return {(one.slug, one.timestamp) for one in files}
+    return set()
+
+
 def _is_to_be_seen_to(run: Run, newest: Run, now: datetime) -> bool:
     """Tell whether a query's newest run failed, and lately enough to matter.
 
@@ -287,7 +335,10 @@ def _is_to_be_seen_to(run: Run, newest: Run, now: datetime) -> bool:
 
 
 def _remedy(run: Run) -> str:
-    if run.outcome == "failed":
+    if run.is_stored_only:
+        again = f"luigi-etl redo {run.minute:%Y-%m-%dT%H%M} --from merge"
+        return f"`{again}` (with its --query and --limit) merges it"
+    if run.outcome == "failed" or is_of_syncs(run.query):
         return f"the next run tries again; if that fails too, see the log in {service().path.absolute()}"
     return f"`luigi-etl redo {run.minute:%Y-%m-%dT%H%M}` (with its --query and --limit) makes it again"
 
@@ -311,6 +362,7 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
     "folders": _folders,
     "messages": _telling,
     "API and clock": _api,
+    "database": _database,
     "runs": _runs,
     "temporary files": _temporary_files,
 }

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, true, update
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, true, update
 
 from luigi_etl.query import Query
 from luigi_etl.schema import FIELDS, complaints, history
@@ -49,6 +49,11 @@ def held(connection: Connection, complaint_ids: Collection[str]) -> dict[str, He
     found = connection.execute(select(complaints).where(complaints.c.complaint_id.in_(complaint_ids)))
     values = slice(1, 1 + len(FIELDS))
     return {row[0]: Held(row[0], tuple(row[values]), *row[values.stop :]) for row in found}
+
+
+def count(connection: Connection) -> int:
+    """Return how many complaints the database holds, those that were withdrawn included."""
+    return connection.scalar(select(func.count()).select_from(complaints)) or 0
 
 
 def insert(connection: Connection, rows: Sequence[Held]) -> None:

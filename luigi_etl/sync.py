@@ -167,15 +167,12 @@ class Upkeep:
             connection.execute(update(syncs).where(syncs.c.id == sync.id).values(told))
 
     def _is_begun(self, window: Window) -> bool:
-        files = self._files(window)
+        files = _files(self._root, window)
         return files.partial.exists() or files.extracted.exists()
-
-    def _files(self, window: Window) -> SnapshotFiles:
-        return SnapshotFiles(self._root, parse_query(window.query).slug(0), window.timestamp)
 
     def _tidy(self, sync: Sync) -> None:
         for window in sync.windows:
-            discard(self._files(window))
+            discard(_files(self._root, window))
 
     def _missing(self, sync: Sync) -> list[str]:
         """Return complaints that the sync found withdrawn, the newest of them."""
@@ -196,6 +193,25 @@ class Upkeep:
     def _is_merged(self, window: Window) -> bool:
         with self._database.reading() as connection:
             return connection.scalar(select(1).select_from(snapshots).where(are([window.key]))) is not None
+
+
+def under_way(database: Database, root: Path) -> list[SnapshotFiles]:
+    """Return where the windows are of each sync that did not come to its end.
+
+    Raises:
+        DatabaseError, DatabaseAwayError: as `Database` raises them.
+
+    """
+    try:
+        with database.reading() as connection:
+            found = connection.scalars(select(syncs.c.windows).where(~syncs.c.is_finished)).all()
+    except NoDatabaseError:
+        return []
+    return [_files(root, window) for text in found for window in _windows(text)]
+
+
+def _files(root: Path, window: Window) -> SnapshotFiles:
+    return SnapshotFiles(root, parse_query(window.query).slug(0), window.timestamp)
 
 
 def _state(client: Client, query: Query) -> State:

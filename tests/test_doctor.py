@@ -20,9 +20,11 @@ import pytest
 
 from luigi_etl import doctor
 from luigi_etl.config import this_minute
+from luigi_etl.database import Database
 from luigi_etl.doctor import Finding, cron_daemons, examine
-from tests.conftest import PROGRAMS, Chain, Luigid, Serve, UserCrontab, free_port
-from tests.made import SLUG, ended, stored
+from luigi_etl.paths import SnapshotFiles
+from tests.conftest import PROGRAMS, Beside, Chain, Luigid, Serve, UserCrontab, free_port
+from tests.made import SLUG, ended, merged, record, stored, synced
 
 pytestmark = pytest.mark.slow
 
@@ -81,6 +83,12 @@ def here(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Here:
     return check
 
 
+@pytest.fixture
+def root(chain: Chain) -> Path:
+    """Give the folder of the chain's snapshots."""
+    return chain.folder / "data"
+
+
 # --- as a whole ----------------------------------------------------------------------------------
 
 
@@ -113,7 +121,7 @@ def test_everything_that_is_wrong_is_told(chain: Chain) -> None:
     (chain.folder / "data").write_text("a file")
     chain.environment["PATH"] = str(PROGRAMS)
     ill = {finding.check for finding in examined(chain) if not finding.well}
-    assert ill == set(doctor.CHECKS) - {"temporary files", "messages"}
+    assert ill == set(doctor.CHECKS) - {"temporary files", "messages", "database"}
 
 
 def test_the_text_has_a_line_for_each_finding(chain: Chain) -> None:
@@ -186,7 +194,7 @@ def test_a_check_that_a_setting_stops_says_so(chain: Chain) -> None:
     chain.configure("storage", root="~nobody-of-this-name/data")
     stopped = "this can't be checked (Could not determine home directory.): correct luigi.cfg"
     findings = examined(chain)
-    for check in ("folders", "runs", "temporary files"):
+    for check in ("folders", "database", "runs", "temporary files"):
         assert of(check, findings) == [(False, stopped)]
 
 
@@ -544,6 +552,107 @@ def test_a_clock_that_is_about_right_or_not_told_is_well(here: Here, date: Calla
         assert [well for well, _ in here("API and clock")] == [True]
 
 
+# --- the database --------------------------------------------------------------------------------
+
+
+def test_no_database_that_nobody_asked_for_is_well(chain: Chain) -> None:
+    stored(chain.folder / "data", this_minute())
+    assert found(chain, "database") == [(True, "data/complaints.db: none yet")]
+
+
+def test_an_empty_database_of_a_server_is_none_yet(chain: Chain, postgres_address: str) -> None:
+    chain.configure("storage", database=postgres_address)
+    ((well, message),) = found(chain, "database")
+    assert (well, message.endswith(": none yet")) == (True, True)
+
+
+def test_a_database_is_told_with_what_it_holds_and_its_last_sync(
+    chain: Chain, served: Serve, database_address: str | Path, beside: Beside
+) -> None:
+    chain.configure("storage", database=database_address)
+    minute = this_minute() - ONE
+    arguments = ("--timestamp", f"{minute:%Y-%m-%dT%H%M}")
+    assert chain.luigi(*arguments, task="SyncComplaints", url=served(2000).url).code == 0
+    ((held,),) = beside("SELECT count(*) FROM complaints")
+    ((well, message),) = found(chain, "database")
+    assert well
+    assert message == (
+        f"{Database(database_address).name}: {held} complaints, the last sync of {minute:%Y-%m-%d %H:%M} UTC"
+    )
+
+
+def test_the_last_sync_is_the_last_that_ended_well(chain: Chain, served: Serve) -> None:
+    url, minute = served().url, this_minute() - HOUR
+    assert chain.luigi(task="MergeComplaints", url=url).code == 0
+    synced(chain.folder / "data", minute)
+    ended(chain.folder / "data", minute + ONE, "failed", slug="all~sync")
+    ended(chain.folder / "data", minute + 2 * ONE, "skipped", slug="all~sync")
+    told = f"data/complaints.db: 10 complaints, the last sync of {minute:%Y-%m-%d %H:%M} UTC"
+    assert found(chain, "database") == [(True, told)]
+
+
+def test_a_database_without_a_sync_is_well(chain: Chain, served: Serve) -> None:
+    assert chain.luigi(task="MergeComplaints", url=served().url).code == 0
+    assert found(chain, "database") == [(True, "data/complaints.db: 10 complaints, no sync on record")]
+
+
+@pytest.mark.parametrize("make", [merged, synced])
+def test_a_database_that_is_gone_after_a_run_is_told(
+    here: Here, root: Path, make: Callable[[Path, datetime], SnapshotFiles]
+) -> None:
+    minute = this_minute() - ONE
+    files = make(root, minute)
+    outcome = "merged" if make is merged else "synced"
+    assert here("database") == [
+        (
+            False,
+            f"data/complaints.db: there is nothing, although there was {minute:%Y-%m-%d %H:%M} UTC of "
+            f"{files.slug}, {outcome}: see to [storage] database, or let SyncComplaints fill it again",
+        )
+    ]
+
+
+def test_a_database_that_was_given_up_days_ago_is_none_yet(here: Here, root: Path) -> None:
+    synced(root, this_minute() - DAY - ONE)
+    assert here("database") == [(True, "data/complaints.db: none yet")]
+
+
+def test_a_file_that_is_no_database_is_told(chain: Chain) -> None:
+    chain.configure("storage", database="notes.txt")
+    (chain.folder / "notes.txt").write_text("notes " * 100)
+    assert only_ill(chain, "database") == (
+        "notes.txt can't be used as a database: file is not a database; give access to it, bring back a "
+        "copy, or set [storage] database"
+    )
+
+
+def test_a_database_of_a_newer_version_is_told(
+    chain: Chain, served: Serve, database_address: str | Path, beside: Beside
+) -> None:
+    chain.configure("storage", database=database_address)
+    assert chain.luigi(task="MergeComplaints", url=served().url).code == 0
+    beside("UPDATE schema_version SET version = 99")
+    message = only_ill(chain, "database")
+    assert message.startswith("the database's schema is of version 99; this luigi_etl knows up to ")
+    assert message.endswith(": install a newer luigi_etl")
+
+
+def test_a_server_that_is_away_is_told(here: Here) -> None:
+    port = free_port()
+    luigi.configuration.get_config().set("storage", "database", f"postgresql://me@127.0.0.1:{port}/ours")
+    ((well, message),) = here("database")
+    assert not well
+    assert message.startswith(f"postgresql://me@127.0.0.1:{port}/ours: ")
+    assert message.endswith(": if it stays so, see to it, or to [storage] database")
+
+
+def test_a_database_on_a_server_is_told_without_its_password(here: Here) -> None:
+    address = f"postgresql://127.0.0.1:{free_port()}/ours?sslpassword=sesame"
+    luigi.configuration.get_config().set("storage", "database", address)
+    ((_, message),) = here("database")
+    assert "sesame" not in message
+
+
 # --- the runs ------------------------------------------------------------------------------------
 
 
@@ -553,12 +662,6 @@ def runs(chain: Chain) -> list[tuple[bool, str]]:
 
 def told(minute: datetime, outcome: str) -> str:
     return f"{minute:%Y-%m-%d %H:%M} UTC of {SLUG}, {outcome}"
-
-
-@pytest.fixture
-def root(chain: Chain) -> Path:
-    """Give the folder of the chain's snapshots."""
-    return chain.folder / "data"
 
 
 def test_a_run_of_late_is_well(chain: Chain, root: Path) -> None:
@@ -663,6 +766,64 @@ def test_a_run_that_was_killed_an_hour_ago_is_told_as_the_last(here: Here, root:
     assert "is long ago" in first
     assert second.startswith(f"{told(minute, 'unfinished')}: no end on record: killed, ")
     assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M}`" in second
+
+
+@pytest.mark.parametrize("make", [merged, synced])
+def test_a_run_that_reached_the_database_is_well(
+    here: Here, root: Path, make: Callable[[Path, datetime], SnapshotFiles]
+) -> None:
+    files = make(root, this_minute())
+    ((well, message),) = here("runs")
+    assert (well, f" of {files.slug}, " in message) == (True, True)
+
+
+def test_a_merge_that_failed_is_told_with_what_merges_it(here: Here, root: Path) -> None:
+    minute = this_minute() - ONE
+    record(stored(root, minute), "failed", "database away", task="MergeComplaints")
+    assert here("runs") == [
+        (
+            False,
+            f"{told(minute, 'failed')}: database away; "
+            f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --from merge` (with its --query and --limit) merges it",
+        )
+    ]
+
+
+@pytest.mark.parametrize("content", ["failed", "damaged"])
+def test_a_sync_that_failed_is_tried_again_by_the_next(here: Here, root: Path, content: str) -> None:
+    files = ended(root, this_minute() - ONE, "failed", slug="all~sync")
+    if content == "damaged":
+        files.run.write_bytes(b"{")
+    ((well, message),) = here("runs")
+    assert not well
+    assert f" of all~sync, {content}: " in message
+    assert "; the next run tries again; if that fails too, see the log in " in message
+
+
+def failed_sync(chain: Chain, served: Serve, minute: datetime) -> Path:
+    """Let a sync fail in its one window; return the folder of that."""
+    url = served(2000, "2:status=400").url
+    arguments = ("--timestamp", f"{minute:%Y-%m-%dT%H%M}")
+    assert chain.unattended(*arguments, task="SyncComplaints", url=url).code == 30
+    (window,) = chain.folder.glob("data/snapshots/date_received_min=*/*")
+    return window
+
+
+def test_a_sync_that_failed_in_a_window_is_told_once(chain: Chain, served: Serve) -> None:
+    minute = this_minute() - ONE
+    failed_sync(chain, served, minute)
+    (message,) = [message for well, message in runs(chain) if not well]
+    assert message.startswith(f"{minute:%Y-%m-%d %H:%M} UTC of all~sync, failed: ExtractComplaints: ")
+
+
+def test_a_window_of_a_sync_under_way_is_not_told(chain: Chain, served: Serve, root: Path) -> None:
+    minute = this_minute()
+    window = failed_sync(chain, served, minute - HOUR)
+    next(window.glob("*.run.json")).unlink()
+    (window / f"{minute - HOUR:%Y%m%dT%H%MZ}.document.csv").touch()
+    ended(root, minute, "skipped", slug="all~sync")
+    (root / "snapshots/all~sync" / window.name / f"{minute - HOUR:%Y%m%dT%H%MZ}.run.json").unlink()
+    assert runs(chain) == [(True, f"the last run, {minute:%Y-%m-%d %H:%M} UTC of all~sync, skipped")]
 
 
 @pytest.mark.parametrize("where", ["snapshots", f"snapshots/{SLUG}", f"snapshots/{SLUG}/2026-11-22"])

@@ -14,7 +14,8 @@ def add_to(commands: Subcommands) -> None:
         "doctor",
         help="check what a broken installation gets wrong",
         description="Check the configuration, luigid, cron, the folders, the clock, the API (by one "
-        "request), the last runs and leftover files. The exit code is 0 if all is well, else 1.",
+        "request), the database, the last runs and leftover files. The exit code is 0 if all is well, "
+        "else 1.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print a JSON array, for monitoring")
