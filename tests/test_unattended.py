@@ -461,6 +461,16 @@ def test_a_window_that_fails_is_the_sync_s_failure(chain: Chain, served: Serve) 
     assert json.loads(on_record.read_text())["outcome"] == "failed"
 
 
+def test_with_luigid_the_next_sync_goes_on_where_a_window_failed(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    server = served(2000, "2:status=400")
+    assert sync(chain, "2026-11-22T0926", url=server.url).code == 30
+    assert sync(chain, "2026-11-22T0927", url=server.url).code == 0
+    assert held(chain) > 0
+    assert {task["name"] for task in luigid.tasks("DONE").values()} >= {"SyncComplaints", "MergeComplaints"}
+
+
 def test_a_database_that_others_hold_is_told_once_until_it_is_free(chain: Chain, served: Serve) -> None:
     url = served(2000).url
     failing = ("--ccdb-retries", "0")
