@@ -79,7 +79,8 @@ class Upkeep:
         sync = self._last(finished=False)
         if sync is None:
             return None
-        half_read = [files for files in map(self._files, sync.windows) if files.partial.exists()]
+        all_files = [_files(self._root, one) for one in sync.windows]
+        half_read = [files for files in all_files if files.partial.exists()]
         if half_read and _state(client, self._query) != sync.state:
             for files in half_read:
                 discard(files)

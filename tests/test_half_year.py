@@ -399,7 +399,7 @@ class Days:
 
     def _lines(self) -> Counter[Line]:
         rows = self._beside("SELECT complaint_id, change, field, old, new, snapshot FROM changes")
-        return Counter(Line(*row[:5], _moment(row[5])) for row in rows)
+        return Counter(Line._make([*row[:5], _moment(row[5])]) for row in rows)
 
 
 def _days_asked(path: str) -> tuple[str, str]:
