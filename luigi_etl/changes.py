@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, false, or_, select
+from sqlalchemy import ColumnElement, Row, Select, select, tuple_
 
 from luigi_etl.database import Database
 from luigi_etl.files import atomic_write
@@ -68,15 +68,7 @@ class _Counter:
 
 def are(keys: Iterable[Key]) -> ColumnElement[bool]:
     """Return the condition that a row of `snapshots` is one of those."""
-    asked = [
-        and_(
-            snapshots.c.timestamp == key.timestamp,
-            snapshots.c.query == key.query,
-            snapshots.c.row_limit == key.limit,
-        )
-        for key in keys
-    ]
-    return or_(false(), *asked)
+    return tuple_(snapshots.c.timestamp, snapshots.c.query, snapshots.c.row_limit).in_(list(keys))
 
 
 def _changes(keys: Iterable[Key]) -> Select[Any]:

@@ -18,6 +18,7 @@ from luigi_etl.schema import check_version, prepare, version_of
 
 WAIT = 10  # seconds for another writer, or for a server's answer to a connection
 CACHE = 64 * 1024  # KiB of SQLite's pages in memory
+_FILL = "`luigi --module luigi_etl SyncComplaints --local-scheduler`"
 LOCK = 0x6C75696769  # this program's among PostgreSQL's advisory locks
 
 # How SQLite's messages begin; their numbers are there only from Python 3.11 on.
@@ -74,6 +75,8 @@ class Database:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._errors(), self._engine("BEGIN IMMEDIATE").begin() as connection:
             if not self._file:
+                # Not a stricter one the server may have: after the wait all is to be seen.
+                connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT}s'")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
             prepare(connection)
@@ -83,17 +86,13 @@ class Database:
     def reading(self) -> Iterator[Connection]:
         """Give a connection that sees one state of the database, whatever is written meanwhile."""
         if not self.exists:
-            raise NoDatabaseError(
-                f"there is no database {self.name} yet: `luigi --module luigi_etl SyncComplaints` makes it"
-            )
+            raise NoDatabaseError(f"there is no database {self.name} yet: {_FILL} makes it")
         with self._errors(), self._engine("BEGIN").connect() as connection:
             if not self._file:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             version = version_of(connection)
             if version is None:
-                raise NoDatabaseError(
-                    f"the database {self.name} is empty: `luigi --module luigi_etl SyncComplaints` fills it"
-                )
+                raise NoDatabaseError(f"the database {self.name} is empty: {_FILL} fills it")
             check_version(version)
             yield connection
 

@@ -42,7 +42,6 @@ class Facts(msgspec.Struct, frozen=True):
     parsed: int
     rejected: int
     hits_total: int
-    absent_fields: list[str]
     last_indexed: str | None
     parsed_hash: str
 

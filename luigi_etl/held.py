@@ -4,11 +4,13 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+import msgspec
+from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, true, update
 
 from luigi_etl.query import Query
 from luigi_etl.schema import FIELDS, complaints, history
-from luigi_etl.sightings import Value
+from luigi_etl.sightings import Sighting, Value
 
 Kind = Literal["new", "changed", "withdrawn", "returned"]
 
@@ -23,14 +25,73 @@ class Merging(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A complaint that the database holds; `values` are in the order of `schema.FIELDS`."""
+    """A complaint that the database holds; `values` are in the order of `schema.FIELDS`.
+
+    `sent` has a bit for each field that was ever sent with it, `last_sent` tells in JSON when those were that
+    were not when it was seen last.
+    """
 
     complaint_id: str
     values: tuple[Value, ...]
     first_seen: datetime
     last_seen: datetime
     last_changed: datetime
-    withdrawn: datetime | None = None
+    withdrawn: datetime | None
+    sent: int
+    last_sent: str | None
+
+    def seen(self, sighting: Sighting, minute: datetime) -> "Held":
+        """Return the complaint as it is after it was seen in a snapshot as new as any that saw it."""
+        values = tuple(
+            [old if new is UNSET else new for old, new in zip(self.values, sighting.values, strict=True)]
+        )
+        return self._replace(
+            values=values,
+            last_seen=minute,
+            last_changed=self.last_changed if values == self.values else minute,
+            sent=self.sent | sighting.sent,
+            last_sent=self._last_sent_without(sighting.sent),
+        )
+
+    def observed(self, at: int) -> datetime | None:
+        """Return when a field, by its place, was last sent with it; None if never: it only looks empty."""
+        if not self.sent >> at & 1:
+            return None
+        return self._times().get(FIELDS[at], self.last_seen)
+
+    def knowing(self, at: int, value: Value, minute: datetime) -> "Held":
+        """Return the complaint with a value of a field that was sent in a snapshot older than the last."""
+        return self._replace(
+            values=(*self.values[:at], value, *self.values[at + 1 :]),
+            sent=self.sent | 1 << at,
+            last_sent=_json({**self._times(), FIELDS[at]: minute}),
+        )
+
+    def _last_sent_without(self, sent: int) -> str | None:
+        absent = self.sent & ~sent
+        if not absent:
+            return None
+        known = self._times()
+        times = {
+            field: known.get(field, self.last_seen) for at, field in enumerate(FIELDS) if absent >> at & 1
+        }
+        return _json(times)
+
+    def _times(self) -> dict[str, datetime]:
+        return _times.decode(self.last_sent) if self.last_sent else {}
+
+
+def first_seen(sighting: Sighting, minute: datetime) -> Held:
+    """Return a complaint that was never seen before."""
+    values = tuple([None if value is UNSET else value for value in sighting.values])
+    return Held(sighting.complaint_id, values, minute, minute, minute, None, sighting.sent, None)
+
+
+def _json(times: dict[str, datetime]) -> str | None:
+    return msgspec.json.encode(times).decode() if times else None
+
+
+_times = msgspec.json.Decoder(dict[str, datetime])
 
 
 class Change(NamedTuple):

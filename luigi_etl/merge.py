@@ -5,20 +5,19 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import NamedTuple
 
-from msgspec import UNSET
 from sqlalchemy import Connection, select, update
 
 from luigi_etl.database import Database
 from luigi_etl.datapackage import Facts, read_facts
 from luigi_etl.errors import DatabaseError
-from luigi_etl.held import Change, Held, Merging, held, insert, mark, remember, replace
+from luigi_etl.held import Change, Held, Merging, first_seen, held, insert, mark, remember, replace
 from luigi_etl.matching import is_lasting
 from luigi_etl.older import OlderMerge, Pair
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.progress import Report, unwatched
 from luigi_etl.query import parse_query
-from luigi_etl.schema import FIELDS, fields, snapshots
-from luigi_etl.sightings import NOTHING, Observed, Sighting, Value, as_text, rejected_ids, sightings
+from luigi_etl.schema import FIELDS, snapshots
+from luigi_etl.sightings import NOTHING, Sighting, as_text, rejected_ids, sightings
 from luigi_etl.withdrawals import conclude, see_again
 
 BATCH = 1000
@@ -27,7 +26,7 @@ BATCH = 1000
 class Taken(NamedTuple):
     """A snapshot to be merged: what was asked and answered, and whether a complaint it lacks is gone.
 
-    `timestamp` is naive UTC, `limit` 0 is every complaint, `sent` names the fields that were sent,
+    `timestamp` is naive UTC, `limit` 0 is every complaint,
     `content_hash` tells it from another one of the same minute, query and limit.
     """
 
@@ -39,7 +38,6 @@ class Taken(NamedTuple):
     is_complete: bool
     is_sandbox: bool
     content_hash: str
-    sent: tuple[str, ...]
 
 
 def merge(database: Database, files: SnapshotFiles, report: Report = unwatched) -> None:
@@ -65,7 +63,6 @@ def merge(database: Database, files: SnapshotFiles, report: Report = unwatched) 
         is_complete=_proves_absence(files, facts),
         is_sandbox=bool(facts.sandbox),
         content_hash=facts.parsed_hash,
-        sent=_sent(facts),
     )
     rejected = (Sighting(one, NOTHING) for one in rejected_ids(files.rejected) if one)
     merge_sightings(database, taken, chain(sightings(files.parsed, facts.parsed_hash), rejected), report)
@@ -80,20 +77,13 @@ def merge_sightings(
         snapshot = _enter(connection, taken)
         if snapshot is None:
             return
-        last_sent = {row.name: row.last_sent for row in connection.execute(select(fields))}
-        batches = _Batches(connection, snapshot, last_sent)
+        batches = _Batches(connection, snapshot)
         done = 0
         while batch := list(islice(seen, BATCH)):
             batches.take(batch)
             done += len(batch)
             report(done, taken.rows)
-        _note_sent(connection, taken, last_sent)
         conclude(connection, snapshot)
-
-
-def _sent(facts: Facts) -> tuple[str, ...]:
-    """Return the fields that were sent with any complaint; without complaints nothing is known of them."""
-    return tuple(field for field in FIELDS if field not in facts.absent_fields) if facts.parsed else ()
 
 
 def _proves_absence(files: SnapshotFiles, facts: Facts) -> bool:
@@ -138,21 +128,13 @@ def _enter(connection: Connection, taken: Taken) -> Merging | None:
     return Merging(number, taken.timestamp, parse_query(taken.query), taken.is_complete)
 
 
-def _note_sent(connection: Connection, taken: Taken, last_sent: dict[str, datetime]) -> None:
-    new = [{"name": field, "last_sent": taken.timestamp} for field in taken.sent if field not in last_sent]
-    if new:
-        connection.execute(fields.insert(), new)
-    older = (fields.c.name.in_(taken.sent), fields.c.last_sent < taken.timestamp)
-    connection.execute(update(fields).where(*older).values(last_sent=taken.timestamp))
-
-
 class _Batches:
     """Merges a snapshot batch by batch."""
 
-    def __init__(self, connection: Connection, snapshot: Merging, last_sent: dict[str, datetime]) -> None:
+    def __init__(self, connection: Connection, snapshot: Merging) -> None:
         self._connection = connection
         self._snapshot = snapshot
-        self._older = OlderMerge(connection, snapshot, last_sent)
+        self._older = OlderMerge(connection, snapshot)
 
     def take(self, batch: list[Sighting]) -> None:
         """Merge some sightings."""
@@ -165,36 +147,23 @@ class _Batches:
         self._older.take([pair for pair in known if pair[0].last_seen > self._snapshot.timestamp])
 
     def _add(self, new: list[Sighting]) -> None:
-        now = self._snapshot.timestamp
-        rows = [Held(one.complaint_id, _known(one.values), now, now, now) for one in new]
-        insert(self._connection, rows)
+        insert(self._connection, [first_seen(one, self._snapshot.timestamp) for one in new])
         remember(self._connection, [Change(one.complaint_id, "new", self._snapshot.id) for one in new])
 
     def _update(self, pairs: list[Pair]) -> None:
-        changed: list[Held] = []
-        lines: list[Change] = []
-        for one, sighting in pairs:
-            values = tuple(
-                [old if new is UNSET else new for old, new in zip(one.values, sighting.values, strict=True)]
-            )
-            if values != one.values:
-                now = self._snapshot.timestamp
-                changed.append(one._replace(values=values, last_seen=now, last_changed=now))
-                lines += self._changes(one, values)
-        replace(self._connection, changed)
-        remember(self._connection, lines)
-        changed_ids = {one.complaint_id for one in changed}
-        seen = [one.complaint_id for one, _ in pairs if one.complaint_id not in changed_ids]
-        mark(self._connection, seen, last_seen=self._snapshot.timestamp)
-        see_again(self._connection, self._snapshot, [one for one, _ in pairs])
+        minute = self._snapshot.timestamp
+        seen = [(before, before.seen(sighting, minute)) for before, sighting in pairs]
+        other = [(before, after) for before, after in seen if before._replace(last_seen=minute) != after]
+        replace(self._connection, [after for _, after in other])
+        remember(self._connection, [line for pair in other for line in self._changes(*pair)])
+        others = {before.complaint_id for before, _ in other}
+        same = [before.complaint_id for before, _ in pairs if before.complaint_id not in others]
+        mark(self._connection, same, last_seen=minute)
+        see_again(self._connection, self._snapshot, [before for before, _ in pairs])
 
-    def _changes(self, one: Held, values: tuple[Value, ...]) -> Iterator[Change]:
-        for field, old, new in zip(FIELDS, one.values, values, strict=True):
+    def _changes(self, before: Held, after: Held) -> Iterator[Change]:
+        for field, old, new in zip(FIELDS, before.values, after.values, strict=True):
             if old != new:
                 yield Change(
-                    one.complaint_id, "changed", self._snapshot.id, field, as_text(old), as_text(new)
+                    before.complaint_id, "changed", self._snapshot.id, field, as_text(old), as_text(new)
                 )
-
-
-def _known(values: tuple[Observed, ...]) -> tuple[Value, ...]:
-    return tuple([None if value is UNSET else value for value in values])

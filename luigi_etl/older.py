@@ -30,15 +30,11 @@ class Line(NamedTuple):
 
 
 class OlderMerge:
-    """Merges sightings of complaints that were seen in later snapshots, too.
+    """Merges sightings of complaints that were seen in later snapshots, too."""
 
-    `last_sent` tells when a field was in any snapshot last: what was not sent since says nothing newer.
-    """
-
-    def __init__(self, connection: Connection, snapshot: Merging, last_sent: dict[str, datetime]) -> None:
+    def __init__(self, connection: Connection, snapshot: Merging) -> None:
         self._connection = connection
         self._snapshot = snapshot
-        self._last_sent = last_sent
         self._minutes: dict[datetime, int] = {}
 
     def take(self, pairs: Sequence[Pair]) -> None:
@@ -56,26 +52,18 @@ class OlderMerge:
 
     def _merged(self, held: Held, sighting: Sighting, lines: Iterable[Line]) -> Held:
         """Return the complaint as it is to be held, its history being mended."""
-        values = list(held.values)
+        after = held._replace(first_seen=min(held.first_seen, self._snapshot.timestamp))
         for at, (field, seen) in enumerate(zip(FIELDS, sighting.values, strict=True)):
             if seen is UNSET:
                 continue
-            newest = self._newest_observation(field, held)
+            newest = held.observed(at)
             if newest is None or newest <= self._snapshot.timestamp:
                 self._learn(held, at, seen, is_first=newest is None)
-                values[at] = seen
+                after = after.knowing(at, seen, self._snapshot.timestamp)
             else:
                 of_field = [line for line in lines if line.field == field]
                 self._place(held, at, as_text(seen), of_field, newest)
-        first_seen = min(held.first_seen, self._snapshot.timestamp)
-        return held._replace(values=tuple(values), first_seen=first_seen)
-
-    def _newest_observation(self, field: str, held: Held) -> datetime | None:
-        """Return when the value held was last sent, or None if it never was: then it only looks empty."""
-        sent = self._last_sent.get(field)
-        if sent is None or sent < held.first_seen:
-            return None
-        return min(sent, held.last_seen)
+        return after
 
     def _learn(self, held: Held, at: int, seen: Value, *, is_first: bool) -> None:
         """Remember that a field has another value since this snapshot, or that it always had."""

@@ -70,6 +70,8 @@ complaints = Table(
     Column("last_seen", Minute, nullable=False),
     Column("last_changed", Minute, nullable=False),
     Column("withdrawn", Minute),
+    Column("sent", Integer, nullable=False),  # bits: the fields, in their order, that were ever sent with it
+    Column("last_sent", Text),  # JSON: of those that were not when it was seen last, when they were
     Index("complaints_by_date_received", "date_received"),
     Index("complaints_by_company", "company", "date_received"),
 )
@@ -85,12 +87,6 @@ history = Table(
     Column("snapshot_id", ForeignKey("snapshots.id"), nullable=False),
     Index("history_by_complaint", "complaint_id"),
     Index("history_by_snapshot", "snapshot_id"),
-)
-fields = Table(
-    "fields",
-    metadata,
-    Column("name", Text, primary_key=True),
-    Column("last_sent", Minute, nullable=False),
 )
 syncs = Table(
     "syncs",

@@ -17,6 +17,8 @@ from luigi_etl.schema import DATES, FIELDS
 
 Value = str | date | bool | None
 Observed = Value | UnsetType  # UNSET: the API did not send the field, which says nothing of it
+_BITS = [1 << at for at in range(len(FIELDS))]
+_ALL = sum(_BITS)
 NOTHING: tuple[Observed, ...] = (UNSET,) * len(FIELDS)
 _complaints = msgspec.json.Decoder(Complaint)
 
@@ -26,6 +28,13 @@ class Sighting(NamedTuple):
 
     complaint_id: str
     values: tuple[Observed, ...]
+
+    @property
+    def sent(self) -> int:
+        """The fields that were sent, a bit for each in their order."""
+        if UNSET not in self.values:
+            return _ALL
+        return sum([bit for value, bit in zip(self.values, _BITS, strict=True) if value is not UNSET])
 
 
 def sightings(parsed: Path, parsed_hash: str) -> Iterator[Sighting]:
@@ -62,7 +71,7 @@ def rejected_ids(rejected: Path) -> Iterator[str | None]:
         with rejected.open("rb") as stream:
             for line in stream:
                 identity = read_hit(_rejections.decode(line).hit).identity
-                yield None if identity is None else str(identity)
+                yield None if identity is None else _text(str(identity))
     except (OSError, ValueError) as error:
         raise DamagedFileError(f"{rejected} is damaged ({error}); delete it to parse again") from error
 
@@ -73,18 +82,7 @@ def sightings_of(results: Iterable[Complaint | Rejection]) -> Iterator[Sighting]
         if isinstance(one, Complaint):
             yield Sighting(str(one.complaint_id), _values(one))
         elif (identity := read_hit(one.hit).identity) is not None:
-            yield Sighting(str(identity), NOTHING)
-
-
-def sent_fields(several: Iterable[Sighting]) -> tuple[str, ...]:
-    """Return the fields that were sent with any of the complaints."""
-    sent = [
-        field
-        for one in several
-        for field, value in zip(FIELDS, one.values, strict=True)
-        if value is not UNSET
-    ]
-    return tuple(dict.fromkeys(sent))
+            yield Sighting(_text(str(identity)), NOTHING)
 
 
 def as_text(value: Value) -> str | None:
@@ -121,4 +119,9 @@ def _value(field: str, sent: Any) -> Observed:
         return None
     if field in DATES and isinstance(sent, str):
         return date.fromisoformat(sent)
-    return sent.replace("\0", "\ufffd") if isinstance(sent, str) else sent
+    return _text(sent) if isinstance(sent, str) else sent
+
+
+def _text(text: str) -> str:
+    """Return a text without the character NUL, which PostgreSQL can't hold."""
+    return text.replace("\0", "\ufffd")

@@ -24,7 +24,7 @@ from luigi_etl.paths import SnapshotFiles
 from luigi_etl.prune import discard
 from luigi_etl.query import MAXIMUM_VALUE_LENGTH, Query, parse_query
 from luigi_etl.schema import complaints, history, snapshots, syncs
-from luigi_etl.sightings import Sighting, sent_fields, sightings_of
+from luigi_etl.sightings import Sighting, sightings_of
 from luigi_etl.windows import windows
 
 MOST_IDS = 400  # twenty requests
@@ -257,7 +257,6 @@ def _found(client: Client, lookup: Window) -> tuple[Taken, Iterator[Sighting]]:
         is_complete=False,
         is_sandbox=bool(answer.meta.sandbox),
         content_hash=HASH + hashlib.sha256(page.body).hexdigest(),
-        sent=sent_fields(found),
     )
     return taken, iter(found)
 

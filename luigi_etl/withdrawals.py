@@ -43,9 +43,9 @@ def conclude(connection: Connection, snapshot: Merging) -> None:
     if later := _complete_after(connection, snapshot):
         _LATE.create(connection)
         last_seen = select(complaints.c.complaint_id).where(complaints.c.last_seen == snapshot.timestamp)
-        connection.execute(_LATE.insert().from_select(["complaint_id"], last_seen))
-        for one in later:
-            _withdraw(connection, one, complaints.c.complaint_id.in_(select(_LATE.c.complaint_id)))
+        if connection.execute(_LATE.insert().from_select(["complaint_id"], last_seen)).rowcount:
+            for one in later:
+                _withdraw(connection, one, complaints.c.complaint_id.in_(select(_LATE.c.complaint_id)))
         _LATE.drop(connection)
 
 
@@ -88,9 +88,15 @@ def _withdraw(connection: Connection, by: Merging, among: ColumnElement[bool] | 
 
 
 def _complete_after(connection: Connection, snapshot: Merging) -> list[Merging]:
+    """Return of each query the first complete snapshot after this one: what it lacks, the others do."""
+    is_later = (snapshots.c.timestamp > snapshot.timestamp, snapshots.c.is_complete)
+    first = func.min(snapshots.c.timestamp).label("timestamp")
+    firsts = select(snapshots.c.query, first).where(*is_later).group_by(snapshots.c.query).subquery()
+    same = and_(snapshots.c.query == firsts.c.query, snapshots.c.timestamp == firsts.c.timestamp)
     found = connection.execute(
         select(snapshots.c.id, snapshots.c.timestamp, snapshots.c.query)
-        .where(snapshots.c.timestamp > snapshot.timestamp, snapshots.c.is_complete)
+        .join(firsts, same)
+        .where(snapshots.c.is_complete)
         .order_by(snapshots.c.timestamp)
     )
     return [Merging(row.id, row.timestamp, parse_query(row.query), is_complete=True) for row in found]

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from subprocess import PIPE
 
@@ -19,21 +20,21 @@ from sqlalchemy.exc import DBAPIError
 
 from luigi_etl.database import Database
 from luigi_etl.errors import DatabaseAwayError, DatabaseError, EtlError, NoDatabaseError, StorageError
-from luigi_etl.schema import fields
+from luigi_etl.schema import complaints
 from tests.conftest import Beside, disk_of, free_port, read_only, without_rights
 from tests.postgres import PASSWORD, PostgresServer
 
 NOTHING: list[str] = []
+MINUTE = datetime(2026, 11, 22, 9, 26)
 
 
 def put(connection: Connection, name: str) -> None:
-    connection.execute(
-        insert(fields).from_select(["name", "last_sent"], select(text(f"'{name}', CURRENT_TIMESTAMP")))
-    )
+    times = dict.fromkeys(("first_seen", "last_seen", "last_changed"), MINUTE)
+    connection.execute(insert(complaints).values(complaint_id=name, sent=0, **times))
 
 
 def names(connection: Connection) -> list[str]:
-    return list(connection.scalars(select(fields.c.name).order_by(fields.c.name)))
+    return list(connection.scalars(select(complaints.c.complaint_id).order_by(complaints.c.complaint_id)))
 
 
 def holding(database: Database, *content: str) -> Database:
@@ -138,20 +139,20 @@ def test_a_writer_does_not_wait_for_a_reader(database: Database) -> None:
 def test_what_a_reader_writes_is_not_kept(database: Database) -> None:
     holding(database, "state")
     with database.reading() as connection:
-        connection.execute(delete(fields))
+        connection.execute(delete(complaints))
     assert content(database) == ["state"]
 
 
 def test_a_database_without_tables_can_t_be_read(database: Database, beside: Beside) -> None:
     beside("CREATE TABLE invoices (number INTEGER)")
     assert told(database, NoDatabaseError, "reading") == (
-        f"the database {database.name} is empty: `luigi --module luigi_etl SyncComplaints` fills it"
+        f"the database {database.name} is empty: `luigi --module luigi_etl SyncComplaints --local-scheduler` fills it"
     )
 
 
 def test_a_file_that_is_not_there_can_t_be_read(sqlite_address: Path) -> None:
     assert told(Database(sqlite_address), NoDatabaseError, "reading") == (
-        f"there is no database {sqlite_address} yet: `luigi --module luigi_etl SyncComplaints` makes it"
+        f"there is no database {sqlite_address} yet: `luigi --module luigi_etl SyncComplaints --local-scheduler` makes it"
     )
 
 

@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, timedelta
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +235,35 @@ def test_a_field_that_only_an_older_snapshot_was_sent_is_taken_from_it(book: Boo
     assert book.changes(7) == [("new", None, None, None, 0)]
 
 
+ORDERS = list(permutations([0, 5, 9]))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_hit_that_could_not_be_read_tells_nothing_of_its_values(book: Book, order: Sequence[int]) -> None:
+    seen = {0: {"state": "CA"}, 5: {"state": "TX"}, 9: {"state": "TX", "date_received": "never"}}
+    for at in order:
+        book.merge(at, complaint(7, **seen[at]), limit=1)
+    assert book.row(7).state == "TX"
+    assert book.changes(7)[1:] == [("changed", "state", "CA", "TX", 5)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_field_may_be_left_out_of_a_complaint_that_others_have(book: Book, order: Sequence[int]) -> None:
+    seen = {0: {"tags": "a"}, 5: {"tags": "b"}, 9: {}}
+    for at in order:
+        book.merge(at, complaint(7, **seen[at]), complaint(8, tags="c"), limit=2)
+    assert book.row(7).tags == "b"
+    assert book.changes(7)[1:] == [("changed", "tags", "a", "b", 5)]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_field_comes_and_goes(book: Book, order: Sequence[int]) -> None:
+    seen: dict[int, Source] = {0: {}, 5: {"tags": "b"}, 9: {}}
+    for at in order:
+        book.merge(at, complaint(7, **seen[at]), limit=1)
+    assert book.row(7).tags == "b"
+
+
 # --- withdrawn, and back -------------------------------------------------------------------------
 
 
@@ -376,8 +406,12 @@ def test_what_only_an_older_snapshot_holds_is_withdrawn_by_the_later_one(book: B
 
 HISTORY = st.lists(  # of each minute: which of three complaints are there, with which value and day
     st.lists(
-        st.tuples(st.sampled_from(["CA", "TX", None]), st.sampled_from(["2026-10-31", "2026-11-01"]))
-        | st.none(),
+        st.none()
+        | st.tuples(
+            st.sampled_from(["CA", "TX", None]),
+            st.sampled_from(["2026-10-31", "2026-11-01"]),
+            st.booleans(),
+        ),
         min_size=3,
         max_size=3,
     ),
@@ -393,7 +427,7 @@ ASKED = ["", "date_received_max=2026-10-31", "date_received_min=2026-11-01", "ne
 def test_in_whatever_order_snapshots_are_merged_the_same_is_held(
     tmp_path_factory: pytest.TempPathFactory, history: list[Any], ends: int, data: st.DataObject
 ) -> None:
-    """Values, when each was seen first and last, since when it is withdrawn. Tags are sent for a time."""
+    """Values, when each was seen first and last, since when it is withdrawn. Tags come and go."""
     asked = [data.draw(st.sampled_from(ASKED)) for _ in history]
     order = data.draw(st.permutations(range(len(history))))
     held = []
@@ -415,7 +449,12 @@ def _rows(book: Book) -> list[Any]:
 
 def _merge_state(book: Book, at: int, state: Sequence[Any], asked: str, *, with_tags: bool) -> None:
     sources = [
-        complaint(number, state=one[0], date_received=one[1], **({"tags": f"t{at}"} if with_tags else {}))
+        complaint(
+            number,
+            state=one[0],
+            date_received=one[1],
+            **({"tags": f"t{at}"} if with_tags and one[2] else {}),
+        )
         for number, one in enumerate(state)
         if one and (asked in ("", "newest") or (one[1] == "2026-10-31") == ("max" in asked))
     ]

@@ -12,8 +12,8 @@ Row = tuple[object, ...]
 
 
 def with_a_column(name: str) -> Step:
-    """Return a step that gives the table `fields` a column."""
-    return lambda connection: connection.execute(text(f"ALTER TABLE fields ADD COLUMN {name} INTEGER"))
+    """Return a step that gives the table `history` a column."""
+    return lambda connection: connection.execute(text(f"ALTER TABLE history ADD COLUMN {name} INTEGER"))
 
 
 def failing(connection: Connection) -> None:
@@ -27,7 +27,7 @@ def sqlalchemy_engine(address: str | Path) -> Engine:
     return create_engine(address.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
 
 
-def columns(database: Database, table: str = "fields") -> list[str]:
+def columns(database: Database, table: str = "history") -> list[str]:
     with database.writing() as connection:
         return [column["name"] for column in inspect(connection).get_columns(table)]
 
@@ -54,8 +54,8 @@ def made(database: Database) -> Database:
 
 @pytest.mark.usefixtures("made")
 def test_the_first_to_write_makes_the_tables(beside: Beside) -> None:
-    tables = ("snapshots", "complaints", "history", "fields", "syncs")
-    assert [beside(f"SELECT count(*) FROM {table}") for table in tables] == [[(0,)]] * 5
+    tables = ("snapshots", "complaints", "history", "syncs")
+    assert [beside(f"SELECT count(*) FROM {table}") for table in tables] == [[(0,)]] * 4
 
 
 @pytest.mark.usefixtures("made")
@@ -69,10 +69,14 @@ def test_the_first_to_write_records_the_version(beside: Beside) -> None:
 
 
 def test_the_second_to_write_makes_nothing_anew(made: Database, beside: Beside) -> None:
-    beside("INSERT INTO fields VALUES ('state', '2026-11-22 09:26')")
+    times = ", ".join(["'2026-11-22 09:26'"] * 3)
+    beside(
+        "INSERT INTO complaints (complaint_id, first_seen, last_seen, last_changed, sent) "
+        f"VALUES ('7', {times}, 0)"
+    )
     with made.writing():
         pass
-    assert (beside("SELECT name FROM fields"), version(beside)) == ([("state",)], [(1,)])
+    assert (beside("SELECT complaint_id FROM complaints"), version(beside)) == ([("7",)], [(1,)])
 
 
 def test_a_new_database_is_made_at_the_newest_version(database_address: str | Path, beside: Beside) -> None:
@@ -103,7 +107,7 @@ def test_a_newer_version_is_left_as_it_is(made: Database, beside: Beside) -> Non
 
 def test_an_older_version_is_brought_up_step_by_step(made: Database, beside: Beside) -> None:
     migrate(made, with_a_column("second"), with_a_column("third"))
-    assert beside("SELECT second, third FROM fields") == []
+    assert beside("SELECT second, third FROM history") == []
     assert version(beside) == [(3,)]
 
 
