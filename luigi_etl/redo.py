@@ -8,7 +8,7 @@ from luigi_etl.errors import PermanentError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import print_line
 from luigi_etl.paths import ASIDE_SUFFIX, SnapshotFiles
-from luigi_etl.runs import has_failed_to_merge
+from luigi_etl.runs import tells_of_failed_merge
 from luigi_etl.store import publish
 
 
@@ -55,8 +55,8 @@ def check_there(files: SnapshotFiles) -> None:
 
 def is_to_be_merged(files: SnapshotFiles) -> bool:
     """Tell whether a snapshot is in the database, or was to be: what is made again belongs there, too."""
-    there = files.changes.exists() or _aside(files.changes).exists()
-    return there or has_failed_to_merge(files)
+    is_there = any(path.exists() for path in (files.changes, _aside(files.changes)))
+    return is_there or any(tells_of_failed_merge(path) for path in (files.run, _aside(files.run)))
 
 
 def _settle(files: SnapshotFiles) -> None:

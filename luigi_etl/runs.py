@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots
+from luigi_etl.paths import Found, days, slugs, snapshots
 from luigi_etl.record import RunRecord, read_record
 
 Outcome = Literal["stored", "merged", "synced", "failed", "skipped", "unfinished", "damaged"]
@@ -92,9 +92,9 @@ def newest_of_all(root: Path) -> Run | None:
     return max(newest_of_each(root), key=attrgetter("minute"), default=None)
 
 
-def has_failed_to_merge(files: SnapshotFiles) -> bool:
-    """Tell whether the last run of a minute ended where its snapshot was to be merged."""
-    return _is_of_failed_merge(_record(files))
+def tells_of_failed_merge(path: Path) -> bool:
+    """Tell whether a record, if there is one, is of a run that ended where its snapshot was to be merged."""
+    return _is_of_failed_merge(_record(path))
 
 
 def _runs_since(root: Path, slug: str, since: datetime) -> Iterator[Run]:
@@ -115,7 +115,7 @@ def _run(found: Found) -> Run:
 
 def _stored(found: Found) -> Run:
     snapshot = _read_package(found.files.datapackage).snapshot
-    record = _record(found.files)
+    record = _record(found.files.run)
     outcome: Outcome = "merged" if found.is_merged else "stored"
     seconds, error = None, ""
     if record and _is_of_failed_merge(record):
@@ -127,10 +127,10 @@ def _stored(found: Found) -> Run:
     )
 
 
-def _record(files: SnapshotFiles) -> RunRecord | None:
+def _record(path: Path) -> RunRecord | None:
     """Return the record of a snapshot that is whole without one: it may be missing or damaged."""
     with contextlib.suppress(DamagedFileError):
-        return read_record(files.run)
+        return read_record(path)
     return None
 
 

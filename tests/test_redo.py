@@ -369,6 +369,17 @@ def test_a_killed_redo_of_a_merged_snapshot_is_merged_by_the_next(
     assert not chain.files(".redo")
 
 
+def test_what_a_killed_redo_of_a_failed_merge_left_is_merged_by_the_next(chain: Chain, stored: str) -> None:
+    database = chain.folder / "data/complaints.db"
+    database.write_bytes(b"no database" * 100)
+    assert chain.luigi("--timestamp", MINUTE, task="MergeComplaints", url=stored).code == 30
+    database.unlink()
+    record = chain.file("Z.run.json")
+    record.rename(record.with_name(record.name + ".redo"))
+    assert redo(chain, "--from", "store", url=NOWHERE).code == 0
+    assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
+
+
 def test_with_luigid_a_merge_can_be_done_again_at_once(chain: Chain, merged: str, luigid: Luigid) -> None:
     for _ in range(2):
         run = redo(chain, "--from", "merge", url=merged)
