@@ -128,14 +128,6 @@ class Recorded(Tracked):
         """Tell whether a run of this minute came to an end that is on record."""
         return self.files.run.exists()
 
-    def is_on_record_as(self, outcome: "Outcome") -> bool:
-        """Tell whether the last run of this minute ended so."""
-        from luigi_etl.record import read_record
-
-        with contextlib.suppress(EtlError):
-            return read_record(self.files.run).outcome == outcome
-        return False
-
     def has_failed_since(self, moment: datetime) -> bool:
         """Tell whether a run of this minute failed after a moment (aware), and that is on record."""
         from luigi_etl.record import read_record

@@ -3,24 +3,26 @@
 A sync is planned once and kept in the database, so that one which was interrupted goes on where it was.
 """
 
+import fcntl
 import hashlib
 from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from urllib.parse import quote
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from luigi_etl.ccdb import Client
 from luigi_etl.changes import Counts, Key, are, write_changes
 from luigi_etl.complaint import read_page
 from luigi_etl.database import Database
 from luigi_etl.datapackage import HASH
-from luigi_etl.errors import NoDatabaseError
+from luigi_etl.errors import NoDatabaseError, PassingError
+from luigi_etl.files import storage_errors
 from luigi_etl.merge import Taken, merge_sightings
-from luigi_etl.paths import SnapshotFiles
+from luigi_etl.paths import SnapshotFiles, query_folder, sync_slug
 from luigi_etl.prune import discard
 from luigi_etl.query import MAXIMUM_VALUE_LENGTH, Query, parse_query
 from luigi_etl.schema import complaints, history, snapshots, syncs
@@ -28,6 +30,7 @@ from luigi_etl.sightings import Sighting, sightings_of
 from luigi_etl.windows import windows
 
 MOST_IDS = 400  # twenty requests
+_locks: dict[Path, IO[bytes]] = {}  # those this process keeps to its end: Luigi runs a sync in several steps
 
 
 class State(NamedTuple):
@@ -71,12 +74,37 @@ class Upkeep:
         self._root = root
         self._query = query
 
-    def interrupted(self, client: Client, now: datetime) -> Sync | None:
+    def keep_alone(self) -> None:
+        """Keep other processes from bringing the same up to date as long as this one lives.
+
+        Raises:
+            PassingError: another one does.
+            StorageError: there is no place for the lock.
+
+        """
+        path = query_folder(self._root, sync_slug(self._query.slug(0))) / ".lock"
+        if path in _locks:
+            return
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = path.open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise PassingError("another process is bringing the database up to date") from None
+        _locks[path] = lock
+
+    def interrupted(self, client: Client, now: datetime, since: date) -> Sync | None:
         """Return the sync that did not come to its end, if any; what it has not begun becomes of `now`.
 
-        So does a window that is half read, if the API changed since: its pages are of no use any more.
+        So does a window that is half read, if the API changed since: its pages are of no use any more. A sync
+        that would not reach back to `since` is given up: the next one reads what it would have, and more.
         """
         sync = self._last(finished=False)
+        if sync and sync.since > since:
+            self._give_up(sync)
+            return None
         if sync is None:
             return None
         all_files = [_files(self._root, one) for one in sync.windows]
@@ -115,25 +143,27 @@ class Upkeep:
             number = connection.scalar(row.returning(syncs.c.id))
         return Sync(number, since, state, planned)
 
-    def look_up(self, client: Client, sync: Sync, now: datetime) -> None:
-        """Ask by their ids for complaints that were not found: what moved out of the windows is still there.
+    def with_lookups(self, sync: Sync, now: datetime) -> Sync:
+        """Return the sync with what is to be looked up after its windows: what they did not find, by its id.
 
-        Twenty requests are enough for those of a usual day.
+        Twenty requests are enough for the complaints of a usual day.
         """
         known = sync.lookups
         if known is None:
             known = [Window(now, str(one)) for one in _by_ids(self._missing(sync))]
-        done = [one for one in known if self._is_merged(one)]
-        left = [Window(now, one.query) for one in known if one not in done]
-        if done + left != sync.lookups:
-            self._note(sync, lookups=_text(done + left))
-        for one in left:
-            merge_sightings(self._database, *_found(client, one))
+        lookups = [one if self._is_merged(one) else Window(now, one.query) for one in known]
+        if lookups != sync.lookups:
+            self._note(sync, lookups=_text(lookups))
+        return sync._replace(lookups=lookups)
 
-    def finish(self, target: Path) -> Counts:
-        """Write what the sync under way changed to `target`, and end it; the files of its windows go."""
-        sync = self._last(finished=False)
-        assert sync  # noqa: S101  # for mypy: there is one
+    def look_up(self, client: Client, sync: Sync) -> None:
+        """Ask for complaints by their ids: what only moved out of the windows is still there."""
+        for one in sync.lookups or ():
+            if not self._is_merged(one):
+                merge_sightings(self._database, *_found(client, one))
+
+    def finish(self, sync: Sync, target: Path) -> Counts:
+        """Write what the sync changed to `target`, and end it; the files of its windows go."""
         keys = [one.key for one in (*sync.windows, *(sync.lookups or ()))]
         counts = write_changes(self._database, keys, target)
         self._note(sync, is_finished=True)
@@ -162,6 +192,11 @@ class Upkeep:
         state = State(row.last_indexed, row.total_record_count, row.hits_total)
         lookups = None if row.lookups is None else _windows(row.lookups)
         return Sync(row.id, row.since, state, _windows(row.windows), lookups)
+
+    def _give_up(self, sync: Sync) -> None:
+        with self._database.writing() as connection:
+            connection.execute(delete(syncs).where(syncs.c.id == sync.id))
+        self._tidy(sync)
 
     def _note(self, sync: Sync, **told: object) -> None:
         with self._database.writing() as connection:
@@ -228,6 +263,8 @@ def _by_ids(complaint_ids: Iterable[str]) -> Iterator[Query]:
     """
     asked = ""
     for one in complaint_ids:
+        if len(_term(one)) > MAXIMUM_VALUE_LENGTH:  # no complaint's id is that long
+            continue
         if asked and len(_term(f"{asked} {one}")) > MAXIMUM_VALUE_LENGTH:
             yield _query_for(asked)
             asked = ""

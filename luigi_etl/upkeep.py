@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from luigi_etl.config import MOST_DAYS, DayParameter, WholeNumberParameter, ccdb, storage
 from luigi_etl.errors import RefusedError
@@ -14,6 +14,7 @@ from luigi_etl.snapshot import Recorded
 from luigi_etl.tasks import MergeComplaints
 
 if TYPE_CHECKING:
+    from luigi_etl.changes import Counts
     from luigi_etl.sync import Sync, Upkeep
 
 logger = logging.getLogger("luigi_etl")
@@ -24,6 +25,10 @@ class SyncComplaints(Recorded):
 
     days = WholeNumberParameter(90, 1, MOST_DAYS, "read so many days again; what is older hardly changes")
     since = DayParameter("read again from this day on, instead of days")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._has_run = False
 
     @property
     def slug(self) -> str:
@@ -36,8 +41,8 @@ class SyncComplaints(Recorded):
         return self.since or self.timestamp.date() - timedelta(days=self.days)
 
     def complete(self) -> bool:
-        """Tell whether a run of this minute found the database up to date, or made it so."""
-        return self.is_on_record_as("synced")
+        """Tell whether this very task has run: what there is to do, only the API tells."""
+        return self._has_run
 
     def run(self) -> Iterator[list[MergeComplaints]]:
         """Go on with the sync that is under way, or see whether there is to be one.
@@ -47,10 +52,10 @@ class SyncComplaints(Recorded):
         sync = self.patiently(self._begun)
         if sync:
             yield [MergeComplaints(one.timestamp, one.query, 0) for one in sync.windows]
-            self._look_up(sync)
-            counts = self.patiently(lambda: self._upkeep.finish(self.files.changes))
-            self._tell(f"{counts}: {self.files.changes}")
+            counts = self.patiently(lambda: self._finished(sync))
+            self._tell(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
         self.record("synced")
+        self._has_run = True
 
     @cached_property
     def _upkeep(self) -> "Upkeep":
@@ -62,27 +67,27 @@ class SyncComplaints(Recorded):
     def _begun(self) -> "Sync | None":
         from luigi_etl.ccdb import Client
 
+        self._upkeep.keep_alone()
         with Client(ccdb().settings()) as client:
-            if sync := self._upkeep.interrupted(client, self.timestamp):
+            if sync := self._upkeep.interrupted(client, self.timestamp, self.first_day):
                 return sync
             sync = self._upkeep.begin(client, self.timestamp, self.first_day)
         if not sync:
             self._tell("up to date: nothing changed since the last sync")
         return sync
 
-    def _look_up(self, sync: "Sync") -> None:
+    def _finished(self, sync: "Sync") -> "Counts":
         from luigi_etl.ccdb import Client
 
-        def look_up() -> None:
-            with Client(ccdb().settings()) as client:
-                self._upkeep.look_up(client, sync, self.timestamp)
-
+        sync = self._upkeep.with_lookups(sync, self.timestamp)
         try:
-            self.patiently(look_up)
+            with Client(ccdb().settings()) as client:
+                self._upkeep.look_up(client, sync)
         except RefusedError as error:
             logger.warning(
                 "%s: what moved out of the windows counts as withdrawn: %s", self.task_family, error
             )
+        return self._upkeep.finish(sync, self.files.changes)
 
     def _tell(self, line: str) -> None:
         print_line(line)

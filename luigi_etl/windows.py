@@ -46,36 +46,41 @@ class _Split:
         return self._window(self._first, self._last)
 
     def made(self, today: date) -> list[Query]:
-        """Return the windows; `today` is where an open end is when days are counted."""
+        """Return the windows; `today` is where days are counted to: what is later is in the first of them."""
         made = []
         pages = NEWEST_PAGES
         end = self._last
         left = self._count(self.whole)
+        a_day = 0.0  # of the window before: the next one's days hold about as many
         while left > pages * self._page_size:
-            until = end or today
-            start, held = self._newest(until, end, left, pages * self._page_size)
+            until = min(end or today, today)
+            days = (until - self._first).days + 1
+            length = self._length(pages * self._page_size, max(a_day, left / days))
+            start, held, length = self._fitting(until, end, length, pages * self._page_size)
             if start <= self._first:
                 break
             made.append(self._window(start, end))
             left -= held
+            a_day = held / length
             end = start - DAY
             pages = min(2 * pages, MOST_PAGES)
         return [*made, self._window(self._first, end)]
 
-    def _newest(self, until: date, end: date | None, left: int, wanted: int) -> tuple[date, int]:
-        """Return where the window that ends the range begins, and what it holds.
+    def _length(self, wanted: int, a_day: float) -> int:
+        return max(1, int(wanted / a_day))
 
-        It is as long as it should be if each day held as many; where it holds far more, it is halved.
+    def _fitting(self, until: date, end: date | None, length: int, wanted: int) -> tuple[date, int, int]:
+        """Return where a window of about so many days begins, what it holds, and how many days it has.
+
+        Where it holds far more than it should it is halved.
         """
-        days = (until - self._first).days + 1
-        length = max(1, days * wanted // left)
         while True:
             start = until - (length - 1) * DAY
             if start <= self._first:
-                return start, left
+                return start, 0, length
             held = self._count(self._window(start, end))
             if held <= 2 * wanted or length == 1:
-                return start, held
+                return start, held, length
             length //= 2
 
     def _window(self, start: date, end: date | None) -> Query:

@@ -146,13 +146,15 @@ def test_what_a_reader_writes_is_not_kept(database: Database) -> None:
 def test_a_database_without_tables_can_t_be_read(database: Database, beside: Beside) -> None:
     beside("CREATE TABLE invoices (number INTEGER)")
     assert told(database, NoDatabaseError, "reading") == (
-        f"the database {database.name} is empty: `luigi --module luigi_etl SyncComplaints --local-scheduler` fills it"
+        f"the database {database.name} is empty: "
+        "`luigi --module luigi_etl SyncComplaints --local-scheduler` fills it"
     )
 
 
 def test_a_file_that_is_not_there_can_t_be_read(sqlite_address: Path) -> None:
     assert told(Database(sqlite_address), NoDatabaseError, "reading") == (
-        f"there is no database {sqlite_address} yet: `luigi --module luigi_etl SyncComplaints --local-scheduler` makes it"
+        f"there is no database {sqlite_address} yet: "
+        "`luigi --module luigi_etl SyncComplaints --local-scheduler` makes it"
     )
 
 
@@ -173,6 +175,26 @@ def test_a_second_writer_waits_for_the_first(database: Database) -> None:
         put(connection, "first")
     second.join()
     assert content(database) == ["first", "second"]
+
+
+def test_who_waited_sees_what_the_other_wrote_whatever_isolation_the_server_is_set_to(
+    postgres_address: str,
+) -> None:
+    strict = f"{postgres_address}&options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
+    database = Database(strict)
+    found: list[list[str]] = []
+
+    def look() -> None:
+        with database.writing() as connection:
+            found.append(names(connection))
+
+    second = threading.Thread(target=look)
+    with database.writing() as connection:
+        second.start()
+        second.join(0.5)
+        put(connection, "first")
+    second.join()
+    assert found == [["first"]]
 
 
 @pytest.mark.usefixtures("short_wait")

@@ -327,6 +327,11 @@ def test_a_snapshot_with_a_hit_that_has_no_id_withdraws_nothing(book: Book) -> N
     assert book.row(2).withdrawn is None
 
 
+def test_a_hit_whose_id_holds_nul_stops_no_merge(book: Book) -> None:
+    book.merge(0, complaint(1), {"complaint_id": "2\0"})
+    assert book.current() == ["1"]
+
+
 def test_a_hit_that_never_was_a_valid_complaint_is_not_held(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2, date_received="never"))
     assert book.current() == ["1"]

@@ -148,18 +148,43 @@ def test_a_sync_leaves_what_it_changed_and_nothing_else(upkeep: Upkeep) -> None:
     upkeep.sync(0)
     left = [str(path.relative_to(upkeep.pipeline.root)) for path in upkeep.pipeline.files()]
     folder = "snapshots/all~sync/2026-09-26/20260926T1200Z"
-    assert [name for name in left if not name.startswith("complaints.db")] == [
+    assert [name for name in left if not name.startswith("complaints.db") and not name.endswith(".lock")] == [
         f"{folder}.changes.csv",
         f"{folder}.run.json",
     ]
     assert [path.name for path in (upkeep.pipeline.root / "snapshots").iterdir()] == ["all~sync"]
 
 
-def test_the_same_minute_again_asks_nothing(upkeep: Upkeep) -> None:
+def test_the_same_minute_again_asks_again(upkeep: Upkeep) -> None:
     upkeep.sync(0)
     upkeep.asked()
     assert upkeep.sync(0)
-    assert upkeep.asked() == []
+    assert len(upkeep.asked()) == 1
+
+
+def test_a_backfill_in_the_very_minute_of_a_sync_is_made(upkeep: Upkeep) -> None:
+    upkeep.sync(0, days=10)
+    assert upkeep.sync(0, since=date(2026, 6, 1))
+    assert upkeep.current() == upkeep.truth()
+
+
+def test_a_backfill_after_an_interrupted_sync_reaches_as_far_as_it_should(
+    pipeline: Pipeline, served: Serve
+) -> None:
+    broken = Upkeep(pipeline, served(300, "6:status=403"))
+    assert not broken.sync(0, days=30)
+    assert broken.sync(1, since=date(2026, 6, 1))
+    assert broken.current() == broken.truth()
+    assert [path.name for path in (pipeline.root / "snapshots").iterdir()] == ["all~sync"]
+
+
+def test_an_interrupted_backfill_is_what_the_next_minute_goes_on_with(
+    pipeline: Pipeline, served: Serve
+) -> None:
+    broken = Upkeep(pipeline, served(300, "12:status=403"))
+    assert not broken.sync(0, since=date(2026, 6, 1))
+    assert broken.sync(1)
+    assert broken.current() == broken.truth()
 
 
 def test_windows_are_read_the_newest_first(upkeep: Upkeep) -> None:
@@ -384,6 +409,15 @@ def test_a_failed_sync_is_on_record(upkeep: Upkeep, served: Serve) -> None:
     assert broken.outcome(0) == "failed"
 
 
+def test_an_id_no_search_term_can_hold_costs_no_sync(upkeep: Upkeep) -> None:
+    row = next(iter(upkeep.index.rows.values()))
+    upkeep.index.put([{**row.source, "complaint_id": "1" * 200}])
+    upkeep.sync(0)
+    upkeep.index.remove(["1" * 200])
+    assert upkeep.sync(1)
+    assert upkeep.withdrawn() == ["1" * 200]
+
+
 # --- as its user runs it -------------------------------------------------------------------------
 
 
@@ -393,8 +427,10 @@ def test_under_luigid_a_sync_and_its_windows_are_shown_done(
     chain.configure("ccdb", page_size=20, requests_per_minute=0)
     run = chain.program(*luigid.command("--since", "2026-06-01", task="SyncComplaints"), url=served(300).url)
     assert (run.code, run.err) == (0, "")
-    assert run.out.splitlines()[-1].startswith(
-        "300 new, 0 changed, 0 withdrawn, 0 returned: data/snapshots/all~sync/"
+    assert re.fullmatch(
+        r"300 new, 0 changed, 0 withdrawn, 0 returned, of what was received since 2026-06-01: "
+        r"data/snapshots/all~sync/.*\.changes\.csv",
+        run.out.splitlines()[-1],
     )
     families = [task["name"] for task in luigid.tasks("DONE").values()]
     assert families.count("SyncComplaints") == 1
@@ -419,6 +455,23 @@ def test_an_api_that_shows_nothing_new_is_a_line(chain: Chain, served: Serve) ->
 def test_what_it_cannot_use_is_refused_in_a_line(chain: Chain, arguments: tuple[str, ...], said: str) -> None:
     run = chain.luigi(*arguments, task="SyncComplaints")
     assert (run.code, run.err) == (2, f"luigi: error: {said}\n")
+
+
+def test_two_syncs_at_once_are_one_after_the_other(chain: Chain, served: Serve) -> None:
+    server = served(1000)
+    chain.configure("ccdb", page_size=20)
+    command = chain.luigi_command("--ccdb-retries", "600", "--since", "2026-06-01", task="SyncComplaints")
+    first = chain.start(*command, "--timestamp", "2026-09-26T1200", url=server.url)
+    lock = chain.folder / "data/snapshots/all~sync/.lock"
+    while not lock.exists():
+        time.sleep(0.05)
+    second = chain.start(*command, "--timestamp", "2026-09-26T1201", url=server.url)
+    told = [process.communicate(timeout=120) for process in (first, second)]
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert told[0][0].splitlines()[-1].startswith("1,000 new")
+    assert told[1][0] == "up to date: nothing changed since the last sync\n"
+    assert "another process is bringing the database up to date; next at" in told[1][1]
+    assert len(set(server.asked)) >= len(server.asked) - 1
 
 
 def test_killed_at_any_moment_the_next_minute_completes_it(chain: Chain, served: Serve) -> None:
@@ -446,4 +499,6 @@ def test_killed_at_any_moment_the_next_minute_completes_it(chain: Chain, served:
     truth = {(row.identifier, row.value("company_response")) for row in server.sandbox.index.rows.values()}
     assert {tuple(row) for row in held} == {one for one in truth if one[0] in {row[0] for row in held}}
     assert len(held) > 250
-    assert {path.parent.parent.name for path in chain.files() if "snapshots" in str(path)} == {"all~sync"}
+    assert {path.parent.parent.name for path in chain.files() if path.suffix in (".json", ".csv")} == {
+        "all~sync"
+    }
