@@ -149,10 +149,10 @@ class Database:
         if state.startswith(_POSTGRES_REFUSES) or (
             not state and any(words in said for words in _POSTGRES_REFUSES_AT_ONCE)
         ):
-            return DatabaseError(
-                f"{self.name} refuses: {said}; make it, give access to it, or set [storage] database "
-                "(passwords belong in ~/.pgpass or $PGPASSWORD)"
-            )
+            remedy = "make it, give access to it, or set [storage] database"
+            if "password" in said:
+                remedy = "put the right one into ~/.pgpass, or into $PGPASSWORD"
+            return DatabaseError(f"{self.name} refuses: {said}; {remedy}")
         if not state and isinstance(error, OperationalError):
             return DatabaseAwayError(f"{self.name}: {said}")
         return None

@@ -53,6 +53,21 @@ def check_there(files: SnapshotFiles) -> None:
         )
 
 
+def check_may_be_asked_again(files: SnapshotFiles) -> None:
+    """See to it that the API is not asked for what the database holds as of another minute.
+
+    Raises:
+        NothingToRedoError: the snapshot is in the database.
+
+    """
+    if files.changes.exists():
+        raise NothingToRedoError(
+            f"the snapshot of {files.timestamp:%Y-%m-%dT%H%M} (UTC) of {files.slug} is in the database; what "
+            "the API answers today is not what it answered then: run MergeComplaints, which takes a new one, "
+            "or redo this one --from parse"
+        )
+
+
 def is_to_be_merged(files: SnapshotFiles) -> bool:
     """Tell whether a snapshot is in the database, or was to be: what is made again belongs there, too."""
     is_there = any(path.exists() for path in (files.changes, _aside(files.changes)))

@@ -3,10 +3,12 @@
 import contextlib
 import html
 import logging
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cached_property
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import luigi
@@ -70,6 +72,19 @@ class Tracked(luigi.Task):
         if isinstance(exception, EtlError):
             return html.escape(str(exception))
         return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
+
+
+def _end_quietly(_: Tracked) -> None:
+    """Let an interrupted program end as any other, but without a traceback: once it runs tasks, that is."""
+    sys.excepthook = _without_traceback
+
+
+def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+
+
+Tracked.event_handler(luigi.Event.START)(_end_quietly)
 
 
 class Recorded(Tracked):

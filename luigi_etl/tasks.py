@@ -8,8 +8,6 @@ What a task alone needs is imported where it runs: a run each minute pays for wh
 
 import contextlib
 import logging
-import sys
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 import luigi
@@ -59,7 +57,6 @@ class ExtractComplaints(Snapshot):
             logger.warning(
                 "%s: interrupted; whole pages are kept, %s goes on from there", self.task_family, again
             )
-            sys.excepthook = _without_traceback
             raise
 
     def _attempt(self) -> None:
@@ -204,12 +201,6 @@ class MergeComplaints(Snapshot):
         return write_changes(database, [Key(self.timestamp, self.query, self.limit)], self.files.changes)
 
 
-def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """End an interrupted program as any other, but without the traceback."""
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
-
-
 def _tell_it_is_there(task: StoreComplaints) -> None:
     from luigi_etl.parse import read_summary
 
@@ -217,4 +208,9 @@ def _tell_it_is_there(task: StoreComplaints) -> None:
         task.tell(read_summary(task.files.summary), "already stored: ")
 
 
+def _tell_it_is_merged(task: MergeComplaints) -> None:
+    print_line(f"already merged: {task.files.changes}")
+
+
+MergeComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_merged)
 StoreComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_there)

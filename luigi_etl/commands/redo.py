@@ -35,12 +35,14 @@ def run(options: argparse.Namespace) -> int:
     from luigi_etl.config import service
     from luigi_etl.errors import EtlError
     from luigi_etl.jobs import BusyError, Job
-    from luigi_etl.redo import check_there, is_to_be_merged, redo
+    from luigi_etl.redo import check_may_be_asked_again, check_there, is_to_be_merged, redo
     from luigi_etl.tasks import MergeComplaints
 
     stored = _stored(options)
     merged = stored.same(MergeComplaints)
     check_there(stored.files)
+    if options.stage == "extract":
+        check_may_be_asked_again(stored.files)
     interrupt_when_told_to_end()  # nothing must stay half removed
     try:
         with ExitStack() as alone:
