@@ -149,11 +149,11 @@ def version_of(connection: Connection) -> int | None:
 
     """
     inspector = inspect(connection)
-    tables, views = set(inspector.get_table_names()), set(inspector.get_view_names())
-    if _version.name in tables and _is_our_version(inspector):
+    if inspector.has_table(_version.name) and _is_our_version(inspector):
         version: int | None = connection.scalar(select(_version.c.version))
         if version is not None:
             return version
+    tables, views = set(inspector.get_table_names()), set(inspector.get_view_names())
     if taken := (tables | views) & (metadata.tables.keys() | VIEWS.keys()):
         name = min(taken)
         raise SchemaError(
