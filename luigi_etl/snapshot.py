@@ -108,7 +108,7 @@ class Recorded(Tracked):
         """What the folder of the files is called."""
         raise NotImplementedError
 
-    @property
+    @cached_property
     def files(self) -> SnapshotFiles:
         """The paths of what is made."""
         return SnapshotFiles(storage().path, self.slug, self.timestamp)
