@@ -60,7 +60,7 @@ def check_may_be_asked_again(files: SnapshotFiles) -> None:
         NothingToRedoError: the snapshot is in the database.
 
     """
-    if files.changes.exists():
+    if _was_merged(files):
         raise NothingToRedoError(
             f"the snapshot of {files.timestamp:%Y-%m-%dT%H%M} (UTC) of {files.slug} is in the database; what "
             "the API answers today is not what it answered then: run MergeComplaints, which takes a new one, "
@@ -70,8 +70,11 @@ def check_may_be_asked_again(files: SnapshotFiles) -> None:
 
 def is_to_be_merged(files: SnapshotFiles) -> bool:
     """Tell whether a snapshot is in the database, or was to be: what is made again belongs there, too."""
-    is_there = any(path.exists() for path in (files.changes, _aside(files.changes)))
-    return is_there or any(tells_of_failed_merge(path) for path in (files.run, _aside(files.run)))
+    return _was_merged(files) or any(tells_of_failed_merge(path) for path in (files.run, _aside(files.run)))
+
+
+def _was_merged(files: SnapshotFiles) -> bool:
+    return files.changes.exists() or _aside(files.changes).exists()
 
 
 def _settle(files: SnapshotFiles) -> None:
