@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
@@ -133,18 +133,25 @@ def taken(
     `total` is how many the API says there are.
     """
     asked = Asked(parse_query(query), limit, minute)
-    files = SnapshotFiles(root, asked.query.slug(limit), minute)
+    return fetched(root, asked, [answer(complaints, total, sandbox)])
+
+
+def fetched(root: Path, asked: Asked, answers: Iterable[bytes]) -> SnapshotFiles:
+    """Make a whole snapshot of answers of the API, with the chain's own functions."""
+    files = SnapshotFiles(root, asked.query.slug(asked.limit), asked.timestamp)
     create_document(files.document, "")
     with PageFile(files.extracted).opened() as pages:
-        pages.append(Page("https://api.example/?size=1", _answer(complaints, total, sandbox)))
+        for one in answers:
+            pages.append(Page("https://api.example/?size=1", one))
         pages.finish()
-    summary = parse(files.extracted, files.parsed, files.rejected, files.summary, limit)
-    csv = store(files.document, files.parsed, files.complaints, summary.parsed, minute)
+    summary = parse(files.extracted, files.parsed, files.rejected, files.summary, asked.limit)
+    csv = store(files.document, files.parsed, files.complaints, summary.parsed, asked.timestamp)
     describe(files.datapackage, files.complaints, csv, summary, asked)
     return files
 
 
-def _answer(complaints: Sequence[Mapping[str, object]], total: int | None, sandbox: str | None) -> bytes:
+def answer(complaints: Sequence[Mapping[str, object]], total: int | None, sandbox: str | None) -> bytes:
+    """Return an answer of the API; `total` is how many match, those of other pages too."""
     hits = [
         {"_id": one["complaint_id"], "_source": one, "sort": [1, one["complaint_id"]]} for one in complaints
     ]

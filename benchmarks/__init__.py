@@ -1,0 +1,1 @@
+"""What it costs: measurements to run again, each a module with a table for the README."""
