@@ -6,8 +6,9 @@ from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, func, select, true, update
 
+from luigi_etl.bulk import IDENTITY, inserting, replacing
 from luigi_etl.query import Query
 from luigi_etl.schema import FIELDS, complaints, history
 from luigi_etl.sightings import Sighting, Value
@@ -119,14 +120,12 @@ def count(connection: Connection) -> int:
 
 def insert(connection: Connection, rows: Sequence[Held]) -> None:
     """Add complaints that the database does not hold."""
-    if rows:
-        connection.execute(complaints.insert(), [_named(row) for row in rows])
+    _INSERT.run(connection, [_named(row) for row in rows])
 
 
 def replace(connection: Connection, rows: Sequence[Held]) -> None:
     """Give complaints that the database holds other values and times."""
-    if rows:
-        connection.execute(_REPLACE, [{**_named(row), "held_id": row.complaint_id} for row in rows])
+    _REPLACE.run(connection, [_named(row, IDENTITY) for row in rows])
 
 
 def mark(connection: Connection, complaint_ids: Collection[str], **times: datetime | None) -> None:
@@ -139,8 +138,7 @@ def mark(connection: Connection, complaint_ids: Collection[str], **times: dateti
 
 def remember(connection: Connection, changes: Sequence[Change]) -> None:
     """Write lines into the history."""
-    if changes:
-        connection.execute(history.insert(), [change._asdict() for change in changes])
+    _REMEMBER.run(connection, [change._asdict() for change in changes])
 
 
 def matching(
@@ -155,13 +153,11 @@ def matching(
     )
 
 
-def _named(row: Held) -> dict[str, object]:
-    return dict(zip(_NAMES, (row.complaint_id, *row.values, *row[2:]), strict=True))
+def _named(row: Held, identity: str = "complaint_id") -> dict[str, object]:
+    return dict(zip((identity, *_OTHERS), (row.complaint_id, *row.values, *row[2:]), strict=True))
 
 
-_NAMES = [column.name for column in complaints.columns]
-_REPLACE = (
-    update(complaints)
-    .where(complaints.c.complaint_id == bindparam("held_id"))
-    .values({name: bindparam(name) for name in _NAMES})
-)
+_OTHERS = [one.name for one in complaints.columns if one.name != "complaint_id"]
+_INSERT = inserting(complaints, ["complaint_id", *_OTHERS])
+_REPLACE = replacing(complaints, "complaint_id", _OTHERS)
+_REMEMBER = inserting(history, Change._fields)

@@ -138,11 +138,16 @@ class _Batches:
 
     def take(self, batch: list[Sighting]) -> None:
         """Merge some sightings."""
-        before = held(self._connection, [sighting.complaint_id for sighting in batch])
-        known: list[Pair] = [
-            (before[sighting.complaint_id], sighting) for sighting in batch if sighting.complaint_id in before
-        ]
-        self._add([one for one in batch if one.complaint_id not in before and one.values is not NOTHING])
+        seen: dict[str, Sighting] = {}
+        for one in batch:
+            seen.setdefault(
+                one.complaint_id, one
+            )  # a hit that could not be read comes after those that could
+        before = held(self._connection, seen.keys())
+        known: list[Pair] = [(before[one], sighting) for one, sighting in seen.items() if one in before]
+        self._add(
+            [one for one in seen.values() if one.complaint_id not in before and one.values is not NOTHING]
+        )
         self._update([pair for pair in known if pair[0].last_seen <= self._snapshot.timestamp])
         self._older.take([pair for pair in known if pair[0].last_seen > self._snapshot.timestamp])
 
