@@ -39,8 +39,7 @@ TYPES = {"date": Date, "boolean": Boolean, "string": Text}
 # A snapshot's minute, naive UTC; SQLite keeps the text 2026-11-22 09:26, which sorts and is a date to it.
 Minute = DateTime().with_variant(
     sqlite.DATETIME(  # type: ignore[no-untyped-call]
-        storage_format="%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d",
-        regexp=r"(\d+)-(\d+)-(\d+) (\d+):(\d+)",
+        storage_format="%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d"
     ),
     "sqlite",
 )
