@@ -13,7 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     MetaData,
-    Select,
+    ScalarSelect,
     Table,
     Text,
     and_,
@@ -82,7 +82,7 @@ def _withdraw(connection: Connection, by: Merging, among: ColumnElement[bool] | 
     columns = ["complaint_id", "change", "snapshot_id"]
     gone = select(complaints.c.complaint_id, literal("withdrawn"), literal(by.id)).where(first)
     connection.execute(history.insert().from_select(columns, gone))
-    lines = _newest_lines(select(complaints.c.complaint_id).where(earlier))
+    lines = select(_newest_line_of_each()).where(earlier)
     connection.execute(update(history).where(history.c.id.in_(lines)).values(snapshot_id=by.id))
     connection.execute(update(complaints).where(or_(first, earlier)).values(withdrawn=by.timestamp))
 
@@ -102,18 +102,22 @@ def _complete_after(connection: Connection, snapshot: Merging) -> list[Merging]:
     return [Merging(row.id, row.timestamp, parse_query(row.query), is_complete=True) for row in found]
 
 
-def _newest_lines(complaint_ids: list[str] | Select[tuple[str]]) -> Select[tuple[int]]:
-    """Select the line of the history that withdrew each complaint last."""
+def _newest_line_of_each() -> ScalarSelect[int]:
+    """Select, for each complaint that is selected, the line of the history that withdrew it last.
+
+    It is looked up for each: of a join PostgreSQL may think that reading the whole history is less.
+    """
     return (
         select(func.max(history.c.id))
-        .where(history.c.change == "withdrawn", history.c.complaint_id.in_(complaint_ids))
-        .group_by(history.c.complaint_id)
+        .where(history.c.change == "withdrawn", history.c.complaint_id == complaints.c.complaint_id)
+        .correlate(complaints)
+        .scalar_subquery()
     )
 
 
 def _withdrawals(connection: Connection, complaint_ids: Iterable[str]) -> dict[str, _Withdrawal]:
     """Return the withdrawal of each complaint that counts: the last that was written."""
-    lines = _newest_lines(list(complaint_ids))
+    lines = select(_newest_line_of_each()).where(complaints.c.complaint_id.in_(list(complaint_ids)))
     found = connection.execute(
         select(history.c.complaint_id, history.c.id, snapshots.c.query)
         .join(snapshots, snapshots.c.id == history.c.snapshot_id)
