@@ -1,6 +1,6 @@
 """What a merge costs: the time, memory and disk of very many complaints, and of a few changes to them.
 
-    python -m benchmarks.merge                      # a million; a quarter of an hour, 5 GB in $TMPDIR
+    python -m benchmarks.merge                      # a million; ten minutes, 5 GB in $TMPDIR
     python -m benchmarks.merge --complaints 10000   # a trial
 
 It wants the extras of the tests (`pip install -e '.[test]'`) and Debian's package `postgresql`.
@@ -253,7 +253,8 @@ def _most_memory(costs: Costs) -> int:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds > 20 else f"{seconds:.2g} s"
+    digits = 0 if seconds > 20 else 1 if seconds >= 1 else 2
+    return f"{seconds:.{digits}f} s"
 
 
 def _megabytes(size: int) -> str:
