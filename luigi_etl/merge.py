@@ -140,9 +140,7 @@ class _Batches:
         """Merge some sightings."""
         seen: dict[str, Sighting] = {}
         for one in batch:
-            seen.setdefault(
-                one.complaint_id, one
-            )  # a hit that could not be read comes after those that could
+            seen.setdefault(one.complaint_id, one)  # what could not be read comes last
         before = held(self._connection, seen.keys())
         known: list[Pair] = [(before[one], sighting) for one, sighting in seen.items() if one in before]
         self._add(
