@@ -441,12 +441,13 @@ def test_a_host_without_an_address_is_told() -> None:
 def refused(address: str, method: str = "writing") -> str:
     """Return what the server said, of a message that begins and ends as all of them do."""
     message = told(Database(address), DatabaseError, method)
-    head, end = (
-        f"{Database(address).name} refuses: ",
-        "; make it, give access to it, or set [storage] database",
-    )
+    head = f"{Database(address).name} refuses: "
+    said, _, remedy = message.removeprefix(head).rpartition("; ")
     assert message.startswith(head)
-    return message.removeprefix(head).partition(end)[0]
+    about_password = "put the right one into ~/.pgpass, or into $PGPASSWORD"
+    about_others = "make it, give access to it, or set [storage] database"
+    assert remedy == (about_password if "password" in said else about_others)
+    return said
 
 
 @pytest.mark.parametrize("method", ["reading", "writing"])

@@ -87,7 +87,10 @@ def folder(tmp_path: Path) -> Path:
 
 def keep(database: Database, *kept: Fields, withdrawn: datetime | None = None) -> None:
     """Put complaints into the database as if a merge had brought them."""
-    seen = {"first_seen": MINUTE, "last_seen": MINUTE, "last_changed": MINUTE, "withdrawn": withdrawn}
+    seen = dict.fromkeys(("first_seen", "last_seen", "last_changed"), MINUTE) | {
+        "withdrawn": withdrawn,
+        "sent": 0,
+    }
     with database.writing() as connection:
         connection.execute(complaints.insert(), [dict.fromkeys(FIELDS) | _typed(one) | seen for one in kept])
 
@@ -215,7 +218,7 @@ def test_without_a_database_it_says_in_a_line_what_makes_one(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said = refused(capsys, str(tmp_path / "new" / "x.csv"), code=1)
-    assert "`luigi --module luigi_etl SyncComplaints`" in said
+    assert "`luigi --module luigi_etl SyncComplaints --local-scheduler`" in said
     assert not (tmp_path / "new").exists()
 
 

@@ -62,7 +62,7 @@ def stored(row: Row) -> dict[str, Any]:
         if values[name]:
             values[name] = date.fromisoformat(values[name][:10])
     seen = dict.fromkeys(("first_seen", "last_seen", "last_changed"), MINUTE)
-    return {"complaint_id": row.identifier, **values, **seen}
+    return {"complaint_id": row.identifier, **values, **seen, "sent": 0}
 
 
 @pytest.fixture
