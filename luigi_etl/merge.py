@@ -26,8 +26,8 @@ BATCH = 1000
 class Taken(NamedTuple):
     """A snapshot to be merged: what was asked and answered, and whether a complaint it lacks is gone.
 
-    `timestamp` is naive UTC, `limit` 0 is every complaint,
-    `content_hash` tells it from another one of the same minute, query and limit.
+    `timestamp` is naive UTC, `limit` 0 is every complaint, `content_hash` tells it from another one of the
+    same minute, query and limit.
     """
 
     timestamp: datetime

@@ -4,32 +4,26 @@ A sync is planned once and kept in the database, so that one which was interrupt
 """
 
 import fcntl
-import hashlib
-from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import IO, NamedTuple
-from urllib.parse import quote
 
 import msgspec
 from sqlalchemy import delete, select, update
 
 from luigi_etl.ccdb import Client
 from luigi_etl.changes import Counts, Key, are, write_changes
-from luigi_etl.complaint import read_page
 from luigi_etl.database import Database
-from luigi_etl.datapackage import HASH
 from luigi_etl.errors import NoDatabaseError, PassingError
 from luigi_etl.files import storage_errors
-from luigi_etl.merge import Taken, merge_sightings
+from luigi_etl.lookups import asked_for, by_ids, missing
+from luigi_etl.merge import merge_sightings
 from luigi_etl.paths import SnapshotFiles, query_folder, sync_slug
 from luigi_etl.prune import discard
-from luigi_etl.query import MAXIMUM_VALUE_LENGTH, Query, parse_query
-from luigi_etl.schema import complaints, history, snapshots, syncs
-from luigi_etl.sightings import Sighting, sightings_of
+from luigi_etl.query import Query, parse_query
+from luigi_etl.schema import snapshots, syncs
 from luigi_etl.windows import windows
 
-MOST_IDS = 400  # twenty requests
 _locks: dict[Path, IO[bytes]] = {}  # those this process keeps to its end: Luigi runs a sync in several steps
 
 
@@ -144,13 +138,12 @@ class Upkeep:
         return Sync(number, since, state, planned)
 
     def with_lookups(self, sync: Sync, now: datetime) -> Sync:
-        """Return the sync with what is to be looked up after its windows: what they did not find, by its id.
-
-        Twenty requests are enough for the complaints of a usual day.
-        """
+        """Return the sync with its lookups: by their ids, of complaints that its windows did not find."""
         known = sync.lookups
         if known is None:
-            known = [Window(now, str(one)) for one in _by_ids(self._missing(sync))]
+            with self._database.reading() as connection:
+                gone = missing(connection, [one.key for one in sync.windows])
+            known = [Window(now, str(one)) for one in by_ids(gone)]
         lookups = [one if self._is_merged(one) else Window(now, one.query) for one in known]
         if lookups != sync.lookups:
             self._note(sync, lookups=_text(lookups))
@@ -160,7 +153,7 @@ class Upkeep:
         """Ask for complaints by their ids: what only moved out of the windows is still there."""
         for one in sync.lookups or ():
             if not self._is_merged(one):
-                merge_sightings(self._database, *_found(client, one))
+                merge_sightings(self._database, *asked_for(client, one.query, one.timestamp))
 
     def finish(self, sync: Sync, target: Path) -> Counts:
         """Write what the sync changed to `target`, and end it; the files of its windows go."""
@@ -210,22 +203,6 @@ class Upkeep:
         for window in sync.windows:
             discard(_files(self._root, window))
 
-    def _missing(self, sync: Sync) -> list[str]:
-        """Return complaints that the sync found withdrawn, the newest of them."""
-        withdrawals = (
-            select(history.c.complaint_id)
-            .join(snapshots, snapshots.c.id == history.c.snapshot_id)
-            .where(history.c.change == "withdrawn", are([one.key for one in sync.windows]))
-        )
-        asked = (
-            select(complaints.c.complaint_id)
-            .where(complaints.c.complaint_id.in_(withdrawals), complaints.c.withdrawn.is_not(None))
-            .order_by(complaints.c.date_received.desc(), complaints.c.complaint_id)
-            .limit(MOST_IDS)
-        )
-        with self._database.reading() as connection:
-            return list(connection.scalars(asked))
-
     def _is_merged(self, window: Window) -> bool:
         with self._database.reading() as connection:
             return connection.scalar(select(1).select_from(snapshots).where(are([window.key]))) is not None
@@ -253,49 +230,6 @@ def _files(root: Path, window: Window) -> SnapshotFiles:
 def _state(client: Client, query: Query) -> State:
     _, answer = client.page(query.pairs, 0, None)
     return State(answer.meta.last_indexed, answer.meta.total_record_count, answer.total)
-
-
-def _by_ids(complaint_ids: Iterable[str]) -> Iterator[Query]:
-    """Give queries for complaints by their ids, as many at once as a search term holds.
-
-    The API's engine takes Lucene's syntax, in which a field may be named and words between brackets are
-    joined by OR (cfpb/ccdb5-api: query_string).
-    """
-    asked = ""
-    for one in complaint_ids:
-        if len(_term(one)) > MAXIMUM_VALUE_LENGTH:  # no complaint's id is that long
-            continue
-        if asked and len(_term(f"{asked} {one}")) > MAXIMUM_VALUE_LENGTH:
-            yield _query_for(asked)
-            asked = ""
-        asked = f"{asked} {one}".strip()
-    if asked:
-        yield _query_for(asked)
-
-
-def _term(ids: str) -> str:
-    return f"complaint_id:({ids})"
-
-
-def _query_for(ids: str) -> Query:
-    return parse_query(f"field=all&search_term={quote(_term(ids))}")
-
-
-def _found(client: Client, lookup: Window) -> tuple[Taken, Iterator[Sighting]]:
-    """Ask for complaints; return those that are there."""
-    page, answer = client.page(parse_query(lookup.query).pairs, MOST_IDS, None)
-    found = list(sightings_of(read_page(page.body).results))
-    taken = Taken(
-        lookup.timestamp,
-        lookup.query,
-        0,
-        rows=len(found),
-        last_indexed=answer.meta.last_indexed,
-        is_complete=False,
-        is_sandbox=bool(answer.meta.sandbox),
-        content_hash=HASH + hashlib.sha256(page.body).hexdigest(),
-    )
-    return taken, iter(found)
 
 
 def _text(several: list[Window]) -> str:
