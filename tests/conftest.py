@@ -38,6 +38,7 @@ from tests.postgres import PostgresServer, running_postgres
 PROJECT = Path(__file__).parents[1]
 RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
 PROGRAMS = Path(sys.executable).parent
+USES_CRON = ("test_cron", "test_crontab", "test_doctor")
 CRONTAB = shutil.which("crontab")
 REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
 
@@ -47,9 +48,13 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first."""
+    """Run the fast tests first, and those of a file, or of cron, one after the other."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+    for item in items:
+        group = "cron" if item.path.stem in USES_CRON else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @dataclass(frozen=True)

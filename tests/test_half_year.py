@@ -309,7 +309,7 @@ class Days:
 
     def fail(self, at: int) -> None:
         """Sync in the next minute, when the API does not answer from a request on: what came is kept."""
-        self._pipeline.configure("ccdb", retries=0, page_size=20)
+        self._pipeline.configure("ccdb", retries=0, page_size=40)
         self._is_under_way = not self._run([f"{number}:status=503" for number in range(at, at + 100)])
         self.failed += self._is_under_way
         if not self._is_under_way:
@@ -437,7 +437,7 @@ GROWING = ("arrive=1", "during:arrive=2", "during:vanish=1")
 
 
 def quiet(days: Days, chance: random.Random) -> None:
-    days.sync(page_size=chance.choice([20, 150, 150, 150]))
+    days.sync(page_size=chance.choice([40, 150, 150, 150]))
 
 
 def faulty(days: Days, chance: random.Random) -> None:
@@ -447,7 +447,7 @@ def faulty(days: Days, chance: random.Random) -> None:
 
 def growing(days: Days, chance: random.Random) -> None:
     """What changes while a sync reads is in the database after the next one."""
-    days.sync(f"{chance.randint(1, 9)}:{chance.choice(GROWING)}", page_size=20)
+    days.sync(f"{chance.randint(1, 9)}:{chance.choice(GROWING)}", page_size=40)
     days.sync()
 
 
@@ -455,7 +455,7 @@ def killed(days: Days, chance: random.Random) -> None:
     days.fail(chance.randint(1, 12))
     if chance.random() < 0.5:
         days.merge_newest()
-    days.sync(page_size=20)
+    days.sync(page_size=40)
 
 
 def abandoned(days: Days, chance: random.Random) -> None:
@@ -464,7 +464,7 @@ def abandoned(days: Days, chance: random.Random) -> None:
     days.live(days.today + DAY)
     if chance.random() < 0.5:
         days.merge_newest()
-    days.sync(page_size=20)
+    days.sync(page_size=40)
     days.sync()
 
 
@@ -473,7 +473,7 @@ def backfill(days: Days, _: random.Random) -> None:
     days.check(OLDEST)
 
 
-KINDS = {quiet: 10, faulty: 5, growing: 2, killed: 3, abandoned: 2, backfill: 1}
+KINDS = {quiet: 14, faulty: 4, growing: 2, killed: 2, abandoned: 2, backfill: 1}
 
 
 @pytest.fixture
@@ -489,7 +489,7 @@ def test_after_each_day_the_database_holds_what_the_sandbox_does_and_tells_what_
     days.check(OLDEST)
     while days.today < LAST:
         days.rest(days.today + DAY)
-        if chance.random() < 0.3:
+        if chance.random() < 0.4:
             assert days.sync() == 1
         else:
             days.live(days.today)

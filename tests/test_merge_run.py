@@ -120,14 +120,14 @@ def test_killed_in_a_merge_it_leaves_the_database_as_before_and_the_next_complet
 ) -> None:
     merges.run(0)
     before = merges.everything()
-    other = served(20_000, seed=2)
+    other = served(8_000, seed=2)
     merges.url = other.url
     merges.store(1)
     moments = random.Random(2026)
-    for _ in range(4):
+    for _ in range(3):
         process = merges.chain.start(*merges.command(1), url=merges.url)
         merges.wait_until_merging()
-        time.sleep(moments.uniform(0, 0.5))
+        time.sleep(moments.uniform(0, 0.2))
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL
