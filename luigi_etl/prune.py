@@ -27,6 +27,7 @@ from luigi_etl.paths import (
     snapshots,
     snapshots_folder,
 )
+from luigi_etl.store import publish
 
 TEMPORARY_FOR = 86_400.0  # seconds: no run writes one file for a day
 _STILL_IN_USE = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # a file that is not ours; or gone already
@@ -93,9 +94,18 @@ def discard(files: SnapshotFiles) -> None:
     for path in reversed(files.all):
         with storage_errors(path):
             path.unlink(missing_ok=True)
+    _publish_newest(files)
     with contextlib.suppress(OSError):  # not there, or still in use
         files.folder.rmdir()
         files.folder.parent.rmdir()
+
+
+def _publish_newest(gone: SnapshotFiles) -> None:
+    """Give the place among the newest to the newest snapshot of the query that is left, if any."""
+    every = (one for day in days(gone.root, gone.slug) for one in snapshots(gone.root, gone.slug, day))
+    newest = next((one for one in every if one.is_stored), None)
+    if newest and not gone.latest.exists():
+        publish(newest.files.complaints, newest.files.latest)
 
 
 def _is_same(latest: Path, stored: Path) -> bool:

@@ -13,6 +13,7 @@ from luigi_etl.answer import read_hit
 from luigi_etl.complaint import Complaint, Rejection
 from luigi_etl.datapackage import HASH
 from luigi_etl.errors import DamagedFileError
+from luigi_etl.pages import readable
 from luigi_etl.schema import DATES, FIELDS
 
 Value = str | date | bool | None
@@ -70,7 +71,7 @@ def rejected_ids(rejected: Path) -> Iterator[str | None]:
     try:
         with rejected.open("rb") as stream:
             for line in stream:
-                identity = read_hit(_rejections.decode(line).hit).identity
+                identity = read_hit(_rejections.decode(readable(line)).hit).identity
                 yield None if identity is None else _text(str(identity))
     except (OSError, ValueError) as error:
         raise DamagedFileError(f"{rejected} is damaged ({error}); delete it to parse again") from error

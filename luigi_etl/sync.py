@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
-from sqlalchemy import delete, select, update
+from sqlalchemy import select, update
 
 from luigi_etl.ccdb import Client
 from luigi_etl.changes import Counts, Key, are, write_changes
@@ -67,6 +67,7 @@ class Upkeep:
         self._database = database
         self._root = root
         self._query = query
+        self._ended: dict[int, list[Key]] = {}
 
     def keep_alone(self) -> None:
         """Keep other processes from bringing the same up to date as long as this one lives.
@@ -89,16 +90,12 @@ class Upkeep:
             raise PassingError("another process is bringing the database up to date") from None
         _locks[path] = lock
 
-    def interrupted(self, client: Client, now: datetime, since: date) -> Sync | None:
+    def interrupted(self, client: Client, now: datetime) -> Sync | None:
         """Return the sync that did not come to its end, if any; what it has not begun becomes of `now`.
 
-        So does a window that is half read, if the API changed since: its pages are of no use any more. A sync
-        that would not reach back to `since` is given up: the next one reads what it would have, and more.
+        So does a window that is half read, if the API changed since: its pages are of no use any more.
         """
         sync = self._last(finished=False)
-        if sync and sync.since > since:
-            self._give_up(sync)
-            return None
         if sync is None:
             return None
         all_files = [_files(self._root, one) for one in sync.windows]
@@ -156,9 +153,12 @@ class Upkeep:
                 merge_sightings(self._database, *asked_for(client, one.query, one.timestamp))
 
     def finish(self, sync: Sync, target: Path) -> Counts:
-        """Write what the sync changed to `target`, and end it; the files of its windows go."""
-        keys = [one.key for one in (*sync.windows, *(sync.lookups or ()))]
-        counts = write_changes(self._database, keys, target)
+        """Write what the sync changed to `target`, and end it; the files of its windows go.
+
+        What other syncs changed that were ended by this object before is in the file, too.
+        """
+        self._ended[sync.id] = [one.key for one in (*sync.windows, *(sync.lookups or ()))]
+        counts = write_changes(self._database, [key for keys in self._ended.values() for key in keys], target)
         self._note(sync, is_finished=True)
         self._tidy(sync)
         return counts
@@ -185,11 +185,6 @@ class Upkeep:
         state = State(row.last_indexed, row.total_record_count, row.hits_total)
         lookups = None if row.lookups is None else _windows(row.lookups)
         return Sync(row.id, row.since, state, _windows(row.windows), lookups)
-
-    def _give_up(self, sync: Sync) -> None:
-        with self._database.writing() as connection:
-            connection.execute(delete(syncs).where(syncs.c.id == sync.id))
-        self._tidy(sync)
 
     def _note(self, sync: Sync, **told: object) -> None:
         with self._database.writing() as connection:

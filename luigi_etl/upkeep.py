@@ -14,7 +14,6 @@ from luigi_etl.snapshot import Recorded
 from luigi_etl.tasks import MergeComplaints
 
 if TYPE_CHECKING:
-    from luigi_etl.changes import Counts
     from luigi_etl.sync import Sync, Upkeep
 
 logger = logging.getLogger("luigi_etl")
@@ -48,12 +47,13 @@ class SyncComplaints(Recorded):
         """Go on with the sync that is under way, or see whether there is to be one.
 
         Luigi leaves here until the windows are merged, then runs this once more: by then one is under way.
+        After one that was interrupted, and does not reach as far back as this should, another one is begun.
         """
-        sync = self.patiently(self._begun)
-        if sync:
+        while sync := self.patiently(self._begun):
             yield [MergeComplaints(one.timestamp, one.query, 0) for one in sync.windows]
-            counts = self.patiently(lambda: self._finished(sync))
-            self._tell(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
+            self._end(sync)
+            if sync.since <= self.first_day:
+                break
         self.record("synced")
         self._has_run = True
 
@@ -69,25 +69,30 @@ class SyncComplaints(Recorded):
 
         self._upkeep.keep_alone()
         with Client(ccdb().settings()) as client:
-            if sync := self._upkeep.interrupted(client, self.timestamp, self.first_day):
+            if sync := self._upkeep.interrupted(client, self.timestamp):
                 return sync
             sync = self._upkeep.begin(client, self.timestamp, self.first_day)
         if not sync:
             self._tell("up to date: nothing changed since the last sync")
         return sync
 
-    def _finished(self, sync: "Sync") -> "Counts":
-        from luigi_etl.ccdb import Client
-
-        sync = self._upkeep.with_lookups(sync, self.timestamp)
+    def _end(self, sync: "Sync") -> None:
+        """Look up what the windows did not find, and tell what changed; each step again after failures."""
+        whole = self.patiently(lambda: self._upkeep.with_lookups(sync, self.timestamp))
         try:
-            with Client(ccdb().settings()) as client:
-                self._upkeep.look_up(client, sync)
+            self.patiently(lambda: self._look_up(whole))
         except RefusedError as error:
             logger.warning(
                 "%s: what moved out of the windows counts as withdrawn: %s", self.task_family, error
             )
-        return self._upkeep.finish(sync, self.files.changes)
+        counts = self.patiently(lambda: self._upkeep.finish(whole, self.files.changes))
+        self._tell(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
+
+    def _look_up(self, sync: "Sync") -> None:
+        from luigi_etl.ccdb import Client
+
+        with Client(ccdb().settings()) as client:
+            self._upkeep.look_up(client, sync)
 
     def _tell(self, line: str) -> None:
         print_line(line)

@@ -332,6 +332,12 @@ def test_a_hit_whose_id_holds_nul_stops_no_merge(book: Book) -> None:
     assert book.current() == ["1"]
 
 
+def test_a_hit_with_half_a_character_stops_no_merge(book: Book) -> None:
+    book.merge(0, complaint(1), complaint(2))
+    book.merge(1, complaint(1), complaint(2, company="\ud800x"))
+    assert (book.row(2).withdrawn, book.row(2).last_seen) == (None, minute(1))
+
+
 def test_a_hit_that_never_was_a_valid_complaint_is_not_held(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2, date_received="never"))
     assert book.current() == ["1"]

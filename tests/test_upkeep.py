@@ -12,7 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from luigi_etl import MergeComplaints, SyncComplaints
+from luigi_etl import MergeComplaints, StoreComplaints, SyncComplaints
+from luigi_etl.ccdb import SHORT_RETRIES
 from luigi_etl.database import Database
 from luigi_etl.sandbox.index import Row
 from luigi_etl.schema import VIEWS, metadata
@@ -176,6 +177,59 @@ def test_a_backfill_after_an_interrupted_sync_reaches_as_far_as_it_should(
     assert broken.sync(1, since=date(2026, 6, 1))
     assert broken.current() == broken.truth()
     assert [path.name for path in (pipeline.root / "snapshots").iterdir()] == ["all~sync"]
+
+
+def test_what_an_interrupted_sync_changed_is_told_with_what_the_backfill_after_it_did(
+    pipeline: Pipeline, served: Serve
+) -> None:
+    broken = Upkeep(pipeline, served(300, "6:status=403"))
+    assert not broken.sync(0, days=30)
+    assert broken.sync(1, since=date(2026, 6, 1))
+    (path,) = [one for one in pipeline.files("1201Z.changes.csv") if "~sync" in str(one)]
+    with path.open(newline="") as stream:
+        told = [line["complaint_id"] for line in csv.DictReader(stream) if line["change"] == "new"]
+    assert sorted(told) == [row[0] for row in broken.truth()]
+
+
+def test_lookups_that_fail_and_pass_lose_no_change(upkeep: Upkeep) -> None:
+    """The first is merged when the second fails: what it found is told all the same."""
+    upkeep.sync(0)
+    rows = sorted(upkeep.index.rows.values(), key=lambda row: row.key)[-45:]
+    upkeep.index.put([{**row.source, "date_received": "2026-01-01T12:00:00+00:00"} for row in rows])
+    upkeep.index.reindex()
+    upkeep.pipeline.configure("ccdb", retries=2)
+    upkeep.index.search = _breaking_once(upkeep.index.search, at=2)  # type: ignore[method-assign]
+    assert upkeep.sync(1)
+    (path,) = [one for one in upkeep.pipeline.files("1201Z.changes.csv") if "~sync" in str(one)]
+    with path.open(newline="") as stream:
+        moved = {line["complaint_id"] for line in csv.DictReader(stream) if line["field"] == "date_received"}
+    assert moved == {row.identifier for row in rows}
+
+
+def _breaking_once(search: Any, at: int) -> Any:
+    """Let the connections of the lookup of a number break, until the task itself tries again."""
+    terms: list[str] = []
+    broken: list[str] = []
+
+    def answer(asked: Any) -> Any:
+        if asked.search_term and asked.search_term not in terms:
+            terms.append(asked.search_term)
+        if asked.search_term in terms[at - 1 : at] and len(broken) <= SHORT_RETRIES:
+            broken.append(asked.search_term)
+            raise ConnectionError
+        return search(asked)
+
+    return answer
+
+
+def test_the_newest_csv_of_a_query_stays_when_its_sync_has_read_the_same(upkeep: Upkeep) -> None:
+    query = "date_received_min=2026-09-20"
+    upkeep.pipeline.configure("ccdb", page_size=1000)
+    upkeep.pipeline.run(StoreComplaints, timestamp=minute(0), query=query, limit=0)
+    latest = upkeep.pipeline.root / "latest" / f"{query}.csv"
+    before = latest.read_bytes()
+    assert upkeep.sync(5, query=query)
+    assert latest.read_bytes() == before
 
 
 def test_an_interrupted_backfill_is_what_the_next_minute_goes_on_with(
