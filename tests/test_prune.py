@@ -448,7 +448,9 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_re
     command = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
     moments = random.Random(2026)
     halves = 0
-    for _ in range(5):
+    for attempt in range(20):
+        if halves and attempt >= 5:  # on a busy machine many a moment is between two snapshots
+            break
         before = chain.files("Z.datapackage.json")
         process = chain.start(*command)
         deadline = time.monotonic() + 30
