@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import ColumnElement, Connection, func, select, true, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from luigi_etl.bulk import IDENTITY, inserting, replacing
 from luigi_etl.query import Query
@@ -141,16 +141,10 @@ def remember(connection: Connection, changes: Sequence[Change]) -> None:
     _REMEMBER.run(connection, [change._asdict() for change in changes])
 
 
-def matching(
-    connection: Connection, complaint_ids: Iterable[str], wanted: ColumnElement[bool] | None = None
-) -> set[str]:
+def matching(connection: Connection, complaint_ids: Iterable[str], wanted: ColumnElement[bool]) -> set[str]:
     """Return those of the complaints that meet a condition."""
     asked = complaints.c.complaint_id.in_(list(complaint_ids))
-    return set(
-        connection.scalars(
-            select(complaints.c.complaint_id).where(asked, true() if wanted is None else wanted)
-        )
-    )
+    return set(connection.scalars(select(complaints.c.complaint_id).where(asked, wanted)))
 
 
 def _named(row: Held, identity: str = "complaint_id") -> dict[str, object]:

@@ -6,11 +6,10 @@ from typing import Any
 import luigi
 
 from luigi_etl.config import MOST_DAYS, WholeNumberParameter, storage
-from luigi_etl.lines import print_line
-from luigi_etl.snapshot import Tracked
+from luigi_etl.snapshot import Repeated
 
 
-class PruneSnapshots(Tracked):
+class PruneSnapshots(Repeated):
     """Removes old snapshots of all queries, whole, and what interrupted runs left; never a query's newest."""
 
     keep_days = WholeNumberParameter(30, 1, MOST_DAYS, description="snapshots younger than this stay")
@@ -18,15 +17,7 @@ class PruneSnapshots(Tracked):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        self._has_run = False
         storage()  # a setting that can't be used is told before anything is scheduled
-
-    def complete(self) -> bool:
-        """Tell whether this very task has run: there is something to remove again a minute later.
-
-        There is no file to tell it by, and [worker] check_complete_on_run asks after the run, too.
-        """
-        return self._has_run
 
     def run(self) -> None:
         """Remove what is old, and tell how much it was."""
@@ -36,8 +27,6 @@ class PruneSnapshots(Tracked):
         before = now - timedelta(days=self.keep_days)
         pruned = prune(storage().path, before, dry_run=self.dry_run)
         days = "day" if self.keep_days == 1 else "days"
-        line = f"older than {self.keep_days} {days}: {pruned.told(self.dry_run)}"
-        print_line(line)
-        self.say(line)
+        self.conclude(f"older than {self.keep_days} {days}: {pruned.told(self.dry_run)}")
         pruned.check()
         self._has_run = True

@@ -1,7 +1,7 @@
 """A snapshot's complaints as they are compared with the database's: what was seen of each, typed."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,22 +93,11 @@ def as_text(value: Value) -> str | None:
     return value.isoformat() if isinstance(value, date) else value
 
 
-def from_text(field: str, text: str | None) -> Value:
-    """Return the value of a field that the history tells as `text`."""
-    if text is None:
-        return None
-    return _READERS.get(field, str)(text)
-
-
 class _Rejected(msgspec.Struct):
     hit: msgspec.Raw
 
 
 _rejections = msgspec.json.Decoder(_Rejected)
-_READERS: dict[str, Callable[[str], Value]] = {
-    **dict.fromkeys(DATES, date.fromisoformat),
-    "has_narrative": "true".__eq__,
-}
 
 
 def _values(complaint: Complaint) -> tuple[Observed, ...]:

@@ -23,7 +23,7 @@ from luigi_etl.config import (
     this_minute,
 )
 from luigi_etl.errors import EtlError
-from luigi_etl.lines import one_line
+from luigi_etl.lines import one_line, print_line
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import Query, parse_query
 
@@ -63,6 +63,11 @@ class Tracked(luigi.Task):
         """Show a message beside the task in luigid, which would render it as HTML."""
         _teller.tell(self.set_status_message, html.escape(message))
 
+    def conclude(self, line: str) -> None:
+        """Print the run's one line, and show it in luigid, too."""
+        print_line(line)
+        self.say(line)
+
     def show_progress(self, done: int, expected: int) -> None:
         """Show in luigid how far the task is."""
         _teller.tell(self.set_progress_percentage, 100 * done // max(1, expected))
@@ -72,6 +77,19 @@ class Tracked(luigi.Task):
         if isinstance(exception, EtlError):
             return html.escape(str(exception))
         return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
+
+
+class Repeated(Tracked):
+    """The base of tasks for which there is something to do again a minute later: no file tells that they ran.
+
+    [worker] check_complete_on_run asks after the run, too.
+    """
+
+    _has_run = False
+
+    def complete(self) -> bool:
+        """Tell whether this very task has run."""
+        return self._has_run
 
 
 def _end_quietly(_: Tracked) -> None:

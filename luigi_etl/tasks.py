@@ -187,9 +187,7 @@ class MergeComplaints(Snapshot):
         """Merge the snapshot, and again after failures that pass; tell what changed."""
         counts = self.patiently(self._attempt)
         self.record("merged")
-        told = f"{counts}: {self.files.changes}"
-        self.say(told)
-        print_line(told)
+        self.conclude(f"{counts}: {self.files.changes}")
 
     def _attempt(self) -> "Counts":
         from luigi_etl.changes import Key, write_changes

@@ -4,13 +4,12 @@ import logging
 from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from luigi_etl.config import MOST_DAYS, DayParameter, WholeNumberParameter, ccdb, storage
 from luigi_etl.errors import RefusedError
-from luigi_etl.lines import print_line
 from luigi_etl.paths import sync_slug
-from luigi_etl.snapshot import Recorded
+from luigi_etl.snapshot import Recorded, Repeated
 from luigi_etl.tasks import MergeComplaints
 
 if TYPE_CHECKING:
@@ -19,15 +18,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("luigi_etl")
 
 
-class SyncComplaints(Recorded):
+class SyncComplaints(Repeated, Recorded):
     """The database, up to date: one request if nothing has changed, else the last days again, by windows."""
 
     days = WholeNumberParameter(90, 1, MOST_DAYS, "read so many days again; what is older hardly changes")
     since = DayParameter("read again from this day on, instead of days")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._has_run = False
 
     @property
     def slug(self) -> str:
@@ -38,10 +33,6 @@ class SyncComplaints(Recorded):
     def first_day(self) -> date:
         """The day from which on complaints are read again."""
         return self.since or self.timestamp.date() - timedelta(days=self.days)
-
-    def complete(self) -> bool:
-        """Tell whether this very task has run: what there is to do, only the API tells."""
-        return self._has_run
 
     def run(self) -> Iterator[list[MergeComplaints]]:
         """Go on with the sync that is under way, or see whether there is to be one.
@@ -73,7 +64,7 @@ class SyncComplaints(Recorded):
                 return sync
             sync = self._upkeep.begin(client, self.timestamp, self.first_day)
         if not sync:
-            self._tell("up to date: nothing changed since the last sync")
+            self.conclude("up to date: nothing changed since the last sync")
         return sync
 
     def _end(self, sync: "Sync") -> None:
@@ -86,14 +77,10 @@ class SyncComplaints(Recorded):
                 "%s: what moved out of the windows counts as withdrawn: %s", self.task_family, error
             )
         counts = self.patiently(lambda: self._upkeep.finish(whole, self.files.changes))
-        self._tell(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
+        self.conclude(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
 
     def _look_up(self, sync: "Sync") -> None:
         from luigi_etl.ccdb import Client
 
         with Client(ccdb().settings()) as client:
             self._upkeep.look_up(client, sync)
-
-    def _tell(self, line: str) -> None:
-        print_line(line)
-        self.say(line)

@@ -55,8 +55,9 @@ class _Split:
         while left > pages * self._page_size:
             until = min(end or today, today)
             days = (until - self._first).days + 1
-            length = self._length(pages * self._page_size, max(a_day, left / days))
-            start, held, length = self._fitting(until, end, length, pages * self._page_size)
+            wanted = pages * self._page_size
+            length = max(1, int(wanted / max(a_day, left / days)))
+            start, held, length = self._fitting(until, end, length, wanted)
             if start <= self._first:
                 break
             made.append(self._window(start, end))
@@ -65,9 +66,6 @@ class _Split:
             end = start - DAY
             pages = min(2 * pages, MOST_PAGES)
         return [*made, self._window(self._first, end)]
-
-    def _length(self, wanted: int, a_day: float) -> int:
-        return max(1, int(wanted / a_day))
 
     def _fitting(self, until: date, end: date | None, length: int, wanted: int) -> tuple[date, int, int]:
         """Return where a window of about so many days begins, what it holds, and how many days it has.

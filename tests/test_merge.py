@@ -52,14 +52,6 @@ class Book:
                 select(complaints).where(complaints.c.complaint_id == str(number))
             ).one_or_none()
 
-    def rows(self) -> list[tuple[Any, ...]]:
-        """Return all that is held, in order."""
-        with self.database.reading() as connection:
-            return [
-                tuple(row)
-                for row in connection.execute(select(complaints).order_by(complaints.c.complaint_id))
-            ]
-
     def current(self) -> list[str]:
         """Return the ids of the complaints that are not withdrawn."""
         return [row[0] for row in self.sql("SELECT complaint_id FROM current_complaints ORDER BY 1")]
