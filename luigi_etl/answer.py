@@ -10,11 +10,11 @@ from luigi_etl.pages import readable
 H = TypeVar("H")
 
 
-class _Place(msgspec.Struct, frozen=True):
+class _Place(msgspec.Struct, frozen=True, gc=False):
     sort: tuple[int | float | str | None, str | int] | None = None
 
 
-class Hit(_Place, frozen=True):
+class Hit(_Place, frozen=True, gc=False):
     """What paging needs of a hit; `sort` is the cursor: epoch milliseconds and the id as text."""
 
     id: str | int | None = msgspec.field(name="_id", default=None)
@@ -53,15 +53,13 @@ class Meta(msgspec.Struct, frozen=True):
     sandbox: str | None = None
 
 
-class _Answer(msgspec.Struct, Generic[H], frozen=True):
+class AnswerOf(msgspec.Struct, Generic[H], frozen=True):
+    """An answer of the search API, whatever is read of its hits."""
+
     hits: Hits[H]
     timed_out: bool = False
     shards: Shards = msgspec.field(name="_shards", default_factory=Shards)
     meta: Meta = msgspec.field(name="_meta", default_factory=Meta)
-
-
-class Answer(_Answer[Hit], frozen=True):
-    """An answer of the search API, as far as paging needs it."""
 
     @property
     def is_exact(self) -> bool:
@@ -74,6 +72,10 @@ class Answer(_Answer[Hit], frozen=True):
         total = self.hits.total
         return total if isinstance(total, int) else total.value
 
+
+class Answer(AnswerOf[Hit], frozen=True):
+    """An answer of the search API, as far as paging needs it."""
+
     @property
     def cursor(self) -> str | None:
         """What `search_after` has to be for the next page; None where the last hit does not tell."""
@@ -82,7 +84,7 @@ class Answer(_Answer[Hit], frozen=True):
 
 
 _answers = msgspec.json.Decoder(Answer)
-_answers_of_any_hits = msgspec.json.Decoder(_Answer[msgspec.Raw])
+_answers_of_any_hits = msgspec.json.Decoder(AnswerOf[msgspec.Raw])
 
 
 def expected(total: int, limit: int) -> int:

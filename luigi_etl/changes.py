@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, Select, select, tuple_
 from luigi_etl.database import Database
 from luigi_etl.files import atomic_write
 from luigi_etl.schema import history, snapshots
-from luigi_etl.store import csv_lines
+from luigi_etl.table import csv_blocks
 
 COLUMNS = ("complaint_id", "change", "field", "old", "new", "snapshot")
 _AT_ONCE = 1000
@@ -47,7 +47,7 @@ def write_changes(database: Database, keys: Sequence[Key], target: Path) -> Coun
     counter = _Counter()
     with database.reading() as connection, atomic_write(target) as stream:
         found = connection.execution_options(yield_per=_AT_ONCE).execute(_changes(keys))
-        stream.writelines(csv_lines(COLUMNS, map(counter.seen, found)))
+        stream.writelines(block.lines for block in csv_blocks(COLUMNS, map(counter.seen, found)))
     return Counts(**counter.counts)
 
 

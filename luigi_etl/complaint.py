@@ -9,19 +9,23 @@ import base64
 import difflib
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from luigi_etl.answer import AnswerOf, read_answer
 from luigi_etl.errors import SettingError
 from luigi_etl.pages import readable
 
 Text = str | UnsetType | None
 
 
-class Complaint(msgspec.Struct, kw_only=True):
-    """A complaint as the API's `_source` has it; dates are UTC days, `YYYY-MM-DD`."""
+class Complaint(msgspec.Struct, kw_only=True, gc=False):
+    """A complaint as the API's `_source` has it; a date that `read_page` found is a UTC day, a `date`.
+
+    Its type does not say so, because a text may be empty, and msgspec can't tell that from a date.
+    """
 
     complaint_id: str | int
     date_received: Text = UNSET
@@ -147,21 +151,28 @@ def columns_labelled(labels: list[str]) -> tuple[Column, ...]:
 
 
 class Outcome(NamedTuple):
-    """What a page holds, in its order, and the fields of it that this module does not know."""
+    """What a page holds, in its order, the fields in it that this module does not know, and its answer."""
 
     results: list[Complaint | Rejection]
     unknown_fields: set[str]
+    answer: AnswerOf[Any]
 
 
-class _NothingElse(Complaint, forbid_unknown_fields=True, kw_only=True):
-    """A complaint without any field that is not in the record."""
+Instant = datetime | UnsetType | None
 
 
-class _StrictHit(msgspec.Struct):
-    source: _NothingElse = msgspec.field(name="_source")
+class _ComplaintOfToday(Complaint, forbid_unknown_fields=True, kw_only=True):
+    """A complaint as the API sends it today: no field that is not in the record, and instants for days."""
+
+    date_received: Instant = UNSET  # type: ignore[assignment]  # until it is normalised
+    date_sent_to_company: Instant = UNSET  # type: ignore[assignment]
 
 
-class _Hit(msgspec.Struct):
+class _HitOfToday(msgspec.Struct, gc=False):
+    source: _ComplaintOfToday = msgspec.field(name="_source")
+
+
+class _Hit(msgspec.Struct, gc=False):
     source: Complaint = msgspec.field(name="_source")
 
 
@@ -169,24 +180,10 @@ class _HitFields(msgspec.Struct):
     source: dict[str, msgspec.Raw] = msgspec.field(name="_source")
 
 
-class _StrictHits(msgspec.Struct):
-    hits: list[_StrictHit]
-
-
-class _StrictPage(msgspec.Struct):
-    hits: _StrictHits
-
-
-class _RawHits(msgspec.Struct):
-    hits: list[msgspec.Raw]
-
-
-class _RawPage(msgspec.Struct):
-    hits: _RawHits
-
-
-_strict_pages = msgspec.json.Decoder(_StrictPage)
-_raw_pages = msgspec.json.Decoder(_RawPage)
+_answers_of_today = msgspec.json.Decoder(AnswerOf[_HitOfToday])
+_answers = msgspec.json.Decoder(AnswerOf[_Hit])
+_fields_of_answers = msgspec.json.Decoder(AnswerOf[_HitFields])
+_raw_answers = msgspec.json.Decoder(AnswerOf[msgspec.Raw])
 _one_hit = msgspec.json.Decoder(_Hit)
 _one_hits_fields = msgspec.json.Decoder(_HitFields)
 
@@ -211,20 +208,35 @@ def read_page(body: bytes) -> Outcome:
         ValueError: this is no page of hits.
 
     """
-    try:
-        hits = _strict_pages.decode(body).hits.hits
-        return Outcome([_normalised(hit.source) for hit in hits], set())
-    except (*_UNREADABLE, _NotAComplaintError):
-        pass
+    for read in (_read_as_of_today, _read_at_once):
+        try:
+            return read(body)
+        except (*_UNREADABLE, _NotAComplaintError):
+            pass
+    return _read_hit_by_hit(body)
+
+
+def _read_as_of_today(body: bytes) -> Outcome:
+    answer = _answers_of_today.decode(body)
+    return Outcome([_normalised(hit.source) for hit in answer.hits.hits], set(), answer)
+
+
+def _read_at_once(body: bytes) -> Outcome:
+    answer = _answers.decode(body)
+    fields = {field for hit in _fields_of_answers.decode(body).hits.hits for field in hit.source}
+    return Outcome([_normalised(hit.source) for hit in answer.hits.hits], fields - _BY_FIELD.keys(), answer)
+
+
+def _read_hit_by_hit(body: bytes) -> Outcome:
     unknown: set[str] = set()
-    return Outcome([_read_hit(raw, unknown) for raw in _separate_hits(body)], unknown)
+    return Outcome([_read_hit(raw, unknown) for raw in _separate_hits(body)], unknown, read_answer(body))
 
 
 def _separate_hits(body: bytes) -> Iterator[bytes]:
     """Give the hits of a page one by one, as they came."""
     text = readable(body)
     try:
-        hits = _raw_pages.decode(text).hits.hits
+        hits = _raw_answers.decode(text).hits.hits
     except _UNREADABLE as error:
         raise ValueError(f"not a page of hits: {error}") from None
     end = 0
@@ -264,22 +276,21 @@ def _normalised(complaint: Complaint) -> Complaint:
         shown = identifier if len(identifier) <= 40 else identifier[:40] + "..."
         raise _NotAComplaintError(f"the id is not a number: {shown!r}", "complaint_id")
     complaint.complaint_id = identifier
-    received, sent = complaint.date_received, complaint.date_sent_to_company
-    if received:
-        complaint.date_received = _utc_day(received, "date_received")
-    if sent:
-        complaint.date_sent_to_company = _utc_day(sent, "date_sent_to_company")
+    if complaint.date_received:
+        complaint.date_received = _utc_day(complaint.date_received, "date_received")
+    if complaint.date_sent_to_company:
+        complaint.date_sent_to_company = _utc_day(complaint.date_sent_to_company, "date_sent_to_company")
     return complaint
 
 
-def _utc_day(text: str, field: str) -> str:
-    """Return the UTC day of an instant (RFC 3339; UTC where it has no offset) or of a plain date."""
+def _utc_day(when: str | datetime, field: str) -> Any:
+    """Return the UTC day, a `date`, of an instant (RFC 3339; UTC where it has no offset) or a plain date."""
     try:
-        if len(text) == 10:
-            return msgspec.convert(text, date).isoformat()
-        instant = msgspec.convert(text, datetime)
-        if instant.tzinfo is not None:
+        if isinstance(when, str) and len(when) == 10:
+            return msgspec.convert(when, date)
+        instant = msgspec.convert(when, datetime) if isinstance(when, str) else when
+        if instant.tzinfo is not timezone.utc and instant.tzinfo is not None:
             instant = instant.astimezone(timezone.utc)
-        return instant.date().isoformat()
+        return instant.date()
     except (ValueError, OverflowError):
-        raise _NotAComplaintError(f"not a date: {text[:40]!r}", field) from None
+        raise _NotAComplaintError(f"not a date: {str(when)[:40]!r}", field) from None

@@ -15,7 +15,8 @@ from luigi_etl.files import atomic_write
 from luigi_etl.matching import condition
 from luigi_etl.query import Query
 from luigi_etl.schema import complaints
-from luigi_etl.store import csv_lines, labels
+from luigi_etl.store import labels
+from luigi_etl.table import Block, csv_blocks
 
 if TYPE_CHECKING:
     import pyarrow
@@ -52,9 +53,9 @@ def matching(database: Database, query: Query) -> Iterator[Rows]:
         yield chain.from_iterable(streaming.execute(part) for part in parts)
 
 
-def as_csv(rows: Rows) -> Iterator[bytes]:
-    """Give the lines of the CSV of such rows, as `csv_lines` does."""
-    return csv_lines(labels(DEFAULT_COLUMNS), rows)
+def as_csv(rows: Rows) -> Iterator[Block]:
+    """Give such rows as CSV, as the chain writes it."""
+    return csv_blocks(labels(DEFAULT_COLUMNS), rows)
 
 
 def check_name(path: Path) -> None:
@@ -82,7 +83,11 @@ def export(rows: Rows, path: Path) -> int:
 
 def _write_csv(rows: Rows, path: Path) -> int:
     with atomic_write(path, OTHERWISE) as stream:
-        return sum(1 for _ in map(stream.write, as_csv(rows))) - 1  # the header is no complaint
+        count = 0
+        for block in as_csv(rows):
+            stream.write(block.lines)
+            count += block.rows
+    return count
 
 
 def _write_parquet(rows: Rows, path: Path) -> int:

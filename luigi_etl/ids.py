@@ -20,7 +20,7 @@ class IdSet:
     def add(self, identifier: str | int) -> bool:
         """Add an id; tell whether it was new."""
         text = str(identifier)
-        if not (text.isdecimal() and text.isascii() and len(text) <= 18 and text == str(int(text))):
+        if not (text.isdecimal() and text.isascii() and len(text) <= 18 and (text[0] != "0" or text == "0")):
             new = text not in self._others
             self._others.add(text)
             return new

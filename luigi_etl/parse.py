@@ -1,19 +1,23 @@
 """From the file of pages to typed complaints, and what is not one."""
 
+from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 from msgspec import UNSET
 
-from luigi_etl.answer import Answer, expected, read_answer
-from luigi_etl.complaint import COLUMNS, Complaint, read_page
+from luigi_etl.answer import AnswerOf, expected
+from luigi_etl.complaint import COLUMNS, Complaint, Rejection, read_page
 from luigi_etl.errors import DamagedFileError, PassingError
 from luigi_etl.files import atomic_writes
 from luigi_etl.ids import IdSet
 from luigi_etl.pages import read_pages
 from luigi_etl.progress import Report, unwatched
+
+_AT_ONCE = 250  # records that are encoded together: more would leave the processor's cache
 
 
 class Summary(msgspec.Struct, kw_only=True):
@@ -100,19 +104,18 @@ class _Parser:
 
     def take(self, address: str, body: bytes) -> None:
         """Parse a page."""
-        self._take_answer(address, read_answer(body))
         outcome = read_page(body)
+        self._take_answer(address, outcome.answer)
         self._unknown |= outcome.unknown_fields
-        for result in outcome.results:
-            if not isinstance(result, Complaint):
-                self.summary.rejected += 1
-                self._write(self._rejected, result)
-            elif self._ids.add(result.complaint_id):
-                self.summary.parsed += 1
-                self._write(self._parsed, result)
-                self._note_fields(result)
-            else:
-                self.summary.duplicates += 1
+        complaints = [one for one in outcome.results if isinstance(one, Complaint)]
+        new = [one for one in complaints if self._ids.add(one.complaint_id)]
+        rejections = [one for one in outcome.results if isinstance(one, Rejection)]
+        self.summary.parsed += len(new)
+        self.summary.duplicates += len(complaints) - len(new)
+        self.summary.rejected += len(rejections)
+        self._write(self._parsed, new)
+        self._write(self._rejected, rejections)
+        self._note_fields(new)
 
     def finished(self) -> Summary:
         """Return the summary of all pages."""
@@ -120,7 +123,7 @@ class _Parser:
         self.summary.absent_fields = sorted(self._absent) if self.summary.parsed else []
         return self.summary
 
-    def _take_answer(self, address: str, answer: Answer) -> None:
+    def _take_answer(self, address: str, answer: AnswerOf[Any]) -> None:
         summary = self.summary
         summary.address = urlunsplit(urlsplit(address)._replace(query=""))
         summary.sandbox = answer.meta.sandbox
@@ -129,8 +132,12 @@ class _Parser:
         summary.pages += 1
         summary.hits += len(answer.hits.hits)
 
-    def _note_fields(self, complaint: Complaint) -> None:
-        self._absent -= {name for name in self._absent if getattr(complaint, name) is not UNSET}
+    def _note_fields(self, complaints: Sequence[Complaint]) -> None:
+        for field in list(self._absent):
+            values = list(map(attrgetter(field), complaints))
+            if values.count(UNSET) < len(values):
+                self._absent.remove(field)
 
-    def _write(self, stream: IO[bytes], record: msgspec.Struct) -> None:
-        stream.write(self._encoder.encode(record) + b"\n")
+    def _write(self, stream: IO[bytes], records: Sequence[msgspec.Struct]) -> None:
+        for start in range(0, len(records), _AT_ONCE):
+            stream.write(self._encoder.encode_lines(records[start : start + _AT_ONCE]))

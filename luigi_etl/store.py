@@ -6,10 +6,10 @@ import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
-from datetime import date, datetime, timezone
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import msgspec
 
@@ -18,11 +18,10 @@ from luigi_etl.errors import DamagedFileError
 from luigi_etl.files import TEMPORARY_SUFFIX, atomic_write, storage_errors, sync_folder
 from luigi_etl.paths import latest_lock
 from luigi_etl.progress import Report, unwatched
+from luigi_etl.table import Cell, csv_blocks
 
-Cell = str | bool | None
 _ROWS_BETWEEN_REPORTS = 10_000
-_records = msgspec.json.Decoder(dict[str, Cell])
-_AS_TEXT: dict[object, str] = {True: "true", False: "false"}
+_READ_AT_ONCE = 1 << 18
 
 
 class StoredFile(NamedTuple):
@@ -42,7 +41,7 @@ def create_document(path: Path, columns: str) -> int:
     """Write an empty document: the header of the columns named (see `columns_named`); return how many."""
     chosen = columns_named(columns)
     with atomic_write(path) as stream:
-        stream.writelines(csv_lines(labels(chosen), []))
+        stream.writelines(block.lines for block in csv_blocks(labels(chosen), []))
     return len(chosen)
 
 
@@ -54,7 +53,7 @@ def store(
     modified: datetime,
     report: Report = unwatched,
 ) -> StoredFile:
-    """Fill the document with the parsed complaints and write it to `target` as CSV (see `csv_lines`).
+    """Fill the document with the parsed complaints and write it to `target` as CSV (see `csv_blocks`).
 
     A missing value is as one that is null. The file's modification time becomes `modified` (naive UTC).
     `report` hears of every ten thousandth row.
@@ -66,13 +65,13 @@ def store(
 
     """
     columns = _columns_of(document)
-    fields = [column.field for column in columns]
     parsed_sha256 = hashlib.sha256()
-    cells = (map(record.get, fields) for record in _read_records(parsed, parsed_sha256))
+    rows = 0
     with atomic_write(target) as stream:
         measured = _Measured(stream)
-        for rows, line in enumerate(csv_lines(labels(columns), cells)):
-            measured.write(line)
+        for block in csv_blocks(labels(columns), _read_rows(parsed, columns, parsed_sha256)):
+            measured.write(block.lines)
+            rows += block.rows
             if rows and rows % _ROWS_BETWEEN_REPORTS == 0:
                 report(rows, expected)
         if rows != expected:
@@ -87,19 +86,6 @@ def store(
 def labels(columns: Iterable[Column]) -> list[str]:
     """Return the header for columns."""
     return [column.label for column in columns]
-
-
-def csv_lines(header: Iterable[str], rows: Iterable[Iterable[Cell | date]]) -> Iterator[bytes]:
-    """Give the header and then a line for each row, as CSV as the CFPB writes it (RFC 4180, but LF; UTF-8).
-
-    None is an empty cell, a flag `true` or `false`, a date `YYYY-MM-DD`; everything else is stored
-    exactly, also what a spreadsheet would take for a formula.
-    """
-    # csv quotes a lone carriage return only where the line terminator holds one.
-    line = csv.writer(_Line(), lineterminator="\r\n").writerow
-    yield line(header)
-    for row in rows:
-        yield line([_AS_TEXT.get(cell, cell) for cell in row])
 
 
 def publish(stored: Path, latest: Path) -> bool:
@@ -141,26 +127,29 @@ def _columns_of(document: Path) -> tuple[Column, ...]:
         raise DamagedFileError(f"{document} is damaged ({error}); delete it to create it again") from error
 
 
-def _read_records(path: Path, sha256: "hashlib._Hash") -> Iterator[dict[str, Cell]]:
+def _read_rows(path: Path, columns: Sequence[Column], sha256: "hashlib._Hash") -> Iterator[tuple[Cell, ...]]:
+    """Give of each parsed complaint the cells of the columns; None for what it does not have."""
+    fields = [(column.field, str | bool | None, None) for column in columns]
+    decoder = msgspec.json.Decoder(msgspec.defstruct("Row", fields, gc=False))
     try:
         with path.open("rb") as stream:
-            for line in stream:
-                sha256.update(line)
-                yield _records.decode(line)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            while lines := stream.read(_READ_AT_ONCE):
+                lines += stream.readline()
+                sha256.update(lines)
+                yield from map(msgspec.structs.astuple, _decoded(decoder, lines))
+    except (OSError, ValueError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
+
+
+def _decoded(decoder: msgspec.json.Decoder[Any], lines: bytes) -> list[Any]:
+    rows: list[Any] = decoder.decode_lines(lines)
+    if len(rows) < lines.count(b"\n"):
+        raise ValueError("an empty line")
+    return rows
 
 
 def _seconds(moment: datetime) -> float:
     return moment.replace(tzinfo=timezone.utc).timestamp()
-
-
-class _Line:
-    """Takes a row of `csv.writer`, which hands on what `write` returns."""
-
-    def write(self, row: str) -> bytes:
-        """Return the line of a row, which ends in CR LF."""
-        return row[:-2].encode() + b"\n"
 
 
 class _Measured:
@@ -171,8 +160,8 @@ class _Measured:
         self.sha256 = hashlib.sha256()
         self._stream = stream
 
-    def write(self, line: bytes) -> None:
-        """Write a line."""
-        self._stream.write(line)
-        self.sha256.update(line)
-        self.size += len(line)
+    def write(self, lines: bytes) -> None:
+        """Write lines."""
+        self._stream.write(lines)
+        self.sha256.update(lines)
+        self.size += len(lines)

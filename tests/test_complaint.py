@@ -9,6 +9,8 @@ import pytest
 
 from luigi_etl.complaint import Complaint, Rejection, columns_labelled, columns_named, read_page
 from luigi_etl.errors import SettingError
+from luigi_etl.sandbox.eras import ERAS
+from luigi_etl.sandbox.generate import Generator
 
 FULL: dict[str, Any] = {
     "product": "Mortgage",
@@ -32,7 +34,7 @@ FULL: dict[str, Any] = {
     "sub_issue": "Escrow",
 }
 JUNE = {"consumer_consent_provided", "consumer_disputed"}
-ERAS = {
+KEYS = {
     19: FULL.keys(),
     17: FULL.keys() - JUNE,
     16: FULL.keys() - JUNE - {"has_narrative"},
@@ -68,9 +70,9 @@ def read_rejected(raw: bytes) -> Rejection:
 # --- the record ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("keys", ERAS)
+@pytest.mark.parametrize("keys", KEYS)
 def test_a_record_of_each_era_is_read_with_its_keys_and_no_others(keys: int) -> None:
-    source = {name: value for name, value in FULL.items() if name in ERAS[keys]}
+    source = {name: value for name, value in FULL.items() if name in KEYS[keys]}
 
     assert len(source) == keys
     assert msgspec.to_builtins(read(hit(**source))) == source
@@ -118,7 +120,9 @@ def test_complaints_keep_the_order_of_the_page() -> None:
 
 
 def test_a_page_without_hits_is_no_fault() -> None:
-    assert read_page(page()) == ([], set())
+    outcome = read_page(page())
+
+    assert (outcome.results, outcome.unknown_fields) == ([], set())
 
 
 @pytest.mark.parametrize(
@@ -156,7 +160,7 @@ def test_what_is_no_page_is_refused(body: bytes) -> None:
     ],
 )
 def test_a_date_is_the_utc_day_of_its_instant(field: str, sent: str, day: str) -> None:
-    assert getattr(read(hit(complaint_id="1", **{field: sent})), field) == day
+    assert msgspec.to_builtins(read(hit(complaint_id="1", **{field: sent})))[field] == day
 
 
 @pytest.mark.parametrize("field", ["date_received", "date_sent_to_company"])
@@ -280,6 +284,31 @@ def test_half_a_surrogate_pair_and_bytes_that_are_no_utf_8_cost_only_their_own_h
 def test_a_page_nested_too_deeply_is_no_page() -> None:
     with pytest.raises(ValueError, match="not a page of hits"):
         read_page(page(b'{"_source":{"complaint_id":"2","new":' + b"[" * 500_000 + b"]" * 500_000 + b"}}"))
+
+
+# --- three ways to read a page --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("era", ERAS)
+def test_a_page_is_read_alike_at_once_and_hit_by_hit(era: str) -> None:
+    sources = list(Generator(1, ERAS[era], days=90).complaints(300))
+    hits = [hit(**source) for source in sources]
+
+    at_once = read_page(page(*hits))
+    with_an_unknown_field = read_page(page(*hits, hit(complaint_id="1", risk=5)))
+    hit_by_hit = read_page(page(*hits, hit(complaint_id="1", date_received="2026-02-30")))
+
+    assert with_an_unknown_field.unknown_fields == {"risk"}
+    assert isinstance(hit_by_hit.results[-1], Rejection)
+    for outcome in (with_an_unknown_field, hit_by_hit):
+        assert msgspec.to_builtins(outcome.results[:-1]) == msgspec.to_builtins(at_once.results)
+
+
+@pytest.mark.parametrize("odd", [[], [hit(complaint_id="2", risk=5)], [hit(complaint_id="x"), b"7"]])
+def test_what_a_page_tells_beside_its_hits_is_told_however_it_is_read(odd: list[bytes]) -> None:
+    answer = read_page(page(GOOD, *odd)).answer
+
+    assert (answer.total, len(answer.hits.hits)) == (9, 1 + len(odd))
 
 
 # --- unknown fields ------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
         logger.warning("query: %s", note)
     with matching(Database(storage().database_address), query) as rows:
         if not path:
-            write_all(as_csv(rows))
+            write_all(block.lines for block in as_csv(rows))
             return 0
         count = export(rows, path)
     print_line(f"{count:,} complaints: {path}")
