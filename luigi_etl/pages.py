@@ -13,7 +13,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
 from typing import IO
 
@@ -189,7 +189,7 @@ class _MemberReader:
         """Return the next member, or None where there is no whole one."""
         inflate = zlib.decompressobj(_GZIP)
         header = b""
-        parts: list[bytes] = []
+        body = BytesIO()  # which, unlike a list of parts, is never there twice
         while not inflate.eof:
             self._data = self._data or self._stream.read(_CHUNK)
             if not self._data:
@@ -197,7 +197,7 @@ class _MemberReader:
             if b"\0" not in header[len(_HEADER) :]:
                 header += self._data[:_LONGEST_HEADER]
             try:
-                parts.append(inflate.decompress(self._data))
+                body.write(inflate.decompress(self._data))
             except zlib.error:
                 return None
             self._offset += len(self._data) - len(inflate.unused_data)
@@ -205,4 +205,4 @@ class _MemberReader:
         address, zero, _ = header[len(_HEADER) :].partition(b"\0")
         if not (header.startswith(_HEADER) and zero):
             return None
-        return _Member(Page(address.decode("latin-1"), b"".join(parts)), self._offset)
+        return _Member(Page(address.decode("latin-1"), body.getvalue()), self._offset)
