@@ -1,0 +1,41 @@
+"""What the peers share: the columns of the CFPB's CSV, a page's address, and its cursor, found without its JSON."""
+
+import re
+from urllib.parse import urlencode
+
+PAGE = 10_000
+COLUMNS = {
+    "date_received": "Date received",
+    "product": "Product",
+    "sub_product": "Sub-product",
+    "issue": "Issue",
+    "sub_issue": "Sub-issue",
+    "complaint_what_happened": "Consumer complaint narrative",
+    "company_public_response": "Company public response",
+    "company": "Company",
+    "state": "State",
+    "zip_code": "ZIP code",
+    "tags": "Tags",
+    "consumer_consent_provided": "Consumer consent provided?",
+    "submitted_via": "Submitted via",
+    "date_sent_to_company": "Date sent to company",
+    "company_response": "Company response to consumer",
+    "timely": "Timely response?",
+    "consumer_disputed": "Consumer disputed?",
+    "complaint_id": "Complaint ID",
+}
+DATES = ("date_received", "date_sent_to_company")
+LAST = re.compile(rb'"sort":\[([0-9]+),"([0-9]+)"\]\}\]\}')  # of the hits
+END = 4096  # bytes, in which it is
+
+
+def address(url: str, size: int, cursor: str = "") -> str:
+    """Return the address of the page after a cursor."""
+    asked = {"sort": "created_date_desc", "size": size, "no_aggs": "true", "no_highlight": "true"}
+    return f"{url}?{urlencode(asked | ({'search_after': cursor} if cursor else {}))}"
+
+
+def cursor(page: bytes) -> str:
+    """Return what the next page comes after, from the last of a page's bytes; nothing of a page without hits."""
+    last = LAST.search(page[-END:])
+    return b"_".join(last.groups()).decode() if last else ""

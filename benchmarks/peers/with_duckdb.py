@@ -1,0 +1,75 @@
+"""The same with DuckDB: each page in a file, which a statement of its own turns into CSV, in two threads.
+
+python with_duckdb.py URL LIMIT TARGET    (LIMIT 0: all)
+
+Slower were one statement over all pages when they are there, which DuckDB runs in one thread, and half of
+the time more; a table, filled page by page; and read_json instead of read_text, by far.
+"""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+import requests
+from ccdb import COLUMNS, DATES, END, PAGE, address, cursor
+
+THREADS = 2
+SHAPE = json.dumps({"hits": {"hits": [{"_source": dict.fromkeys(COLUMNS, "VARCHAR")}]}})
+CELLS = ", ".join(f"source.{field}[:10]" if field in DATES else f"source.{field}" for field in COLUMNS)
+CONVERT = f"""
+    COPY (
+        SELECT {CELLS}
+        FROM (SELECT unnest(from_json(content, '{SHAPE}').hits.hits)._source AS source FROM read_text('%s'))
+    ) TO '%s' (HEADER false)
+"""  # noqa: S608
+
+
+def pages(url: str, limit: int, folder: Path) -> Iterator[Path]:
+    """Fetch the pages into files."""
+    size = limit or PAGE
+    after = ""
+    with requests.Session() as session:
+        for number in range(sys.maxsize):
+            page = folder / f"{number}.json"
+            with (
+                session.get(address(url, size, after), stream=True, timeout=60) as response,
+                page.open("w+b") as file,
+            ):
+                response.raise_for_status()
+                shutil.copyfileobj(response.raw, file, 1 << 20)
+                file.seek(max(0, file.tell() - END))
+                after = cursor(file.read())
+            yield page
+            if limit or not after:
+                return
+
+
+def main(url: str, limit: int, target: Path) -> None:
+    """Write the CSV."""
+    with (
+        TemporaryDirectory(dir=target.parent) as folder,
+        duckdb.connect(config={"threads": THREADS}) as database,
+        ThreadPoolExecutor(THREADS) as threads,
+        target.open("wb") as file,
+    ):
+
+        def converted(page: Path) -> Path:
+            part = page.with_suffix(".csv")
+            database.cursor().execute(CONVERT % (page, part))
+            page.unlink()
+            return part
+
+        file.write((",".join(COLUMNS.values()) + "\n").encode())
+        for part in threads.map(converted, pages(url, limit, Path(folder))):
+            with part.open("rb") as rows:
+                shutil.copyfileobj(rows, file, 1 << 20)
+            part.unlink()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
