@@ -1,17 +1,17 @@
 """A loopback server of generated complaints that costs next to nothing, so that the client is measured.
 
-    python -m benchmarks.server --complaints 1000000
+    python -m benchmarks.server COMPLAINTS PORT
 
 The complaints are made and rendered once, newest first, into one long run of bytes: a page is a slice of
 it. The newest N of them are an index of their own at /N/, which answers what the chain and its peers ask
 for (`size`, `search_after`, `date_received_min` and `_max`) as the sandbox does; /N/throttled/ is the same
 behind the API's own throttle. /arrivals tells when requests came since it was last asked, and how each
-was answered. It prints its address when it is ready, and serves until a signal ends it.
+was answered. It listens when it is ready, until a signal ends it.
 """
 
-import argparse
 import gc
 import re
+import sys
 import threading
 import time
 from bisect import bisect_left
@@ -78,23 +78,19 @@ class Complaints:
 
 def main() -> None:
     """Make the complaints, and serve them."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.server")
-    parser.add_argument("--complaints", type=int, default=1_000_000, metavar="N")
-    number = parser.parse_args().complaints
+    number, port = map(int, sys.argv[1:])
     gc.disable()  # nothing made here is ever garbage
-    server = _Server(("127.0.0.1", 0), _Handler)
-    server.complaints = Complaints(Generator(1, ERAS[TODAY], DAYS).complaints(number))
-    print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
-    server.serve_forever()
+    complaints = Complaints(Generator(1, ERAS[TODAY], DAYS).complaints(number))
+    _Server(port, complaints).serve_forever()
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    complaints: Complaints
 
-    def __init__(self, *arguments: tuple[str, int] | type[BaseHTTPRequestHandler]) -> None:
-        super().__init__(*arguments)  # type: ignore[arg-type]
+    def __init__(self, port: int, complaints: Complaints) -> None:
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.complaints = complaints
         self.throttle = Throttle()
         self.arrivals: list[Arrival] = []
         self.lock = threading.Lock()
@@ -163,8 +159,8 @@ def _milliseconds(instant: str) -> int:
 
 def _asked(query: str) -> Asked:
     values = {name: said[-1] for name, said in parse_qs(query).items()}
-    days = (values.get(f"date_received_{end}", "") for end in ("min", "max"))
-    return Asked(*days, values.get("search_after", ""), min(int(values.get("size", 25)), LARGEST_PAGE))
+    first, last = (values.get(f"date_received_{end}", "") for end in ("min", "max"))
+    return Asked(first, last, values.get("search_after", ""), min(int(values.get("size", 25)), LARGEST_PAGE))
 
 
 def _cursor(text: str) -> Key:

@@ -1,4 +1,4 @@
-"""What the peers share: the columns of the CFPB's CSV, a page's address, and its cursor, found without its JSON."""
+"""What the peers share: the columns of the CFPB's CSV, a page's address, and its cursor without JSON."""
 
 import re
 from urllib.parse import urlencode
@@ -36,6 +36,6 @@ def address(url: str, size: int, cursor: str = "") -> str:
 
 
 def cursor(page: bytes) -> str:
-    """Return what the next page comes after, from the last of a page's bytes; nothing of a page without hits."""
+    """Return what the next page comes after, from the last bytes of a page; nothing of one without hits."""
     last = LAST.search(page[-END:])
     return b"_".join(last.groups()).decode() if last else ""

@@ -18,9 +18,9 @@ os.environ |= {
     "NORMALIZE__DATA_WRITER__DISABLE_COMPRESSION": "true",
 }
 
-import dlt  # noqa: E402  # it reads the environment
-from ccdb import COLUMNS, DATES, PAGE, address  # noqa: E402
-from dlt.sources.helpers import requests  # noqa: E402
+import dlt  # it reads the environment
+from ccdb import COLUMNS, DATES, PAGE, address
+from dlt.sources.helpers import requests
 
 
 @dlt.resource(

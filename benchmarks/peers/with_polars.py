@@ -42,7 +42,12 @@ def main(url: str, limit: int, target: Path) -> None:
     source = polars.col("hits").struct.field("hits").explode().struct.field("_source")
     with target.open("wb") as file:
         for number, page in enumerate(pages(url, limit)):
-            frame = polars.read_json(page, schema=SCHEMA).select(source).unnest("_source").drop_nulls("complaint_id")
+            frame = (
+                polars.read_json(page, schema=SCHEMA)
+                .select(source)
+                .unnest("_source")
+                .drop_nulls("complaint_id")
+            )
             frame.select(CELLS).write_csv(file, include_header=number == 0)
 
 

@@ -1,0 +1,88 @@
+"""The bench: where contestants take turns with the same work, from the same server."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from copy import copy
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from urllib.request import urlopen
+
+from benchmarks.contestants import Contestant, Work, environment
+from benchmarks.environments import PROJECT
+from benchmarks.processes import Command, Cost, free_port, listens, measured, running
+from benchmarks.results import Judge
+from benchmarks.server import Arrival
+
+Costs = dict[str, list[Cost]]  # of each contestant, one a round
+
+
+class Bench:
+    """Gives out work, measures it, checks what it left, and removes that."""
+
+    def __init__(self, folder: Path, server: str, complaints: int) -> None:
+        self.folder = folder
+        self.complaints = complaints
+        self.minute = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0) - timedelta(
+            days=7
+        )
+        self._server = server
+        self._judge = Judge()
+
+    def within(self, folder: Path) -> "Bench":
+        """Return the same bench in another folder."""
+        inner = copy(self)
+        inner.folder = folder
+        return inner
+
+    def in_turn(
+        self, contestants: Sequence[Contestant], newest: int, limit: int, rounds: int, *, warm_up: bool = True
+    ) -> Costs:
+        """Let each do the same work, round by round; what the round that warms up costs does not count."""
+        costs: Costs = {contestant.name: [] for contestant in contestants}
+        for number in range(not warm_up, rounds + 1):
+            for contestant in contestants:
+                cost = self.run(contestant, newest, limit)
+                tell(f"round {number} of {rounds}: {contestant.name}: {cost.wall:.2f} s")
+                costs[contestant.name] += [cost] if number else []
+        return costs
+
+    def run(self, contestant: Contestant, newest: int, limit: int, kind: str = "") -> Cost:
+        """Let one do a piece of work, on the newest so many complaints; `kind` is how they are served.
+
+        Raises:
+            BenchmarkError: it failed, or left something else than others did.
+
+        """
+        self.minute += timedelta(minutes=1)
+        folder = self.folder / "work"
+        folder.mkdir()
+        url = f"{self._server}/{newest}/{kind}"
+        work = Work(url, limit, folder, self.minute, newest / self.complaints)
+        cost = measured(contestant.command(work))
+        self._judge.check(contestant.name, f"{limit or newest:,} complaints", contestant.results(work))
+        shutil.rmtree(folder)
+        return cost
+
+    def arrivals(self) -> list[Arrival]:
+        """Return the requests since this was last asked."""
+        with urlopen(f"{self._server}/arrivals", timeout=60) as answer:  # noqa: S310
+            return [Arrival(*one) for one in json.load(answer)]
+
+
+@contextmanager
+def open_bench(folder: Path, complaints: int) -> Iterator[Bench]:
+    """Have a bench, with its server of so many complaints."""
+    port = free_port()
+    tell(f"making {complaints:,} complaints")
+    arguments = [sys.executable, "-m", "benchmarks.server", str(complaints), str(port)]
+    command = Command(arguments, environment(folder), PROJECT)
+    with running(command, folder / "server.txt", lambda: listens(port)):
+        yield Bench(folder, f"http://127.0.0.1:{port}", complaints)
+
+
+def tell(line: str) -> None:
+    """Tell how far it is."""
+    print(line, file=sys.stderr, flush=True)

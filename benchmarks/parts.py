@@ -1,0 +1,179 @@
+"""The parts: what is measured, each with its table."""
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import NamedTuple
+
+from benchmarks.bench import Bench, Costs, tell
+from benchmarks.contestants import NEVER_WAITS, PREFECT, Chain, Contestant, dlt, peer, prefect_server
+from benchmarks.server import Arrival
+from benchmarks.tables import cost_table, noise, ratio_table, table
+from tests.made import many, stored
+
+OURS, BARE = "luigi_etl", "the bare script"
+SNAPSHOTS = 100_000
+PER_MINUTE = 20  # requests the API permits
+REQUESTS = 125  # of the throttled walk: five whole minutes after the first
+
+
+class Rounds(NamedTuple):
+    """How often each part's work is done."""
+
+    tick: int = 15
+    bulk: int = 5
+    largest: int = 3  # bulks of all complaints, which take minutes
+    growth: int = 5
+
+
+def tick(bench: Bench, rounds: Rounds) -> str:
+    """Measure what a minute takes: the ten newest complaints, the whole process."""
+    with _chain(bench) as chain, prefect_server(bench.folder / "prefect") as with_server:
+        ephemeral = {"PREFECT_HOME": str(bench.folder / "ephemeral"), **PREFECT}
+        contestants = [
+            chain.contestant(pace=NEVER_WAITS),
+            *_peers(with_server),
+            peer("prefect", "with_prefect.py", "Prefect without a server", **ephemeral),
+        ]
+        costs = bench.in_turn(contestants, bench.complaints, 10, rounds.tick)
+    return _compared(costs)
+
+
+def bulk(bench: Bench, rounds: Rounds) -> str:
+    """Measure the way of very many complaints from pages to the CSV, of a fifth of them and of all."""
+    tables = []
+    with _chain(bench) as chain, prefect_server(bench.folder / "prefect") as with_server:
+        contestants = [
+            chain.contestant(pace=0),
+            chain.by_windows(workers=1),
+            chain.by_windows(workers=2),
+            *_peers(with_server),
+        ]
+        for newest, times, warm_up in (
+            (bench.complaints // 5, rounds.bulk, True),
+            (bench.complaints, rounds.largest, False),
+        ):
+            costs = bench.in_turn(contestants, newest, 0, times, warm_up=warm_up)
+            tables += [f"{newest:,} complaints:", _compared(costs)]
+    return "\n\n".join(tables)
+
+
+def throttle(bench: Bench, _: Rounds) -> str:
+    """Measure how well a walk uses what the API's throttle permits."""
+    with _chain(bench) as chain:
+        bench.arrivals()
+        contestant = chain.contestant(
+            pace=PER_MINUTE, options=[f"--ccdb-page-size={bench.complaints // REQUESTS}"]
+        )
+        bench.run(contestant, bench.complaints, 0, "throttled/")
+        arrivals = bench.arrivals()
+    return table(["", ""], _walked(arrivals))
+
+
+def growth(bench: Bench, rounds: Rounds) -> str:
+    """Measure whether the last complaints, and the runs beside many snapshots, cost more than the first."""
+    with _chain(bench) as chain:
+        rows = _growth_of_walks(bench, chain.contestant(pace=0), rounds.growth)
+        rows += _growth_of_snapshots(bench, chain, rounds.growth * 2)
+    return table(["", "the first", "the last", "ratio"], rows)
+
+
+PARTS: Mapping[str, Callable[[Bench, Rounds], str]] = {
+    "tick": tick,
+    "bulk": bulk,
+    "throttle": throttle,
+    "growth": growth,
+}
+
+
+@contextmanager
+def _chain(bench: Bench) -> Iterator[Chain]:
+    """Have the chain, with luigid running."""
+    chain = Chain(bench.folder / "chain")
+    with chain.luigid():
+        yield chain
+
+
+def _peers(prefect: Mapping[str, str]) -> list[Contestant]:
+    return [
+        peer("bare", "bare.py", BARE),
+        peer("duckdb", "with_duckdb.py", "DuckDB"),
+        peer("polars", "with_polars.py", "Polars"),
+        dlt(),
+        peer("prefect", "with_prefect.py", "Prefect", **prefect),
+    ]
+
+
+def _compared(costs: Costs) -> str:
+    return "\n\n".join([cost_table(costs), ratio_table(costs), noise(costs, BARE)])
+
+
+# --- the throttled walk --------------------------------------------------------------------------
+
+
+def _walked(arrivals: list[Arrival]) -> list[list[str]]:
+    """Return what the requests of a walk tell, of whole minutes after the first."""
+    began, ended = arrivals[0].seconds, arrivals[-1].seconds
+    minutes = int((ended - began) // 60)
+    counts = [
+        sum(60 * minute <= arrival.seconds - began < 60 * (minute + 1) for arrival in arrivals)
+        for minute in range(1, minutes)
+    ]
+    refused = sum(arrival.status == 429 for arrival in arrivals)
+    return [
+        ["requests", f"{len(arrivals)} in {ended - began:.0f} s"],
+        ["in each whole minute after the first", ", ".join(map(str, counts))],
+        ["the fewest, of those permitted", f"{min(counts, default=0) / PER_MINUTE:.0%}"],
+        ["answered with 429", str(refused)],
+    ]
+
+
+# --- growth --------------------------------------------------------------------------------------
+
+
+def _growth_of_walks(bench: Bench, chain: Contestant, rounds: int) -> list[list[str]]:
+    """Compare the rows of a walk over a fifth with those over all, and the first pages with the last."""
+    fewer, all_of_them = bench.complaints // 5, bench.complaints
+    seconds: list[tuple[float, float]] = []
+    memory: list[tuple[float, float]] = []
+    pages: list[tuple[float, float]] = []
+    for number in range(rounds + 1):
+        first = bench.run(chain, fewer, 0)
+        bench.arrivals()
+        last = bench.run(chain, all_of_them, 0)
+        tell(f"round {number} of {rounds}: {first.wall:.2f} s, {last.wall:.2f} s")
+        if number:
+            seconds.append((first.wall / fewer * 1e6, last.wall / all_of_them * 1e6))
+            memory.append((first.memory / 1e6, last.memory / 1e6))
+            pages.append(_tenths(bench.arrivals()))
+    return [
+        [f"µs for a complaint, of {fewer:,} and of {all_of_them:,}", *_medians(seconds, 1)],
+        ["MB for that", *_medians(memory, 0)],
+        [f"ms from page to page, in the first and the last tenth of {all_of_them:,}", *_medians(pages, 0)],
+    ]
+
+
+def _tenths(arrivals: list[Arrival]) -> tuple[float, float]:
+    """Return the milliseconds from page to page in the first tenth of a walk, and in the last."""
+    between = [later.seconds - earlier.seconds for earlier, later in pairwise(arrivals)]
+    tenth = max(1, len(between) // 10)
+    return statistics.mean(between[:tenth]) * 1e3, statistics.mean(between[-tenth:]) * 1e3
+
+
+def _growth_of_snapshots(bench: Bench, chain: Chain, rounds: int) -> list[list[str]]:
+    """Compare ticks beside very many snapshots with ticks beside none."""
+    tell(f"making {SNAPSHOTS:,} snapshots")
+    beside, alone = bench.folder / "beside", bench.folder / "alone"
+    many(beside, stored(bench.folder / "model", bench.minute), bench.minute, SNAPSHOTS)
+    contestants = [chain.beside(alone, "beside none"), chain.beside(beside, f"beside {SNAPSHOTS:,}")]
+    costs = bench.in_turn(contestants, bench.complaints, 10, rounds)
+    pairs = [(first.wall, last.wall) for first, last in zip(*costs.values(), strict=True)]
+    return [[f"seconds for a tick, beside no snapshots and {SNAPSHOTS:,}", *_medians(pairs, 3)]]
+
+
+def _medians(pairs: list[tuple[float, float]], digits: int) -> list[str]:
+    """Return the medians of the first and of the second, and of the ratios within the pairs."""
+    first, last = (statistics.median(each) for each in zip(*pairs, strict=True))
+    ratio = statistics.median(last / first for first, last in pairs)
+    return [f"{first:.{digits}f}", f"{last:.{digits}f}", f"{ratio:.2f}"]
