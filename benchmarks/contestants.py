@@ -21,6 +21,8 @@ PEERS = Path(__file__).with_name("peers")
 WINDOWS = 8
 LIMIT = 10  # the chain's default
 NEVER_WAITS = 1_000_000  # requests per minute: the pace is kept as cron's runs keep it, and never reached
+PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+DLT = {"RUNTIME__DLTHUB_TELEMETRY": "false", "DATA_WRITER__DISABLE_COMPRESSION": "true"}
 
 
 class Work(NamedTuple):
@@ -81,7 +83,7 @@ class Chain:
             queries = f"--queries={json.dumps(windows(work.share))}"
             return self._command(work, "windows", "StoreWindows", queries, f"--workers={workers}", pace=0)
 
-        return Contestant(f"luigi_etl, {WINDOWS} windows, --workers {workers}", command, self.stored)
+        return Contestant(f"{WINDOWS} windows, --workers {workers}", command, self.stored)
 
     def beside(self, root: Path, name: str) -> Contestant:
         """Return the chain as cron runs it, with the snapshots of `root` there already."""
@@ -107,29 +109,22 @@ class Chain:
         return environment(self.folder, **own, **({"CCDB_URL": url} if url else {}))
 
 
-def peer(name: str, script: str, title: str = "", **variables: str) -> Contestant:
-    """Return a peer: a script, run by the Python of its environment, that leaves complaints.csv."""
-    python = programs(name) / "python"
+def peer(title: str, where: str, script: str, *options: str, **variables: str) -> Contestant:
+    """Return a peer: a script, run by the Python of an environment, that leaves complaints.csv."""
+    run = [programs(where) / "python", PEERS / script]
 
     def command(work: Work) -> Command:
-        arguments: list[str | Path] = [
-            python,
-            PEERS / script,
-            work.url,
-            str(work.limit),
-            work.folder / "complaints.csv",
-        ]
-        return Command(arguments, environment(work.folder, **variables), work.folder)
+        told: list[str | Path] = [work.url, str(work.limit), work.folder / "complaints.csv", *options]
+        return Command([*run, *told], environment(work.folder, **variables), work.folder)
 
-    return Contestant(title or name, command, lambda work: [work.folder / "complaints.csv"])
+    return Contestant(title, command, lambda work: [work.folder / "complaints.csv"])
 
 
-def dlt() -> Contestant:
+def dlt(title: str, where: str, *options: str) -> Contestant:
     """Return dlt, which lays out its files itself, in a folder."""
-    scripted = peer("dlt", "with_dlt.py")
-    return Contestant(
-        "dlt", scripted.command, lambda work: work.folder.glob("complaints.csv/ccdb/complaints/*.csv")
-    )
+    scripted = peer(title, where, "with_dlt.py", *options, **DLT)
+    laid_out = "complaints.csv/ccdb/complaints/*.csv"
+    return Contestant(title, scripted.command, lambda work: work.folder.glob(laid_out))
 
 
 @contextmanager
@@ -142,9 +137,6 @@ def prefect_server(folder: Path) -> Iterator[dict[str, str]]:
     command = Command([programs("prefect") / "prefect", *arguments], environment(folder, **variables), folder)
     with running(command, folder / "server.txt", lambda: listens(port)):
         yield {**variables, "PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
-
-
-PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
@@ -13,6 +14,7 @@ OURS = "luigi_etl"
 OUR_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "luigi_etl")
 
 
+@cache
 def programs(name: str) -> Path:
     """Return the folder of an environment's programs; it is made if it is not there as pinned."""
     pins, environment = PINS / f"{name}.txt", KEPT / name

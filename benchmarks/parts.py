@@ -34,7 +34,7 @@ def tick(bench: Bench, rounds: Rounds) -> str:
         contestants = [
             chain.contestant(pace=NEVER_WAITS),
             *_peers(with_server),
-            peer("prefect", "with_prefect.py", "Prefect without a server", **ephemeral),
+            peer("Prefect, no server", "prefect", "with_prefect.py", **ephemeral),
         ]
         costs = bench.in_turn(contestants, bench.complaints, 10, rounds.tick)
     return _compared(costs)
@@ -97,11 +97,12 @@ def _chain(bench: Bench) -> Iterator[Chain]:
 
 def _peers(prefect: Mapping[str, str]) -> list[Contestant]:
     return [
-        peer("bare", "bare.py", BARE),
-        peer("duckdb", "with_duckdb.py", "DuckDB"),
-        peer("polars", "with_polars.py", "Polars"),
-        dlt(),
-        peer("prefect", "with_prefect.py", "Prefect", **prefect),
+        peer(BARE, "bare", "bare.py"),
+        peer("DuckDB", "duckdb", "with_duckdb.py"),
+        peer("Polars", "polars", "with_polars.py"),
+        dlt("dlt", "dlt"),
+        dlt("dlt, Arrow", "dlt-arrow", "arrow"),
+        peer("Prefect", "prefect", "with_prefect.py", **prefect),
     ]
 
 

@@ -1,26 +1,22 @@
 """The same with dlt: a resource of pages, normalised and loaded as CSV into a folder.
 
-python with_dlt.py URL LIMIT TARGET    (LIMIT 0: all)
+python with_dlt.py URL LIMIT TARGET [arrow]    (LIMIT 0: all)
 
-dlt lays out its files itself: TARGET is the folder for them.
+dlt lays out its files itself: TARGET is the folder for them. With `arrow` the pages are tables of PyArrow,
+which dlt takes as they are.
 """
 
-import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ |= {
-    "RUNTIME__DLTHUB_TELEMETRY": "false",
-    "RUNTIME__LOG_LEVEL": "ERROR",
-    "DATA_WRITER__DISABLE_COMPRESSION": "true",
-    "NORMALIZE__DATA_WRITER__DISABLE_COMPRESSION": "true",
-}
-
-import dlt  # it reads the environment
+import dlt
 from ccdb import COLUMNS, DATES, PAGE, address
 from dlt.sources.helpers import requests
+
+Complaint = dict[str, Any]
+Shape = Callable[[list[Complaint]], Any]
 
 
 @dlt.resource(
@@ -29,7 +25,7 @@ from dlt.sources.helpers import requests
     file_format="csv",
     columns={field: {"data_type": "text"} for field in COLUMNS},
 )
-def complaints(url: str, limit: int) -> Iterator[list[dict[str, Any]]]:
+def complaints(url: str, limit: int, shape: Shape) -> Iterator[Any]:
     """Give the complaints, page by page."""
     size = limit or PAGE
     cursor = ""
@@ -40,13 +36,20 @@ def complaints(url: str, limit: int) -> Iterator[list[dict[str, Any]]]:
         for complaint in page:
             for field in DATES:
                 complaint[field] = (complaint[field] or "")[:10]
-        yield page
+        yield shape(page)
         if limit or len(hits) < size:
             return
         cursor = "{}_{}".format(*hits[-1]["sort"])
 
 
-def main(url: str, limit: int, target: Path) -> None:
+def arrow(page: list[Complaint]) -> Any:
+    """Return a page as a table."""
+    import pyarrow
+
+    return pyarrow.Table.from_pylist(page, pyarrow.schema([(field, pyarrow.string()) for field in COLUMNS]))
+
+
+def main(url: str, limit: int, target: Path, shape: Shape = list) -> None:
     """Load the complaints."""
     pipeline = dlt.pipeline(
         pipeline_name="complaints",
@@ -54,8 +57,8 @@ def main(url: str, limit: int, target: Path) -> None:
         destination=dlt.destinations.filesystem(bucket_url=target.absolute().as_uri()),
         dataset_name="ccdb",
     )
-    pipeline.run(complaints(url, limit))
+    pipeline.run(complaints(url, limit, shape))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), *[arrow for _ in sys.argv[4:]])
