@@ -1,12 +1,12 @@
 """What the chain costs, beside its peers: all parts, by one command.
 
-    python -m benchmarks                                        # half an hour, 6 GB in $TMPDIR
-    python -m benchmarks --only tick --rounds 3 --complaints 20000   # a trial
+    python -m benchmarks    # half an hour, 6 GB in $TMPDIR
+    python -m benchmarks --only tick --rounds 3 --complaints 20000    # a trial
 
 Linux alone. What is measured are whole processes, in turn and repeatedly: seconds from start to end, those
 of the CPU, and the most memory of the process and its descendants. Each contestant has a virtual
-environment of its own, of pinned versions (`environments/`), and what it left is compared with what the bare
-script left. One server on loopback gives all the same complaints. It, luigid and Prefect's server run
+environment of its own, of pinned versions (`environments/`), and what it left is compared, cell by cell, with
+what the others left. One server on loopback gives all the same complaints. It, luigid and Prefect's server run
 beside, and are not counted. A run with the numbers as they are writes its tables into README.md; a trial
 only prints them.
 """
@@ -30,7 +30,8 @@ COMPLAINTS = 1_000_000
 
 def main() -> None:
     """Measure, and put the tables into the README."""
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    for ending in (signal.SIGINT, signal.SIGTERM):  # what was begun is ended, too
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     options = _options(sys.argv[1:])
     rounds = Rounds(*[options.rounds] * len(Rounds._fields)) if options.rounds else Rounds()
     is_trial = bool(options.rounds) or options.complaints != COMPLAINTS

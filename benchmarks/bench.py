@@ -25,9 +25,8 @@ class Bench:
     def __init__(self, folder: Path, server: str, complaints: int) -> None:
         self.folder = folder
         self.complaints = complaints
-        self.minute = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0) - timedelta(
-            days=7
-        )
+        now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+        self.minute = now - timedelta(days=7)  # no run's minute may be in the future
         self._server = server
         self._judge = Judge()
 

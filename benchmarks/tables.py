@@ -64,7 +64,7 @@ def put_into(readme: Path, part: str, text: str) -> None:
     _, found, tail = rest.partition(end)
     if not found:
         raise ValueError(f"{readme} has no place for the benchmark {part!r}")
-    readme.write_text(f"{head}{begin}{text}\n{end}{tail}", encoding="utf-8")
+    readme.write_text(f"{head}{begin}\n{text}\n\n{end}{tail}", encoding="utf-8")
 
 
 def _spread(values: Sequence[float]) -> str:
