@@ -1,14 +1,14 @@
 """What the chain costs, beside its peers: all parts, by one command.
 
-    python -m benchmarks    # half an hour, 6 GB in $TMPDIR
+    python -m benchmarks    # half an hour, 4 GB in $TMPDIR
     python -m benchmarks --only tick --rounds 3 --complaints 20000    # a trial
 
 Linux alone. What is measured are whole processes, in turn and repeatedly: seconds from start to end, those
 of the CPU, and the most memory of the process and its descendants. Each contestant has a virtual
-environment of its own, of pinned versions (`environments/`), and what it left is compared, cell by cell, with
-what the others left. One server on loopback gives all the same complaints. It, luigid and Prefect's server run
-beside, and are not counted. A run with the numbers as they are writes its tables into README.md; a trial
-only prints them.
+environment of its own, of pinned versions (`environments/`), and what it left is compared, cell by cell,
+with what the others left. One server on loopback gives all the same complaints. It, luigid and Prefect's
+server run beside, and are not counted. A run with the numbers as they are writes its tables into README.md;
+a trial only prints them.
 """
 
 import argparse
