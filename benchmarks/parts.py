@@ -48,6 +48,7 @@ def bulk(bench: Bench, rounds: Rounds) -> str:
             chain.contestant(pace=0),
             chain.by_windows(workers=1),
             chain.by_windows(workers=2),
+            peer("DuckDB, keeping all", "duckdb", "with_duckdb_keeping_all.py"),
             *_peers(with_server),
         ]
         for newest, times, warm_up in (

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from luigi_etl.answer import Answer, Hit, expected, read_answer
+from luigi_etl.answer import Answer, expected, read_answer
 from luigi_etl.ccdb import Client, Pairs
 from luigi_etl.errors import PassingError
 from luigi_etl.ids import IdSet
@@ -104,9 +104,12 @@ class Walk:
         """Take in a page; `asked` is how many complaints were asked for, where that is known."""
         first = self._first = self._first or answer
         self._pages += 1
-        for hit in answer.hits.hits:
-            self._take(hit)
-        hits = len(answer.hits.hits)
+        identities = [hit.identity for hit in answer.hits.hits]
+        for identity in identities:
+            if identity is not None:
+                self._ids.add(identity)
+        self._nameless += identities.count(None)
+        hits = len(identities)
         before, self.cursor = self.cursor, answer.cursor if hits else self.cursor
         self._ended = asked is not None and hits < asked
         if answer.total != first.total:
@@ -117,12 +120,6 @@ class Walk:
             self.problem = "a page did not lead on to the next"
         elif self._ended and not self.is_proven:
             self.problem = f"{self.collected:,} complaints came of {self.expected:,}"
-
-    def _take(self, hit: Hit) -> None:
-        if hit.identity is None:
-            self._nameless += 1
-        else:
-            self._ids.add(hit.identity)
 
 
 def _resumed(pages: PageFile, client: Client, limit: int) -> Walk:

@@ -20,12 +20,10 @@ from ccdb import COLUMNS, DATES, END, PAGE, address, cursor
 
 THREADS = 2
 SHAPE = json.dumps({"hits": {"hits": [{"_source": dict.fromkeys(COLUMNS, "VARCHAR")}]}})
-CELLS = ", ".join(f"source.{field}[:10]" if field in DATES else f"source.{field}" for field in COLUMNS)
-CONVERT = f"""
-    COPY (
-        SELECT {CELLS}
-        FROM (SELECT unnest(from_json(content, '{SHAPE}').hits.hits)._source AS source FROM read_text('%s'))
-    ) TO '%s' (HEADER false)
+CELLS = ", ".join(f"source.{field}{'[:10]' if field in DATES else ''} AS {field}" for field in COLUMNS)
+COMPLAINTS = f"""
+    SELECT {CELLS}
+    FROM (SELECT unnest(from_json(content, '{SHAPE}').hits.hits)._source AS source FROM read_text('%s'))
 """  # noqa: S608
 
 
@@ -60,7 +58,7 @@ def main(url: str, limit: int, target: Path) -> None:
 
         def converted(page: Path) -> Path:
             part = page.with_suffix(".csv")
-            database.cursor().execute(CONVERT % (page, part))
+            database.cursor().execute(f"COPY ({COMPLAINTS % page}) TO '{part}' (HEADER false)")
             page.unlink()
             return part
 
