@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from luigi_etl.retry import FailedTry
 
 SILENCE = 60.0  # seconds in which a luigid that was away is told nothing: each try takes ten
+BETWEEN_PROGRESS = 1.0  # seconds: each telling is a request, and nobody looks more often
 S = TypeVar("S", bound="Snapshot")
 T = TypeVar("T")
 logger = logging.getLogger("luigi_etl")
@@ -59,6 +60,8 @@ _teller = _Teller()
 class Tracked(luigi.Task):
     """The base of every task: what luigid is told of its run."""
 
+    _next_progress = 0.0
+
     def say(self, message: str) -> None:
         """Show a message beside the task in luigid, which would render it as HTML."""
         _teller.tell(self.set_status_message, html.escape(message))
@@ -68,9 +71,14 @@ class Tracked(luigi.Task):
         print_line(line)
         self.say(line)
 
-    def show_progress(self, done: int, expected: int) -> None:
-        """Show in luigid how far the task is."""
+    def show_progress(self, done: int, expected: int, message: str = "") -> None:
+        """Show in luigid how far the task is, and a message beside it, unless it was told just now."""
+        if time.monotonic() < self._next_progress:
+            return
+        self._next_progress = time.monotonic() + BETWEEN_PROGRESS
         _teller.tell(self.set_progress_percentage, 100 * done // max(1, expected))
+        if message:
+            self.say(message)
 
     def on_failure(self, exception: BaseException) -> str:
         """Tell luigid an expected failure in its one line, a bug with the traceback."""

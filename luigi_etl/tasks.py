@@ -83,8 +83,8 @@ class ExtractComplaints(Snapshot):
             self.say(f"{progress.collected:,} complaints, {pages}: {self.files.extracted}")
             return
         bar.show(progress.collected, progress.expected)
-        self.show_progress(progress.collected, progress.expected)
-        self.say(f"{progress.collected:,} of {progress.expected:,} complaints, {pages}")
+        message = f"{progress.collected:,} of {progress.expected:,} complaints, {pages}"
+        self.show_progress(progress.collected, progress.expected, message)
 
 
 class ParseComplaints(Snapshot):

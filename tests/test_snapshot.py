@@ -1,5 +1,6 @@
 import logging
-from datetime import datetime
+import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,18 @@ def test_a_luigid_that_went_away_does_not_end_a_run(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(task, "set_progress_percentage", away)
     task.say("hello")
     task.show_progress(1, 2)
+
+
+def test_how_far_a_task_is_is_told_at_most_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    task = Snapshot(timestamp=MINUTE + timedelta(minutes=1))
+    monkeypatch.setattr(task, "set_progress_percentage", told.append)
+    monkeypatch.setattr("luigi_etl.snapshot.BETWEEN_PROGRESS", 0.2)
+    task.show_progress(1, 4)
+    task.show_progress(2, 4)
+    time.sleep(0.25)
+    task.show_progress(3, 4)
+    assert told == [25, 75]
 
 
 def test_an_expected_failure_is_told_to_luigid_in_one_line() -> None:
