@@ -1,6 +1,6 @@
 import logging
 import time
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -63,6 +63,7 @@ def test_a_luigid_that_went_away_does_not_end_a_run(monkeypatch: pytest.MonkeyPa
     def away(_: object) -> None:
         raise RPCError("luigid is away")
 
+    monkeypatch.setattr("luigi_etl.snapshot.SILENCE", 0.0)  # that of this process goes on in other tests
     task = Snapshot(timestamp=MINUTE)
     monkeypatch.setattr(task, "set_status_message", away)
     monkeypatch.setattr(task, "set_progress_percentage", away)
@@ -72,7 +73,7 @@ def test_a_luigid_that_went_away_does_not_end_a_run(monkeypatch: pytest.MonkeyPa
 
 def test_how_far_a_task_is_is_told_at_most_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    task = Snapshot(timestamp=MINUTE + timedelta(minutes=1))
+    task = Snapshot(timestamp=MINUTE, limit=4)
     monkeypatch.setattr(task, "set_progress_percentage", told.append)
     monkeypatch.setattr("luigi_etl.snapshot.BETWEEN_PROGRESS", 0.2)
     task.show_progress(1, 4)
