@@ -7,12 +7,10 @@ What the API does is told in the comments where it matters; the facts are those 
 import html
 import json
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -20,8 +18,9 @@ import requests
 import urllib3
 
 from luigi_etl.answer import Answer, read_answer
-from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
+from luigi_etl.errors import PassingError, PermanentError, RefusedError
 from luigi_etl.lines import one_line
+from luigi_etl.pace import Pace, default_pace_file
 from luigi_etl.pages import Page
 from luigi_etl.settings import API, Settings
 
@@ -52,7 +51,8 @@ class Client:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.host = urlsplit(settings.url).netloc
-        self._session = _session(settings, self.host)
+        self._pace = _pace(settings, self.host)
+        self._session = requests.Session()
         self._session.headers["Accept"] = "application/json"
         if settings.user_agent:
             self._session.headers["User-Agent"] = settings.user_agent
@@ -135,9 +135,8 @@ class Client:
 
     def _get(self, address: str) -> tuple[requests.Response, bytes]:
         """Send a request at its turn; return the answer and its whole body."""
+        self._await_turn()
         remaining = self._remaining()
-        if hasattr(self._session, "max_delay"):
-            self._session.max_delay = None if remaining == float("inf") else remaining
         timeout = (min(self.settings.connect_timeout, remaining), min(self.settings.read_timeout, remaining))
         try:
             response = self._session.get(address, timeout=timeout, stream=True, allow_redirects=False)
@@ -147,8 +146,14 @@ class Client:
             raise PermanentError(f"{address}: {error}; check [ccdb] url") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise PassingError(f"{self.host}: {_reason(error)}") from None
-        except sqlite3.Error as error:
-            raise _pace_file_error(self.settings, error) from error
+
+    def _await_turn(self) -> None:
+        """Wait until the pace lets a request go."""
+        while self._pace and (wait := self._pace.take_turn()):
+            if wait >= self._remaining():
+                most = f"{self.settings.requests_per_minute} requests per minute"
+                raise PassingError(f"{self.host}: {most} leave none for the time until the deadline")
+            time.sleep(wait)
 
     def _chunks(self, response: requests.Response) -> Iterator[bytes]:
         """Give the body as it arrives, so that a server that drips can't outlast the deadline."""
@@ -164,36 +169,10 @@ def _in_one_line(body: bytes) -> bytes:
     return body.translate(bytes.maketrans(b"\r\n", b"  "))
 
 
-def _session(settings: Settings, host: str) -> requests.Session:
+def _pace(settings: Settings, host: str) -> Pace | None:
     if not settings.requests_per_minute:
-        return requests.Session()
-    from requests_ratelimiter import LimiterSession
-
-    from luigi_etl.pace import shared_pace
-
-    try:
-        pace = shared_pace(_pace_file(settings), host, settings.requests_per_minute)
-    except (OSError, sqlite3.Error) as error:
-        raise _pace_file_error(settings, error) from error
-    except RuntimeError as error:
-        raise StorageError(
-            f"no home folder for the pace of requests ({error}); set [ccdb] pace_file"
-        ) from error
-    # 429 is answered here, by waiting as long as the server asks, not by the library's filling up.
-    return LimiterSession(limiter=pace, per_host=False, limit_statuses=())
-
-
-def _pace_file(settings: Settings) -> Path:
-    from luigi_etl.pace import default_pace_file
-
-    return settings.pace_file or default_pace_file()
-
-
-def _pace_file_error(settings: Settings, error: Exception) -> StorageError:
-    path = _pace_file(settings)
-    return StorageError(
-        f"cannot keep the pace of requests in {path}: {error}; delete it or set [ccdb] pace_file"
-    )
+        return None
+    return Pace(settings.pace_file or default_pace_file(), host, settings.requests_per_minute)
 
 
 # --- errors --------------------------------------------------------------------------------------

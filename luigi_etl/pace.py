@@ -1,72 +1,115 @@
-"""The pace of requests, shared by all processes of this user on this machine.
+"""The pace of requests, shared by all processes that name the same file.
 
 The API counts the requests of a client address over a sliding minute (20 for JSON), whoever sends
-them, so the count is kept in a file. requests-ratelimiter keeps it in SQLite, but looks and writes
-in two steps; here SQLite's own write lock is taken around both.
+them, so the times of the last ones are kept in a file, for each host. Under its lock (flock) a process
+looks and counts in one step; who has to wait does so without the lock.
+
+The file needs no fsync: what a power cut takes from it is older than a minute when the machine is up again.
+It is overwritten in place, a block (200 requests) in one piece, within room it has on the disk already: so
+neither a kill nor a full disk leaves half of it, and several users can share it.
 """
 
+import contextlib
+import fcntl
 import os
-import re
-import sqlite3
-import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from requests_ratelimiter import Limiter, Rate, SingleBucketFactory, SQLiteBucket
+import msgspec
+
+from luigi_etl.errors import StorageError
 
 # A request is counted when it leaves and by the server when it arrives: a second more than the
 # server's minute keeps a slow first connection from bringing request 21 inside it.
 WINDOW_MILLISECONDS = 61_000
+_BLOCK = 4096  # bytes, overwritten in one piece
+
+Counted = dict[str, list[int]]
 
 
 def default_pace_file() -> Path:
-    """Return the file that holds the count: in the user's cache folder (XDG Base Directory)."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "luigi_etl" / "pace.sqlite"
-
-
-def shared_pace(path: Path, host: str, requests_per_minute: int) -> Limiter:
-    """Return the limiter that every process using `path` shares for `host`.
+    """Return the file that holds the count: in the user's cache folder (XDG Base Directory).
 
     Raises:
-        OSError, sqlite3.Error: the file can't be used.
+        StorageError: there is no home folder.
 
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    bucket = SQLiteBucket.init_from_file(
-        rates=[Rate(requests_per_minute, WINDOW_MILLISECONDS)],
-        table="requests_to_" + re.sub(r"\W", "_", host, flags=re.ASCII),
-        db_path=str(path),
-    )
-    bucket.conn.isolation_level = None
-    bucket.lock = _WriteLock(bucket.conn)  # type: ignore[assignment]  # it is only entered and left
-    bucket.leak(bucket.now())
-    with bucket.lock:
-        # A clock that was set back must not make everyone wait for the old future. The time is taken
-        # under the lock: what others counted while this process waited for it is not the future.
-        now = bucket.now()
-        bucket.conn.execute(f"DELETE FROM {bucket.table} WHERE item_timestamp > ?", (now,))  # noqa: S608
-    # Without the library's cleaning thread: a run is short, and the leak above is enough.
-    return Limiter(SingleBucketFactory(bucket, schedule_leak=False))
+    cache = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(cache or Path.home() / ".cache") / "luigi_etl" / "pace.json"
+    except RuntimeError as error:
+        raise StorageError(
+            f"no home folder for the pace of requests ({error}); set [ccdb] pace_file"
+        ) from error
 
 
-class _WriteLock:
-    """SQLite's write lock on the whole file, as a context manager: one process at a time looks and counts."""
+@dataclass(frozen=True)
+class Pace:
+    """So many requests a minute to a host, counted in a file."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._threads = threading.RLock()
+    path: Path
+    host: str
+    requests_per_minute: int
 
-    def __enter__(self) -> None:
-        self._threads.acquire()
+    def take_turn(self) -> float:
+        """Count a request that may be sent now, and return 0; else the seconds until there may be one.
+
+        Raises:
+            StorageError: the file can't be used.
+
+        """
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-        except BaseException:
-            self._threads.release()
-            raise
+            with self._locked() as file:
+                return self._take_turn(file)
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise StorageError(
+                f"cannot keep the pace of requests in {self.path}: {error}; delete it or set [ccdb] pace_file"
+            ) from error
 
-    def __exit__(self, *_: object) -> None:
+    def _take_turn(self, file: int) -> float:
+        now = time.time_ns() // 1_000_000  # under the lock: what others counted before is no future
+        counted = _still_counting(_read(file), now)
+        own = counted.setdefault(self.host, [])
+        if len(own) >= self.requests_per_minute:
+            return (own[-self.requests_per_minute] + WINDOW_MILLISECONDS - now) / 1000
+        own.append(now)
+        _overwrite(file, msgspec.json.encode(counted))
+        return 0.0
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[int]:
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            if self._connection.in_transaction:
-                self._connection.commit()
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield file
         finally:
-            self._threads.release()
+            os.close(file)
+
+
+def _still_counting(counted: Counted, now: int) -> Counted:
+    """Return the requests of the last minute; those to come are of a clock that was set back since."""
+    recent = {
+        host: [sent for sent in times if now - WINDOW_MILLISECONDS < sent <= now]
+        for host, times in counted.items()
+    }
+    return {host: times for host, times in recent.items() if times}
+
+
+def _read(file: int) -> Counted:
+    content = os.pread(file, os.fstat(file).st_size, 0)
+    return msgspec.json.decode(content, type=Counted) if content.strip() else {}
+
+
+def _overwrite(file: int, content: bytes) -> None:
+    """Write the content and fill it up with spaces, after more room was found where that is needed."""
+    size = os.fstat(file).st_size
+    room = -(-len(content) // _BLOCK) * _BLOCK
+    if size < room:
+        os.pwrite(file, b" " * (room - size), size)
+        size = os.fstat(file).st_size
+    if size < room:
+        raise OSError("no room on the disk")
+    os.pwrite(file, content.ljust(size), 0)

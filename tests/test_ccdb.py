@@ -248,7 +248,18 @@ def test_the_library_names_itself_unless_told_otherwise(served: Serve) -> None:
 
 
 def test_a_pace_file_that_cannot_be_used_is_named(served: Serve, tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"not a database, but long enough to be taken for one" * 20)
+    (tmp_path / "file").write_bytes(b"what is no count of requests at all, of any hosts" * 20)
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(StorageError, match=r"cannot keep the pace of requests in .*file"):
-            served().client(requests_per_minute=20, pace_file=path)
+            fetch(served().client(requests_per_minute=20, pace_file=path))
+
+
+def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(served: Serve, tmp_path: Path) -> None:
+    server = served()
+    client = server.client(requests_per_minute=1, pace_file=tmp_path / "pace", deadline=30)
+    begun = time.monotonic()
+    with client, pytest.raises(PassingError, match="1 requests per minute leave none for the time until"):
+        for _ in range(2):
+            client.page((), 10, None)
+    assert time.monotonic() - begun < 10
+    assert len(server.asked) == 1

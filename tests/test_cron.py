@@ -70,7 +70,7 @@ def test_cron_runs_the_chain_each_minute_luigid_tracks_it_and_nobody_is_mailed(
     recorder.write_text(RECORDING_SHELL.format(folder=tmp_path))
     recorder.chmod(0o755)
     luigid = Luigid.at_a_free_port(installation)
-    installation.configure("ccdb", url=served(1000).url, pace_file=tmp_path / "pace.sqlite")
+    installation.configure("ccdb", url=served(1000).url, pace_file=tmp_path / "pace.json")
     if cron_daemons():
         luigid.start()  # for a cron that runs already the boot is long past
     while time.time() % 60 > 50:

@@ -1,20 +1,23 @@
-import sqlite3
+import contextlib
+import fcntl
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from luigi_etl.pace import default_pace_file, shared_pace
+from luigi_etl.errors import StorageError
+from luigi_etl.pace import WINDOW_MILLISECONDS, Pace, default_pace_file
 from luigi_etl.sandbox.server import Throttle
-from tests.conftest import Serve
+from tests.conftest import Serve, mount
 
 TAKE = (
-    "import sys, time, pathlib; from luigi_etl.pace import shared_pace\n"
-    "pace = shared_pace(pathlib.Path(sys.argv[1]), 'host', 5)\n"
-    "print(sum(pace.try_acquire('host', blocking=False) for _ in range(5)))\n"
+    "import sys, pathlib; from luigi_etl.pace import Pace\n"
+    "pace = Pace(pathlib.Path(sys.argv[1]), 'host', 50)\n"
+    "print(sum(not pace.take_turn() for _ in range(50)))\n"
 )
 WALK = (
     "import sys, pathlib; from luigi_etl.ccdb import Client; from luigi_etl.settings import Settings\n"
@@ -23,60 +26,140 @@ WALK = (
 )
 
 
+def rewrite(path: Path, *, seconds: float) -> None:
+    """Let all that is counted in the file have been sent at another time, from now."""
+    moment = int((time.time() + seconds) * 1000)
+    counted = msgspec.json.decode(path.read_bytes(), type=dict[str, list[int]])
+    path.write_bytes(msgspec.json.encode({host: [moment] * len(times) for host, times in counted.items()}))
+
+
 def test_processes_share_one_count(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", TAKE, str(tmp_path / "pace.sqlite")]
+    command = [sys.executable, "-c", TAKE, str(tmp_path / "pace")]
     takers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
     taken = [int(taker.communicate(timeout=60)[0]) for taker in takers]
-    assert sum(taken) == 5
+    assert sum(taken) == 50
 
 
-def test_what_is_counted_while_a_process_waits_to_start_stays_counted(tmp_path: Path) -> None:
-    path = tmp_path / "pace.sqlite"
-    shared_pace(path, "host", 1)
-    database = sqlite3.connect(path, isolation_level=None)
-    database.execute("BEGIN IMMEDIATE")
-    with ThreadPoolExecutor() as threads:
-        starting = threads.submit(shared_pace, path, "host", 1)
+def test_what_is_counted_while_another_waits_for_the_lock_stays_counted(tmp_path: Path) -> None:
+    path = tmp_path / "pace"
+    pace = Pace(path, "host", 1)
+    pace.take_turn()
+    with path.open("rb+") as file, ThreadPoolExecutor() as threads:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        waiting = threads.submit(pace.take_turn)
         time.sleep(0.3)
-        database.execute("INSERT INTO requests_to_host VALUES ('host', ?)", (int(time.time() * 1000),))
-        database.execute("COMMIT")
-        pace = starting.result(timeout=30)
-    assert not pace.try_acquire("host", blocking=False)
+        rewrite(path, seconds=0)
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert waiting.result(timeout=30) > 60
 
 
 def test_hosts_are_counted_apart(tmp_path: Path) -> None:
     for host in ("one.example:443", "two.example"):
-        assert shared_pace(tmp_path / "pace.sqlite", host, 1).try_acquire(host, blocking=False)
+        assert Pace(tmp_path / "pace", host, 1).take_turn() == 0
 
 
 def test_requests_of_the_last_minute_count_for_the_next_run(tmp_path: Path) -> None:
-    path = tmp_path / "pace.sqlite"
-    assert shared_pace(path, "host", 1).try_acquire("host", blocking=False)
-    assert not shared_pace(path, "host", 1).try_acquire("host", blocking=False)
+    assert Pace(tmp_path / "pace", "host", 1).take_turn() == 0
+    assert 60 < Pace(tmp_path / "pace", "host", 1).take_turn() <= WINDOW_MILLISECONDS / 1000
+
+
+def test_the_minute_slides(tmp_path: Path) -> None:
+    path = tmp_path / "pace"
+    pace = Pace(path, "host", 2)
+    pace.take_turn()
+    rewrite(path, seconds=-60)
+    assert pace.take_turn() == 0
+    assert 0 < pace.take_turn() <= 1
+
+
+def test_a_slower_pace_counts_what_a_faster_one_sent(tmp_path: Path) -> None:
+    path = tmp_path / "pace"
+    for _ in range(3):
+        assert Pace(path, "host", 20).take_turn() == 0
+    assert Pace(path, "host", 2).take_turn() > 60
 
 
 @pytest.mark.parametrize("seconds", [-120, 3600])
 def test_old_requests_and_those_of_a_clock_set_back_do_not_count(tmp_path: Path, seconds: int) -> None:
-    path = tmp_path / "pace.sqlite"
-    assert shared_pace(path, "host", 1).try_acquire("host", blocking=False)
-    with sqlite3.connect(path) as database:
-        moment = int((time.time() + seconds) * 1000)
-        database.execute("UPDATE requests_to_host SET item_timestamp = ?", (moment,))
-    assert shared_pace(path, "host", 1).try_acquire("host", blocking=False)
+    path = tmp_path / "pace"
+    assert Pace(path, "host", 1).take_turn() == 0
+    rewrite(path, seconds=seconds)
+    assert Pace(path, "host", 1).take_turn() == 0
+    assert Pace(path, "host", 1).take_turn() > 60
+
+
+def test_what_no_longer_counts_is_not_kept(tmp_path: Path) -> None:
+    path = tmp_path / "pace"
+    Pace(path, "other", 1).take_turn()
+    rewrite(path, seconds=-120)
+    Pace(path, "host", 1).take_turn()
+    assert list(msgspec.json.decode(path.read_bytes())) == ["host"]
+
+
+def test_the_file_grows_with_the_pace(tmp_path: Path) -> None:
+    path = tmp_path / "pace"
+    assert [Pace(path, "host", 1000).take_turn() for _ in range(1000)] == [0] * 1000
+    assert Pace(path, "host", 1000).take_turn() > 0
+    assert path.stat().st_size % 4096 == 0
+
+
+def test_a_file_that_was_just_made_counts_nothing(tmp_path: Path) -> None:
+    for content in (b"", b" " * 4096):
+        (tmp_path / "pace").write_bytes(content)
+        assert Pace(tmp_path / "pace", "host", 1).take_turn() == 0
+
+
+@pytest.mark.parametrize("content", [b"no count", b'{"host": "now"}', b"\xff" * 20, b"SQLite format 3\0"])
+def test_a_file_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "pace"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=r"cannot keep the pace of requests in /.*/pace: .*; delete it or"):
+        Pace(path, "host", 1).take_turn()
+    assert path.read_bytes() == content
+
+
+def test_a_full_disk_is_told_and_leaves_the_file_whole(small_disk: Path) -> None:
+    path = small_disk / "pace"
+    few, many = Pace(path, "host", 20), Pace(path, "host", 1000)
+    assert few.take_turn() == 0
+    with contextlib.suppress(OSError), (small_disk / "rest").open("wb", buffering=0) as rest:
+        while True:
+            rest.write(b"x" * 4096)
+    with pytest.raises(StorageError, match="no room|No space left"):
+        for _ in range(1000):
+            many.take_turn()
+    assert few.take_turn() > 60
+    mount("-o", "remount,size=10m", small_disk)
+    assert many.take_turn() == 0
+
+
+def test_the_folder_of_the_count_is_the_users_alone(tmp_path: Path) -> None:
+    Pace(tmp_path / "cache" / "pace", "host", 1).take_turn()
+    assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
 def test_the_count_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert default_pace_file() == tmp_path / "luigi_etl" / "pace.sqlite"
+    assert default_pace_file() == tmp_path / "luigi_etl" / "pace.json"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/user")
-    assert default_pace_file() == Path("/home/user/.cache/luigi_etl/pace.sqlite")
+    assert default_pace_file() == Path("/home/user/.cache/luigi_etl/pace.json")
+
+
+def test_a_user_without_a_home_folder_is_told_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", nowhere)
+    with pytest.raises(StorageError, match=r"no home folder .*; set \[ccdb\] pace_file"):
+        default_pace_file()
 
 
 @pytest.mark.slow
 def test_twenty_five_requests_of_two_processes_meet_no_429(served: Serve, tmp_path: Path) -> None:
     server = served(throttle=Throttle())
-    command = [sys.executable, "-c", WALK, server.url, str(tmp_path / "pace.sqlite")]
+    command = [sys.executable, "-c", WALK, server.url, str(tmp_path / "pace")]
     walkers = [subprocess.Popen([*command, number]) for number in ("13", "12")]
     assert [walker.wait(timeout=150) for walker in walkers] == [0, 0]
     assert server.statuses == [200] * 25
