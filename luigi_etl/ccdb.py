@@ -14,28 +14,21 @@ from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
-import requests
-import urllib3
-
 from luigi_etl.answer import Answer, read_answer
-from luigi_etl.errors import PassingError, PermanentError, RefusedError
+from luigi_etl.errors import PassingError, RefusedError
 from luigi_etl.lines import one_line
 from luigi_etl.pace import Pace, default_pace_file
 from luigi_etl.pages import Page
 from luigi_etl.settings import API, Settings
+from luigi_etl.web import Response, Session, Timeouts, WebError
 
 NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
 SHORT_RETRIES = 3
+OWN_NAME = "luigi_etl"  # the User-Agent, unless another is set
 LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
-_READ_AT_ONCE = 1 << 20
 
 T = TypeVar("T")
 Pairs = Sequence[tuple[str, str]]
-_NO_ADDRESS = (
-    requests.exceptions.InvalidURL,
-    requests.exceptions.InvalidSchema,
-    urllib3.exceptions.LocationParseError,
-)
 
 
 # --- the client ----------------------------------------------------------------------------------
@@ -52,10 +45,8 @@ class Client:
         self.settings = settings
         self.host = urlsplit(settings.url).netloc
         self._pace = _pace(settings, self.host)
-        self._session = requests.Session()
-        self._session.headers["Accept"] = "application/json"
-        if settings.user_agent:
-            self._session.headers["User-Agent"] = settings.user_agent
+        agent = settings.user_agent or OWN_NAME
+        self._session = Session(settings.url, {"Accept": "application/json", "User-Agent": agent})
         self._ends = time.monotonic() + settings.deadline if settings.deadline else float("inf")
 
     def __enter__(self) -> "Client":
@@ -133,19 +124,17 @@ class Client:
             raise PassingError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
         return Page(address, _in_one_line(body)), answer
 
-    def _get(self, address: str) -> tuple[requests.Response, bytes]:
+    def _get(self, address: str) -> tuple[Response, bytes]:
         """Send a request at its turn; return the answer and its whole body."""
         self._await_turn()
         remaining = self._remaining()
-        timeout = (min(self.settings.connect_timeout, remaining), min(self.settings.read_timeout, remaining))
+        settings = self.settings
+        timeouts = Timeouts(min(settings.connect_timeout, remaining), min(settings.read_timeout, remaining))
         try:
-            response = self._session.get(address, timeout=timeout, stream=True, allow_redirects=False)
-            with response:
-                return response, b"".join(self._chunks(response))
-        except _NO_ADDRESS as error:
-            raise PermanentError(f"{address}: {error}; check [ccdb] url") from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise PassingError(f"{self.host}: {_reason(error)}") from None
+            response = self._session.get(address, timeouts)
+            return response, b"".join(self._in_time(response.chunks))
+        except WebError as error:
+            raise PassingError(f"{self.host}: {error}") from None
 
     def _await_turn(self) -> None:
         """Wait until the pace lets a request go."""
@@ -155,9 +144,9 @@ class Client:
                 raise PassingError(f"{self.host}: {most} leave none for the time until the deadline")
             time.sleep(wait)
 
-    def _chunks(self, response: requests.Response) -> Iterator[bytes]:
+    def _in_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         """Give the body as it arrives, so that a server that drips can't outlast the deadline."""
-        while chunk := response.raw.read1(_READ_AT_ONCE, decode_content=True):
+        for chunk in chunks:
             yield chunk
             self._remaining()
 
@@ -182,9 +171,9 @@ class _EngineError(PassingError):
     """424: the search engine is down, or it can't read the query; the body is the same for both."""
 
 
-def _check_status(host: str, response: requests.Response, body: bytes) -> None:
+def _check_status(host: str, response: Response, body: bytes) -> None:
     """Raise unless the answer is JSON with status 200."""
-    status = response.status_code
+    status = response.status
     kind = one_line(response.headers.get("Content-Type", "no content type").partition(";")[0]).lower()
     if status == 200 and kind == "application/json":
         return
@@ -236,7 +225,7 @@ def _flattened(said: Any, name: str = "") -> Iterator[str]:
         yield one_line(f"{name}: {said}" if name else str(said))
 
 
-def _retry_after(response: requests.Response) -> float:
+def _retry_after(response: Response) -> float:
     """Return the seconds the server asks to wait, from a number or a date (RFC 9110, 10.2.3)."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
@@ -245,21 +234,3 @@ def _retry_after(response: requests.Response) -> float:
         return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
     except (ValueError, TypeError):
         return 0.0
-
-
-def _reason(error: BaseException) -> str:
-    """Return why a request failed, without the library's nesting."""
-    if isinstance(error, (requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError)):
-        return "no connection in time"
-    if isinstance(error, (requests.exceptions.Timeout, urllib3.exceptions.ReadTimeoutError)):
-        return "no answer in time"
-    innermost: BaseException = error
-    while causes := [
-        part
-        for part in (getattr(innermost, "reason", None), *innermost.args)
-        if isinstance(part, BaseException)
-    ]:
-        innermost = causes[0]
-    text = " ".join(str(innermost).split())
-    text = re.sub(r"^.*?: (?=Failed to )", "", text)
-    return text if " " in text else f"{type(innermost).__name__} {text}".strip()

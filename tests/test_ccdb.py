@@ -1,9 +1,9 @@
 import time
+from email.message import Message
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
-import requests
 
 from luigi_etl.answer import Answer
 from luigi_etl.ccdb import Client, _check_status, _retry_after
@@ -11,6 +11,7 @@ from luigi_etl.errors import PassingError, PermanentError, RefusedError, Storage
 from luigi_etl.pages import Page
 from luigi_etl.sandbox.server import Throttle
 from luigi_etl.settings import Settings
+from luigi_etl.web import Response
 from tests.conftest import Serve
 
 NOWHERE = "http://127.0.0.1:9/"
@@ -19,6 +20,13 @@ NOWHERE = "http://127.0.0.1:9/"
 def fetch(client: Client, size: int = 10, search_after: str | None = None) -> tuple[Page, Answer]:
     with client:
         return client.page((), size, search_after)
+
+
+def response(status: int = 429, **headers: str) -> Response:
+    message = Message()
+    for name, value in headers.items():
+        message[name.replace("_", "-")] = value
+    return Response(status, message, iter(()))
 
 
 def test_every_request_asks_for_the_newest_without_aggregations(served: Serve) -> None:
@@ -172,23 +180,18 @@ def test_a_wait_of_more_than_a_minute_is_left_to_the_caller_who_can_show_it(serv
     ],
 )
 def test_the_time_to_wait_is_a_number_or_a_past_date(header: str, seconds: float) -> None:
-    response = requests.Response()
-    response.headers["Retry-After"] = header
-    assert _retry_after(response) == seconds
+    assert _retry_after(response(retry_after=header)) == seconds
 
 
 def test_the_time_to_wait_may_be_a_moment_to_come() -> None:
-    response = requests.Response()
-    response.headers["Retry-After"] = formatdate(time.time() + 500, usegmt=True)
-    assert 490 < _retry_after(response) <= 500
+    moment = formatdate(time.time() + 500, usegmt=True)
+    assert 490 < _retry_after(response(retry_after=moment)) <= 500
 
 
 def test_what_the_server_says_cannot_command_the_terminal() -> None:
-    response = requests.Response()
-    response.status_code = 400
-    response.headers["Content-Type"] = "Application/JSON; charset=utf-8"
+    refusal = response(400, content_type="Application/JSON; charset=utf-8")
     with pytest.raises(RefusedError) as caught:
-        _check_status("host", response, b'{"state": ["\\u001b[31mred\\nline"]}')
+        _check_status("host", refusal, b'{"state": ["\\u001b[31mred\\nline"]}')
     assert str(caught.value) == "host: the API refuses the query (400: state: \\x1b[31mred line)"
 
 
@@ -239,12 +242,6 @@ def test_a_server_without_tls_is_told(served: Serve) -> None:
 def test_an_address_that_is_none_is_permanent() -> None:
     with pytest.raises(PermanentError, match=r"check \[ccdb\] url"):
         fetch(Client(Settings(url="http://*.example/", requests_per_minute=0)))
-
-
-def test_the_library_names_itself_unless_told_otherwise(served: Serve) -> None:
-    server = served()
-    assert str(server.client()._session.headers["User-Agent"]).startswith("python-requests/")
-    assert server.client(user_agent="me/1")._session.headers["User-Agent"] == "me/1"
 
 
 def test_a_pace_file_that_cannot_be_used_is_named(served: Serve, tmp_path: Path) -> None:
