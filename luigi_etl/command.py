@@ -4,11 +4,12 @@ import argparse
 import configparser
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
-from luigi_etl.commands import crontab, doctor, export, luigid, redo, runs, sandbox, unattended
 from luigi_etl.errors import USAGE_ERROR, EtlError
+from luigi_etl.lean import import_luigi
 
-COMMANDS = (crontab, doctor, runs, redo, export, luigid, unattended, sandbox)
+COMMANDS = ("crontab", "doctor", "runs", "redo", "export", "luigid", "unattended", "sandbox")
 FAILED = 1
 INTERRUPTED = 130  # as shells have it
 
@@ -24,8 +25,9 @@ def run(arguments: Sequence[str]) -> int:
     if "--" in own:
         at = own.index("--")
         own, command = own[:at], own[at + 1 :]
-    options = _parser().parse_args(own)
+    options = _parser(*own[:1]).parse_args(own)
     options.command = command
+    import_luigi()
     try:
         code: int = options.run(options)
     except ValueError as error:
@@ -48,15 +50,16 @@ def _of_configuration(error: ValueError) -> str:
     return f" (luigi.cfg: {cause}{percent})"
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(first: str = "") -> argparse.ArgumentParser:
+    """Return the parser for a command line by its first word: where that is a command, it is the only one."""
     parser = argparse.ArgumentParser(
         prog="luigi-etl",
         description="What goes with the pipeline luigi_etl.",
         epilog="The pipeline itself: luigi --module luigi_etl StoreComplaints --local-scheduler",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add_to(commands)
+    for name in [first] if first in COMMANDS else COMMANDS:
+        import_module(f"luigi_etl.commands.{name}").add_to(commands)
     return parser
 
 

@@ -16,6 +16,7 @@ import luigi
 from luigi.parameter import ParameterException
 from luigi.task_register import Register
 
+from luigi_etl import define
 from luigi_etl.ccdb import Client
 from luigi_etl.config import SKEW, ccdb, service, storage, this_minute
 from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
@@ -93,6 +94,7 @@ def _configuration() -> Iterator[Finding]:
     if not path.is_file():
         yield _ill(f"{path.absolute()} is not there: run this in the folder of luigi.cfg")
         return
+    define()
     unread, unusable = list(_settings_nobody_reads()), list(_settings_of_no_use())
     yield from (_ill(f"{path}: {setting}, which nobody reads: correct or remove it") for setting in unread)
     yield from (_ill(f"{path}: {setting}: correct it") for setting in unusable)

@@ -24,9 +24,11 @@ import msgspec
 from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import retcode, run_with_retcodes
 
+from luigi_etl import define
 from luigi_etl.config import service
 from luigi_etl.errors import DamagedFileError, EtlError
 from luigi_etl.jobs import BusyError, Job, Memory
+from luigi_etl.lean import build_parsers_once
 from luigi_etl.lines import one_line
 from luigi_etl.logs import add_bounded_file
 from luigi_etl.outage import Ended, Told, after_failure, after_success
@@ -69,6 +71,8 @@ def attend(arguments: Sequence[str]) -> int:
         StorageError: the folder of the service can't be used.
 
     """
+    define(arguments[0])
+    build_parsers_once()
     plan = _planned(("--module", "luigi_etl", *arguments))
     try:
         with plan.job.alone():

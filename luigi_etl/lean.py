@@ -1,0 +1,46 @@
+"""Luigi without what none of our runs uses, for commands that import it anew each minute.
+
+Where Luigi is there already, as it is under its own command, all stays as it is.
+"""
+
+import configparser
+import functools
+import gc
+import sys
+
+from luigi_etl.errors import USAGE_ERROR
+
+# Luigi takes along what it finds: requests, to speak to luigid, which urllib does as well; tornado, because
+# tenacity could wait by it; jsonschema, for parameters that are a JSON object.
+UNUSED = ("jsonschema", "requests", "requests_unixsocket", "tornado")
+
+
+def import_luigi() -> None:
+    """Import Luigi, which reads luigi.cfg then; one that can't be read ends the program with one line."""
+    if "luigi" in sys.modules:
+        return
+    hidden = [name for name in UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: there is no such module
+    gc.disable()  # of what is imported nothing is garbage
+    try:
+        import luigi  # noqa: F401
+    except (configparser.Error, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        sys.stderr.write(f"luigi_etl: error: luigi.cfg can't be read ({reason}): correct it\n")
+        sys.exit(USAGE_ERROR)
+    finally:
+        gc.freeze()
+        gc.enable()
+        for name in hidden:
+            del sys.modules[name]
+
+
+def build_parsers_once() -> None:
+    """Let Luigi keep the parsers of its command line, of which it builds nine in a run, all but two the same.
+
+    The tasks must be defined by then.
+    """
+    from luigi.cmdline_parser import CmdlineParser
+
+    if build := getattr(CmdlineParser, "_build_parser", None):  # not of its interface: it may go
+        CmdlineParser._build_parser = staticmethod(functools.cache(build))  # type: ignore[method-assign]
