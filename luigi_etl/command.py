@@ -2,6 +2,7 @@
 
 import argparse
 import configparser
+import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,7 +17,9 @@ INTERRUPTED = 130  # as shells have it
 
 def main() -> None:
     """Run `luigi-etl` with the program's arguments and end with its exit code."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # at its end Python would look for garbage in all there is
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -6,7 +6,6 @@ so that "no longer sent" can be told from "empty".
 """
 
 import base64
-import difflib
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from typing import Any, Literal, NamedTuple
@@ -124,6 +123,8 @@ def columns_named(text: str) -> tuple[Column, ...]:
     fields = [name.strip() for name in text.split(",") if name.strip()]
     for name in fields:
         if name not in _BY_FIELD:
+            import difflib
+
             near = difflib.get_close_matches(name, _BY_FIELD, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(_BY_FIELD)}"
             raise SettingError(f"[storage] columns: there is no column {name!r}; {hint}")

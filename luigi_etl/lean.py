@@ -7,6 +7,7 @@ import configparser
 import functools
 import gc
 import sys
+from typing import Any
 
 from luigi_etl.errors import USAGE_ERROR
 
@@ -35,12 +36,16 @@ def import_luigi() -> None:
             del sys.modules[name]
 
 
-def build_parsers_once() -> None:
-    """Let Luigi keep the parsers of its command line, of which it builds nine in a run, all but two the same.
+def keep_what_stays_the_same() -> None:
+    """Let Luigi keep the parameters of each task, and its command line's parsers, nine in a run.
 
     The tasks must be defined by then.
     """
+    import luigi
     from luigi.cmdline_parser import CmdlineParser
 
+    task: Any = luigi.Task
+    cached: Any = functools.cache
+    task.get_params = classmethod(cached(task.get_params.__func__))
     if build := getattr(CmdlineParser, "_build_parser", None):  # not of its interface: it may go
         CmdlineParser._build_parser = staticmethod(functools.cache(build))  # type: ignore[method-assign]

@@ -8,7 +8,6 @@ page's own parameters are those of cfpb/ccdb5-ui.
 """
 
 import calendar
-import difflib
 import hashlib
 import re
 from collections.abc import Callable, Iterable
@@ -314,6 +313,8 @@ def _nearest(name: str) -> str:
 
 
 def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    import difflib
+
     for candidate in (word, word.upper(), word.lower(), word.title()):
         found = difflib.get_close_matches(candidate, known, n=1)
         if found:

@@ -1,7 +1,5 @@
 """luigid, as luigi.cfg describes it: on loopback, its state kept, its log bounded, its metrics on."""
 
-import importlib.util
-import ipaddress
 import logging
 import os
 import socket
@@ -72,6 +70,8 @@ def run_luigid(luigid: Address, folder: Path) -> None:
 
 
 def _check_loopback(luigid: Address) -> None:
+    import ipaddress
+
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(luigid.host, luigid.port)}
     except OSError as error:
@@ -99,4 +99,6 @@ def _configure(state: Path) -> None:
 
 
 def _has_prometheus() -> bool:
+    import importlib.util
+
     return importlib.util.find_spec("prometheus_client") is not None

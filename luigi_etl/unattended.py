@@ -7,7 +7,6 @@ import logging
 import multiprocessing
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
@@ -28,10 +27,11 @@ from luigi_etl import define
 from luigi_etl.config import service
 from luigi_etl.errors import DamagedFileError, EtlError
 from luigi_etl.jobs import BusyError, Job, Memory
-from luigi_etl.lean import build_parsers_once
+from luigi_etl.lean import keep_what_stays_the_same
 from luigi_etl.lines import one_line
 from luigi_etl.logs import add_bounded_file
 from luigi_etl.outage import Ended, Told, after_failure, after_success
+from luigi_etl.parse import read_summary
 from luigi_etl.scheduler import Address, address, answers
 from luigi_etl.snapshot import Recorded
 
@@ -72,7 +72,7 @@ def attend(arguments: Sequence[str]) -> int:
 
     """
     define(arguments[0])
-    build_parsers_once()
+    keep_what_stays_the_same()
     plan = _planned(("--module", "luigi_etl", *arguments))
     try:
         with plan.job.alone():
@@ -167,8 +167,6 @@ def _see_to_the_record(plan: Plan, ended: Ended, began: datetime) -> None:
 
 def _counted(plan: Plan, memory: Memory) -> Memory:
     """Remember what the snapshot holds, if this was one."""
-    from luigi_etl.parse import read_summary
-
     if not isinstance(plan.task, Recorded):
         return memory
     with contextlib.suppress(DamagedFileError):
@@ -178,10 +176,10 @@ def _counted(plan: Plan, memory: Memory) -> Memory:
 
 
 def _write_metrics(plan: Plan, memory: Memory, log: "_Log") -> None:
-    from luigi_etl.metrics import write_metrics
-
     if plan.metrics is None or plan.job == plan.unreadable:
         return
+    from luigi_etl.metrics import write_metrics
+
     try:
         write_metrics(plan.metrics, plan.job.name, memory)
     except EtlError as error:
@@ -278,6 +276,8 @@ def _tell(message: str, notify: str, log: _Log) -> None:
 
 def _notified(command: str, message: str) -> str:
     """Run a command with the message on its standard input; return what went wrong, if anything."""
+    import shlex
+
     failed = f"luigi_etl: [service] notify, {command!r}, failed"
     with tempfile.TemporaryFile() as output:  # no pipe: what it leaves running may keep that open
         try:
