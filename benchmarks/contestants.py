@@ -59,6 +59,8 @@ class Chain:
         port = f"scheduler_port={self.port}"
         (folder / "luigi.cfg").write_text(re.sub("(?m)^scheduler_port=.*$", port, configuration))
         shutil.copy(Path(__file__).with_name("windows.py"), folder)
+        (folder / "cron").mkdir()
+        shutil.copy(PROJECT / "cron" / "run", folder / "cron")
 
     @contextmanager
     def luigid(self) -> Iterator[None]:
@@ -67,21 +69,30 @@ class Chain:
         with running(command, self.folder / "luigid.txt", lambda: listens(self.port)):
             yield
 
-    def contestant(self, *, pace: int, options: Sequence[str] = ()) -> Contestant:
-        """Return the chain as it is run by hand or by cron; `pace` is of requests per minute, 0 none."""
+    def by_hand(self, *, pace: int, options: Sequence[str] = ()) -> Contestant:
+        """Return the chain as it is run by hand; `pace` is of requests per minute, 0 none."""
 
         def command(work: Work) -> Command:
             limit = [] if work.limit == LIMIT else [f"--limit={work.limit}"]
-            return self._command(work, "luigi_etl", "StoreComplaints", *limit, *options, pace=pace)
+            return self._luigi(work, "luigi_etl", "StoreComplaints", *limit, *options, pace=pace)
 
-        return Contestant(OURS, command, self.stored)
+        return Contestant("luigi_etl, by hand", command, self.stored)
+
+    def by_cron(self) -> Contestant:
+        """Return the chain as cron runs it."""
+
+        def command(work: Work) -> Command:
+            run: list[str | Path] = [self.folder / "cron" / "run", self._programs / "python"]
+            return self._command(work, *run, "unattended", "StoreComplaints", pace=NEVER_WAITS)
+
+        return Contestant("luigi_etl, by cron", command, self.stored)
 
     def by_windows(self, workers: int) -> Contestant:
         """Return the chain over windows of days, by so many processes."""
 
         def command(work: Work) -> Command:
             queries = f"--queries={json.dumps(windows(work.share))}"
-            return self._command(work, "windows", "StoreWindows", queries, f"--workers={workers}", pace=0)
+            return self._luigi(work, "windows", "StoreWindows", queries, f"--workers={workers}", pace=0)
 
         return Contestant(f"{WINDOWS} windows, --workers {workers}", command, self.stored)
 
@@ -89,15 +100,18 @@ class Chain:
         """Return the chain as cron runs it, with the snapshots of `root` there already."""
 
         def command(work: Work) -> Command:
-            return self.contestant(pace=NEVER_WAITS).command(work._replace(folder=root))
+            return self.by_cron().command(work._replace(folder=root))
 
         return Contestant(name, command, lambda work: self.stored(work._replace(folder=root)))
 
-    def _command(self, work: Work, module: str, task: str, *arguments: str, pace: int) -> Command:
+    def _luigi(self, work: Work, module: str, task: str, *arguments: str, pace: int) -> Command:
         run: list[str | Path] = [self._programs / "luigi", "--module", module, task]
+        return self._command(work, *run, *arguments, pace=pace)
+
+    def _command(self, work: Work, *run: str | Path, pace: int) -> Command:
         told = [f"--timestamp={work.minute:%Y-%m-%dT%H%M}", f"--storage-root={work.folder}"]
         settings = [f"--ccdb-requests-per-minute={pace}"]
-        return Command([*run, *told, *settings, *arguments], self._environment(work.url), self.folder)
+        return Command([*run, *told, *settings], self._environment(work.url), self.folder)
 
     @staticmethod
     def stored(work: Work) -> Iterable[Path]:

@@ -12,7 +12,7 @@ from benchmarks.server import Arrival
 from benchmarks.tables import cost_table, noise, ratio_table, table
 from tests.made import many, stored
 
-OURS, BARE = "luigi_etl", "the bare script"
+BARE = "the bare script"
 SNAPSHOTS = 100_000
 PER_MINUTE = 20  # requests the API permits
 REQUESTS = 125  # of the throttled walk: five whole minutes after the first
@@ -32,7 +32,8 @@ def tick(bench: Bench, rounds: Rounds) -> str:
     with _chain(bench) as chain, prefect_server(bench.folder / "prefect") as with_server:
         ephemeral = {"PREFECT_HOME": str(bench.folder / "ephemeral"), **PREFECT}
         contestants = [
-            chain.contestant(pace=NEVER_WAITS),
+            chain.by_cron(),
+            chain.by_hand(pace=NEVER_WAITS),
             *_peers(with_server),
             peer("Prefect, no server", "prefect", "with_prefect.py", **ephemeral),
         ]
@@ -45,7 +46,7 @@ def bulk(bench: Bench, rounds: Rounds) -> str:
     tables = []
     with _chain(bench) as chain, prefect_server(bench.folder / "prefect") as with_server:
         contestants = [
-            chain.contestant(pace=0),
+            chain.by_hand(pace=0),
             chain.by_windows(workers=1),
             chain.by_windows(workers=2),
             peer("DuckDB, keeping all", "duckdb", "with_duckdb_keeping_all.py"),
@@ -64,7 +65,7 @@ def throttle(bench: Bench, _: Rounds) -> str:
     """Measure how well a walk uses what the API's throttle permits."""
     with _chain(bench) as chain:
         bench.arrivals()
-        contestant = chain.contestant(
+        contestant = chain.by_hand(
             pace=PER_MINUTE, options=[f"--ccdb-page-size={bench.complaints // REQUESTS}"]
         )
         bench.run(contestant, bench.complaints, 0, "throttled/")
@@ -75,7 +76,7 @@ def throttle(bench: Bench, _: Rounds) -> str:
 def growth(bench: Bench, rounds: Rounds) -> str:
     """Measure whether the last complaints, and the runs beside many snapshots, cost more than the first."""
     with _chain(bench) as chain:
-        rows = _growth_of_walks(bench, chain.contestant(pace=0), rounds.growth)
+        rows = _growth_of_walks(bench, chain.by_hand(pace=0), rounds.growth)
         rows += _growth_of_snapshots(bench, chain, rounds.growth * 2)
     return table(["", "the first", "the last", "ratio"], rows)
 
