@@ -36,16 +36,20 @@ def import_luigi() -> None:
             del sys.modules[name]
 
 
-def keep_what_stays_the_same() -> None:
-    """Let Luigi keep the parameters of each task, and its command line's parsers, nine in a run.
+def keep_what_stays_the_same(task: str) -> None:
+    """Let Luigi keep the parameters of each task, and the one parser of a command line that asks for `task`.
 
-    The tasks must be defined by then.
+    It would build that nine times in a run. The task must be defined by then.
     """
     import luigi
     from luigi.cmdline_parser import CmdlineParser
 
-    task: Any = luigi.Task
+    base: Any = luigi.Task
+    parser: Any = CmdlineParser
     cached: Any = functools.cache
-    task.get_params = classmethod(cached(task.get_params.__func__))
-    if build := getattr(CmdlineParser, "_build_parser", None):  # not of its interface: it may go
-        CmdlineParser._build_parser = staticmethod(functools.cache(build))  # type: ignore[method-assign]
+    base.get_params = classmethod(cached(base.get_params.__func__))
+    if hasattr(parser, "_build_parser"):  # not of Luigi's interface: it may go
+        build = cached(parser._build_parser)
+        parser._build_parser = staticmethod(
+            lambda **asked: build(**{"help_all": False, **asked, "root_task": task})
+        )

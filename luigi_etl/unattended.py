@@ -72,7 +72,7 @@ def attend(arguments: Sequence[str]) -> int:
 
     """
     define(arguments[0])
-    keep_what_stays_the_same()
+    keep_what_stays_the_same(arguments[0])
     plan = _planned(("--module", "luigi_etl", *arguments))
     try:
         with plan.job.alone():

@@ -64,6 +64,23 @@ def test_what_is_no_task_is_not_there() -> None:
     assert python("import luigi_etl; print(hasattr(luigi_etl, 'NoSuchTask'))") == {"False"}
 
 
+def test_luigi_builds_one_parser_for_a_command_line_it_reads_several_times() -> None:
+    code = """
+import argparse, luigi_etl, luigi_etl.lean as lean
+lean.import_luigi()
+luigi_etl.define("StoreComplaints")
+lean.keep_what_stays_the_same("StoreComplaints")
+from luigi.cmdline_parser import CmdlineParser
+built, make = [], argparse.ArgumentParser.__init__
+argparse.ArgumentParser.__init__ = lambda self, **options: (built.append(self), make(self, **options))[1]
+for _ in range(3):
+    with CmdlineParser.global_instance(["StoreComplaints", "--limit", "7"]) as parser:
+        print(parser.get_task_obj().limit)
+print("parsers:", len(built))
+"""
+    assert python(code) == {"7", "parsers:", "1"}
+
+
 @pytest.mark.slow
 def test_a_minutes_run_imports_nothing_that_it_does_not_use(
     chain: Chain, served: Serve, luigid: Luigid
