@@ -3,10 +3,10 @@
     python -I -S launch.py REPORT COMMAND [ARGUMENT...]
 
 The report is the seconds from start to end, those of the CPU (of the command and of all descendants that
-were waited for), the most bytes of memory, and the exit code. The memory is the sum over the processes of
-the tree of the most that each had by then, at its largest: pages that two of them share count twice. What
-the kernel tells of the first process is the more exact, but of a child of a large process it tells the
-memory of that, too: hence this small one.
+were waited for), the most bytes of memory, and the exit code. The memory is the most that the first process
+ever had, as the kernel tells it (of a child of a large process it tells the memory of that, too: hence this
+small one); or, where it has descendants and that is more, what they all had together when they were looked
+at. A page that several of them share counts once (the kernel's proportional set size).
 """
 
 import os
@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-MILLISECONDS_BETWEEN_LOOKS = 50
+MILLISECONDS_BETWEEN_LOOKS = 20
 
 
 def main(report: str, command: list[str]) -> None:
@@ -26,7 +26,9 @@ def main(report: str, command: list[str]) -> None:
     ended.register(os.pidfd_open(process), select.POLLIN)
     most = 0
     while not ended.poll(MILLISECONDS_BETWEEN_LOOKS):
-        most = max(most, sum(map(_most_memory, _tree(process))))
+        processes = list(_tree(process))
+        if len(processes) > 1:
+            most = max(most, sum(map(_memory, processes)))
     seconds = time.monotonic() - began
     _, status, usage = os.wait4(process, 0)
     most = max(most, usage.ru_maxrss * 1024)
@@ -53,12 +55,12 @@ def _children(process: int) -> list[int]:
     return found
 
 
-def _most_memory(process: int) -> int:
-    """Return the most bytes a process had so far; none of one that has ended."""
+def _memory(process: int) -> int:
+    """Return a process's share of the bytes of memory; none of one that has ended."""
     try:
-        with open(f"/proc/{process}/status") as file:  # noqa: PTH123
+        with open(f"/proc/{process}/smaps_rollup") as file:  # noqa: PTH123
             for line in file:
-                if line.startswith("VmHWM:"):
+                if line.startswith("Pss:"):
                     return int(line.split()[1]) * 1024
     except OSError:
         pass
