@@ -18,7 +18,7 @@ from benchmarks.server import DAYS
 from luigi_etl.sandbox.generate import NOW
 
 PEERS = Path(__file__).with_name("peers")
-WINDOWS = 8
+WINDOWS = 4
 LIMIT = 10  # the chain's default
 NEVER_WAITS = 1_000_000  # requests per minute: the pace is kept as cron's runs keep it, and never reached
 PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
