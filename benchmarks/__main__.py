@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 from benchmarks.bench import Bench, open_bench, tell
 from benchmarks.environments import PROJECT
@@ -26,13 +27,17 @@ from benchmarks.processes import BenchmarkError
 from benchmarks.tables import machine, put_into
 
 COMPLAINTS = 1_000_000
+PYTHON = (3, 11)
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
     """Measure, and put the tables into the README."""
-    for ending in (signal.SIGINT, signal.SIGTERM):  # what was begun is ended, too
-        signal.signal(ending, lambda number, _: sys.exit(128 + number))
+    for ending in ENDINGS:  # what was begun is ended, too
+        signal.signal(ending, _end)
     options = _options(sys.argv[1:])
+    if sys.version_info[:2] != PYTHON:
+        sys.exit("benchmarks: the versions are pinned for Python {}.{}: run this with that".format(*PYTHON))
     rounds = Rounds(*[options.rounds] * len(Rounds._fields)) if options.rounds else Rounds()
     is_trial = bool(options.rounds) or options.complaints != COMPLAINTS
     with ExitStack() as stack:
@@ -43,6 +48,12 @@ def main() -> None:
                 _measure(bench, part, rounds, is_trial)
         except BenchmarkError as error:
             sys.exit(f"benchmarks: {error}")
+
+
+def _end(number: int, _: object) -> NoReturn:
+    for ending in ENDINGS:  # the cleaning up is not interrupted
+        signal.signal(ending, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _measure(bench: Bench, part: str, rounds: Rounds, is_trial: bool) -> None:

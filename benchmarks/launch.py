@@ -3,10 +3,10 @@
     python -I -S launch.py REPORT COMMAND [ARGUMENT...]
 
 The report is the seconds from start to end, those of the CPU (of the command and of all descendants that
-were waited for), the most bytes of memory, and the exit code. The memory is the most that the first process
-ever had, as the kernel tells it (of a child of a large process it tells the memory of that, too: hence this
-small one); or, where it has descendants and that is more, what they all had together when they were looked
-at. A page that several of them share counts once (the kernel's proportional set size).
+were waited for), the most bytes of memory, and the exit code. Of one process the memory is the most it ever
+had, as the kernel tells it (of a child of a large process it tells the memory of that, too: hence this small
+one). Where there are several it is the most they had together whenever they were looked at: what is theirs
+alone, pages that some of them share counted once, and the most that one of them has of files.
 """
 
 import os
@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-MILLISECONDS_BETWEEN_LOOKS = 20
+MILLISECONDS_BETWEEN_LOOKS = 10
 
 
 def main(report: str, command: list[str]) -> None:
@@ -28,7 +28,8 @@ def main(report: str, command: list[str]) -> None:
     while not ended.poll(MILLISECONDS_BETWEEN_LOOKS):
         processes = list(_tree(process))
         if len(processes) > 1:
-            most = max(most, sum(map(_memory, processes)))
+            own, files = zip(*map(_memory, processes))  # noqa: B905
+            most = max(most, sum(own) + max(files))
     seconds = time.monotonic() - began
     _, status, usage = os.wait4(process, 0)
     most = max(most, usage.ru_maxrss * 1024)
@@ -55,16 +56,15 @@ def _children(process: int) -> list[int]:
     return found
 
 
-def _memory(process: int) -> int:
-    """Return a process's share of the bytes of memory; none of one that has ended."""
+def _memory(process: int) -> tuple[int, int]:
+    """Return a process's share of the bytes that are no file's, and those of files; none once it has ended."""
     try:
         with open(f"/proc/{process}/smaps_rollup") as file:  # noqa: PTH123
-            for line in file:
-                if line.startswith("Pss:"):
-                    return int(line.split()[1]) * 1024
+            lines = [line.split() for line in file]
     except OSError:
-        pass
-    return 0
+        return 0, 0
+    sizes = {words[0]: int(words[1]) * 1024 for words in lines if words[-1] == "kB"}
+    return sizes["Pss_Anon:"], sizes["Rss:"] - sizes["Anonymous:"]
 
 
 if __name__ == "__main__":

@@ -7,9 +7,18 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from benchmarks.bench import Bench, Costs, tell
-from benchmarks.contestants import NEVER_WAITS, PREFECT, Chain, Contestant, dlt, peer, prefect_server
+from benchmarks.contestants import (
+    LIMIT,
+    NEVER_WAITS,
+    PREFECT,
+    Chain,
+    Contestant,
+    dlt,
+    peer,
+    prefect_server,
+)
 from benchmarks.server import Arrival
-from benchmarks.tables import cost_table, noise, ratio_table, table
+from benchmarks.tables import cost_table, noise, ratio_table, spread, table
 from tests.made import many, stored
 
 BARE = "the bare script"
@@ -37,7 +46,7 @@ def tick(bench: Bench, rounds: Rounds) -> str:
             *_peers(with_server),
             peer("Prefect, no server", "prefect", "with_prefect.py", **ephemeral),
         ]
-        costs = bench.in_turn(contestants, bench.complaints, 10, rounds.tick)
+        costs = bench.in_turn(contestants, bench.complaints, LIMIT, rounds.tick)
     return _compared(costs)
 
 
@@ -70,7 +79,7 @@ def throttle(bench: Bench, _: Rounds) -> str:
         )
         bench.run(contestant, bench.complaints, 0, "throttled/")
         arrivals = bench.arrivals()
-    return table(["", ""], _walked(arrivals))
+    return "One walk:\n\n" + table(["", ""], _walked(arrivals))
 
 
 def growth(bench: Bench, rounds: Rounds) -> str:
@@ -78,7 +87,9 @@ def growth(bench: Bench, rounds: Rounds) -> str:
     with _chain(bench) as chain:
         rows = _growth_of_walks(bench, chain.by_hand(pace=0), rounds.growth)
         rows += _growth_of_snapshots(bench, chain, rounds.growth * 2)
-    return table(["", "the first", "the last", "ratio"], rows)
+    return f"{rounds.growth} rounds, of ticks twice as many:\n\n" + table(
+        ["", "the first", "the last", "ratio"], rows
+    )
 
 
 PARTS: Mapping[str, Callable[[Bench, Rounds], str]] = {
@@ -117,43 +128,55 @@ def _compared(costs: Costs) -> str:
 
 def _walked(arrivals: list[Arrival]) -> list[list[str]]:
     """Return what the requests of a walk tell, of whole minutes after the first."""
-    began, ended = arrivals[0].seconds, arrivals[-1].seconds
-    minutes = int((ended - began) // 60)
+    seconds = [arrival.seconds - arrivals[0].seconds for arrival in arrivals]
     counts = [
-        sum(60 * minute <= arrival.seconds - began < 60 * (minute + 1) for arrival in arrivals)
-        for minute in range(1, minutes)
+        sum(60 * minute <= second < 60 * (minute + 1) for second in seconds)
+        for minute in range(1, int(seconds[-1] // 60))
     ]
+    permitted = PER_MINUTE * (seconds[-1] - seconds[PER_MINUTE]) / 60
     refused = sum(arrival.status == 429 for arrival in arrivals)
     return [
-        ["requests", f"{len(arrivals)} in {ended - began:.0f} s"],
+        ["requests", f"{len(seconds)} in {seconds[-1]:.0f} s"],
         ["in each whole minute after the first", ", ".join(map(str, counts))],
         ["the fewest, of those permitted", f"{min(counts, default=0) / PER_MINUTE:.0%}"],
+        [
+            "all after the first twenty, of those permitted",
+            f"{len(seconds[PER_MINUTE + 1 :]) / permitted:.1%}",
+        ],
         ["answered with 429", str(refused)],
     ]
 
 
 # --- growth --------------------------------------------------------------------------------------
 
+Pairs = list[tuple[float, float]]  # of the first and of the last, one a round
+
 
 def _growth_of_walks(bench: Bench, chain: Contestant, rounds: int) -> list[list[str]]:
-    """Compare the rows of a walk over a fifth with those over all, and the first pages with the last."""
+    """Compare the rows of a walk over a fifth with those over all, and the first pages with the last.
+
+    What a walk over ten takes is no row's, and left out.
+    """
     fewer, all_of_them = bench.complaints // 5, bench.complaints
-    seconds: list[tuple[float, float]] = []
-    memory: list[tuple[float, float]] = []
-    pages: list[tuple[float, float]] = []
+    seconds: Pairs = []
+    memory: Pairs = []
+    pages: Pairs = []
     for number in range(rounds + 1):
+        start = bench.run(chain, all_of_them, LIMIT)
         first = bench.run(chain, fewer, 0)
         bench.arrivals()
         last = bench.run(chain, all_of_them, 0)
         tell(f"round {number} of {rounds}: {first.wall:.2f} s, {last.wall:.2f} s")
-        if number:
-            seconds.append((first.wall / fewer * 1e6, last.wall / all_of_them * 1e6))
+        if number:  # the first warms up
+            seconds.append(
+                ((first.wall - start.wall) / fewer * 1e6, (last.wall - start.wall) / all_of_them * 1e6)
+            )
             memory.append((first.memory / 1e6, last.memory / 1e6))
             pages.append(_tenths(bench.arrivals()))
     return [
-        [f"µs for a complaint, of {fewer:,} and of {all_of_them:,}", *_medians(seconds, 1)],
-        ["MB for that", *_medians(memory, 0)],
-        [f"ms from page to page, in the first and the last tenth of {all_of_them:,}", *_medians(pages, 0)],
+        [f"µs for a complaint, of {fewer:,} and of {all_of_them:,}", *_spreads(seconds)],
+        ["MB for that", *_spreads(memory)],
+        [f"ms from page to page, in the first and the last tenth of {all_of_them:,}", *_spreads(pages)],
     ]
 
 
@@ -165,18 +188,17 @@ def _tenths(arrivals: list[Arrival]) -> tuple[float, float]:
 
 
 def _growth_of_snapshots(bench: Bench, chain: Chain, rounds: int) -> list[list[str]]:
-    """Compare ticks beside very many snapshots with ticks beside none."""
+    """Compare ticks beside very many snapshots with ticks beside none but those of these rounds."""
     tell(f"making {SNAPSHOTS:,} snapshots")
     beside, alone = bench.folder / "beside", bench.folder / "alone"
     many(beside, stored(bench.folder / "model", bench.minute), bench.minute, SNAPSHOTS)
     contestants = [chain.beside(alone, "beside none"), chain.beside(beside, f"beside {SNAPSHOTS:,}")]
-    costs = bench.in_turn(contestants, bench.complaints, 10, rounds)
-    pairs = [(first.wall, last.wall) for first, last in zip(*costs.values(), strict=True)]
-    return [[f"seconds for a tick, beside no snapshots and {SNAPSHOTS:,}", *_medians(pairs, 3)]]
+    costs = bench.in_turn(contestants, bench.complaints, LIMIT, rounds)
+    pairs = [(first.wall * 1e3, last.wall * 1e3) for first, last in zip(*costs.values(), strict=True)]
+    return [[f"ms for a tick by cron, beside no snapshots and {SNAPSHOTS:,}", *_spreads(pairs)]]
 
 
-def _medians(pairs: list[tuple[float, float]], digits: int) -> list[str]:
-    """Return the medians of the first and of the second, and of the ratios within the pairs."""
-    first, last = (statistics.median(each) for each in zip(*pairs, strict=True))
-    ratio = statistics.median(last / first for first, last in pairs)
-    return [f"{first:.{digits}f}", f"{last:.{digits}f}", f"{ratio:.2f}"]
+def _spreads(pairs: Pairs) -> list[str]:
+    """Return the medians of the first, of the last, and of the ratios within the pairs, and their spreads."""
+    first, last = zip(*pairs, strict=True)
+    return [spread(first), spread(last), spread([late / early for early, late in pairs])]

@@ -47,7 +47,10 @@ def measured(command: Command) -> Cost:
     os.sync()  # what others have yet to write to the disk is not this command's
     launcher: list[str | Path] = [sys.executable, "-I", "-S", LAUNCHER, report]
     with log.open("wb") as output, _started(command, launcher, output) as process:
-        process.wait(LONGEST_RUN)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LONGEST_RUN)
+    if not report.exists():
+        raise BenchmarkError(f"{command.arguments} did not end:\n{log.read_text()[-3000:]}")
     wall, cpu, memory, code = report.read_text().split()
     if code != "0":
         raise BenchmarkError(f"{command.arguments} failed ({code}):\n{log.read_text()[-3000:]}")

@@ -15,7 +15,7 @@ from benchmarks.processes import Cost
 def cost_table(costs: Costs) -> str:
     """Return what each took: the median, the least and the most."""
     rows = [
-        [name, *(_spread([tell(one) for one in each]) for tell in (_wall, _cpu, _memory))]
+        [name, *(spread([tell(one) for one in each]) for tell in (_wall, _cpu, _memory))]
         for name, each in costs.items()
     ]
     return table(["", "seconds", "of the CPU", "MB"], rows)
@@ -37,7 +37,10 @@ def noise(costs: Costs, name: str) -> str:
     """Return how much the wall times of one differ though its work did not."""
     seconds = [cost.wall for cost in costs[name]]
     share = (max(seconds) - min(seconds)) / statistics.median(seconds)
-    return f"Noise: the slowest and the fastest run of {name} are {share:.0%} of its median apart."
+    return (
+        f"{len(seconds)} rounds. Noise: the slowest and the fastest run of {name} are {share:.0%} of its "
+        "median apart."
+    )
 
 
 def machine() -> str:
@@ -67,7 +70,8 @@ def put_into(readme: Path, part: str, text: str) -> None:
     readme.write_text(f"{head}{begin}\n{text}\n\n{end}{tail}", encoding="utf-8")
 
 
-def _spread(values: Sequence[float]) -> str:
+def spread(values: Sequence[float]) -> str:
+    """Return the median, the least and the most."""
     digits = 0 if statistics.median(values) >= 20 else 1 if statistics.median(values) >= 5 else 2
     shown: Callable[[float], str] = f"{{:,.{digits}f}}".format
     return f"{shown(statistics.median(values))} ({shown(min(values))}–{shown(max(values))})"  # noqa: RUF001

@@ -1,7 +1,7 @@
 """Keeps a faithful copy of the CFPB's consumer complaints: `luigi --module luigi_etl StoreComplaints`.
 
-Luigi, which asks for this module, finds all tasks defined. Otherwise a task is imported when it is asked for,
-so that a command of ours that needs one task, or no Luigi at all, does not wait for the others.
+Luigi, which asks for this module, finds all tasks defined. Where Luigi is not imported yet, a task is when it
+is asked for, so that a command of ours that needs no Luigi, or a lean one, does not wait for it.
 """
 
 import sys
@@ -31,16 +31,21 @@ __all__ = [
 _ELSEWHERE = {"PruneSnapshots": "maintenance", "SyncComplaints": "upkeep"}
 
 
-def define(task: str = "") -> None:
-    """Define a task, as far as Luigi looks for it by its name; all of them, if it is none of ours."""
-    for name in [task] if task in __all__ else __all__:
-        __getattr__(name)
+def define() -> None:
+    """Define all tasks: Luigi looks for them by their names."""
+    for name in __all__:
+        getattr(sys.modules[__name__], name)
 
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'tasks')}"), name)
+if not TYPE_CHECKING:  # which knows them from above
+
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'tasks')}"), name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
 
 
 if "luigi" in sys.modules:

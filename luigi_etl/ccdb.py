@@ -24,7 +24,6 @@ from luigi_etl.web import Response, Session, Timeouts, WebError
 
 NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
 SHORT_RETRIES = 3
-OWN_NAME = "luigi_etl"  # the User-Agent, unless another is set
 LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
 
 T = TypeVar("T")
@@ -45,8 +44,8 @@ class Client:
         self.settings = settings
         self.host = urlsplit(settings.url).netloc
         self._pace = _pace(settings, self.host)
-        agent = settings.user_agent or OWN_NAME
-        self._session = Session(settings.url, {"Accept": "application/json", "User-Agent": agent})
+        named = {"User-Agent": settings.user_agent} if settings.user_agent else {}
+        self._session = Session(settings.url, {"Accept": "application/json", **named})
         self._ends = time.monotonic() + settings.deadline if settings.deadline else float("inf")
 
     def __enter__(self) -> "Client":

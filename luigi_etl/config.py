@@ -291,7 +291,7 @@ class ccdb(luigi.Config):  # noqa: N801  # the name of the section
         _DEFAULT.requests_per_minute, 0, description="pace; 0 = no limit"
     )
     page_size = WholeNumberParameter(_DEFAULT.page_size, 1, LARGEST_PAGE, "complaints per request")
-    user_agent = TextParameter(_DEFAULT.user_agent, _header_value, "User-Agent; empty = luigi_etl")
+    user_agent = TextParameter(_DEFAULT.user_agent, _header_value, "User-Agent; empty = the library's own")
     connect_timeout = SecondsParameter(
         _DEFAULT.connect_timeout, positive=True, description="longest wait for a connection"
     )

@@ -7,6 +7,7 @@ import configparser
 import functools
 import gc
 import sys
+from http.client import HTTPException
 from typing import Any
 
 from luigi_etl.errors import USAGE_ERROR
@@ -24,7 +25,7 @@ def import_luigi() -> None:
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: there is no such module
     gc.disable()  # of what is imported nothing is garbage
     try:
-        import luigi  # noqa: F401
+        from luigi.rpc import URLLibFetcher
     except (configparser.Error, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         sys.stderr.write(f"luigi_etl: error: luigi.cfg can't be read ({reason}): correct it\n")
@@ -34,6 +35,8 @@ def import_luigi() -> None:
         gc.enable()
         for name in hidden:
             del sys.modules[name]
+    # urllib tells of a connection that was cut as such, which Luigi does not expect of it.
+    URLLibFetcher.raises = (OSError, HTTPException)  # type: ignore[assignment]
 
 
 def keep_what_stays_the_same(task: str) -> None:

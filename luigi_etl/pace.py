@@ -4,9 +4,9 @@ The API counts the requests of a client address over a sliding minute (20 for JS
 them, so the times of the last ones are kept in a file, for each host. Under its lock (flock) a process
 looks and counts in one step; who has to wait does so without the lock.
 
-The file needs no fsync: what a power cut takes from it is older than a minute when the machine is up again.
-It is overwritten in place, a block (200 requests) in one piece, within room it has on the disk already: so
-neither a kill nor a full disk leaves half of it, and several users can share it.
+The file needs no fsync: what a power cut takes from it, or leaves as NULs, is older than a minute when the
+machine is up again. It is overwritten in place, a block (200 requests) in one piece, within room it has on
+the disk already: so neither a kill nor a full disk leaves half of it, and who may write it can share it.
 """
 
 import contextlib
@@ -100,7 +100,7 @@ def _still_counting(counted: Counted, now: int) -> Counted:
 
 def _read(file: int) -> Counted:
     content = os.pread(file, os.fstat(file).st_size, 0)
-    return msgspec.json.decode(content, type=Counted) if content.strip() else {}
+    return msgspec.json.decode(content, type=Counted) if content.strip(b" \0") else {}
 
 
 def _overwrite(file: int, content: bytes) -> None:

@@ -12,7 +12,7 @@ class Settings:
     """How to talk to the API; times in seconds.
 
     `requests_per_minute` 0 is no limit, `deadline` (for a whole walk) 0 is none, an empty
-    `user_agent` is `luigi_etl`, no `pace_file` is the one in the user's cache folder.
+    `user_agent` is the library's own, no `pace_file` is the one in the user's cache folder.
     """
 
     url: str = API

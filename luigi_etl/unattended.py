@@ -71,8 +71,9 @@ def attend(arguments: Sequence[str]) -> int:
         StorageError: the folder of the service can't be used.
 
     """
-    define(arguments[0])
-    keep_what_stays_the_same(arguments[0])
+    define()
+    if "--module" not in arguments:  # which brings tasks of its own
+        keep_what_stays_the_same(arguments[0])
     plan = _planned(("--module", "luigi_etl", *arguments))
     try:
         with plan.job.alone():

@@ -1,9 +1,9 @@
 import time
-from email.message import Message
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
+from urllib3 import HTTPHeaderDict
 
 from luigi_etl.answer import Answer
 from luigi_etl.ccdb import Client, _check_status, _retry_after
@@ -23,10 +23,8 @@ def fetch(client: Client, size: int = 10, search_after: str | None = None) -> tu
 
 
 def response(status: int = 429, **headers: str) -> Response:
-    message = Message()
-    for name, value in headers.items():
-        message[name.replace("_", "-")] = value
-    return Response(status, message, iter(()))
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Response(status, HTTPHeaderDict(named), iter(()))
 
 
 def test_every_request_asks_for_the_newest_without_aggregations(served: Serve) -> None:

@@ -1,5 +1,6 @@
 """What a run does not use is not imported, and Luigi's own command is what it was."""
 
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from luigi_etl.lean import UNUSED
 from tests.conftest import Chain, Luigid, Serve
 
 MINUTE = ("--timestamp", "2026-11-22T0926")
-SPARED = {*UNUSED, "asyncio", "difflib", "pyrate_limiter", "shlex", "sqlalchemy", "sqlite3", "urllib3"}
+SPARED = {*UNUSED, "asyncio", "difflib", "shlex", "sqlalchemy", "sqlite3"}
 FAMILIES = {
     "CreateDocument",
     "ExtractComplaints",
@@ -49,6 +50,31 @@ def test_what_is_there_already_stays() -> None:
     assert python(f"{code}; print(luigi.rpc.HAS_REQUESTS)") == {"True"}
 
 
+def test_a_luigid_that_cuts_the_connection_is_away() -> None:
+    with socket.socket() as rude:
+        rude.bind(("127.0.0.1", 0))
+        rude.listen()
+
+        def hang_up() -> None:
+            rude.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        code = f"""
+from luigi_etl.lean import import_luigi
+import_luigi()
+from luigi.configuration import get_config
+from luigi.rpc import RemoteScheduler, RPCError
+get_config().set("core", "rpc-retry-attempts", "1")
+try:
+    RemoteScheduler("http://127.0.0.1:{rude.getsockname()[1]}").ping(worker="me")
+except RPCError:
+    print("away")
+"""
+        assert python(code) == {"away"}
+        thread.join()
+
+
 def test_luigi_finds_every_task_defined_and_all_that_it_takes_along() -> None:
     code = "import luigi, luigi_etl; from luigi.task_register import Register; print(*Register.task_names())"
     assert python(code) >= FAMILIES
@@ -68,7 +94,7 @@ def test_luigi_builds_one_parser_for_a_command_line_it_reads_several_times() -> 
     code = """
 import argparse, luigi_etl, luigi_etl.lean as lean
 lean.import_luigi()
-luigi_etl.define("StoreComplaints")
+luigi_etl.define()
 lean.keep_what_stays_the_same("StoreComplaints")
 from luigi.cmdline_parser import CmdlineParser
 built, make = [], argparse.ArgumentParser.__init__
@@ -79,6 +105,17 @@ for _ in range(3):
 print("parsers:", len(built))
 """
     assert python(code) == {"7", "parsers:", "1"}
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_parameters_of_other_tasks_and_tasks_of_ones_own(chain: Chain, served: Serve) -> None:
+    (chain.folder / "mine.py").write_text(
+        "import luigi\nclass Mine(luigi.WrapperTask):\n    number = luigi.IntParameter()\n"
+    )
+    chain.environment["PYTHONPATH"] = str(chain.folder)
+    url = served().url
+    assert chain.unattended(*MINUTE, "--PruneSnapshots-keep-days", "5", url=url).code == 0
+    assert chain.unattended("--module", "mine", "--number", "3", task="Mine", url=url).code == 0
 
 
 @pytest.mark.slow
@@ -95,7 +132,7 @@ def test_a_minutes_run_imports_nothing_that_it_does_not_use(
     assert {"luigi.worker", "luigi_etl.unattended", "luigi_etl.store"} <= imported
     found = imported - set(UNUSED)  # of these it says that Luigi asked for them
     assert not {name for name in found if name.split(".")[0] in SPARED}
-    assert not found & {"luigi_etl.database", "luigi_etl.metrics", "luigi_etl.sync", "luigi_etl.upkeep"}
+    assert not found & {"luigi_etl.database", "luigi_etl.metrics", "luigi_etl.sync"}
     assert len(luigid.tasks("DONE")) == 4
 
 

@@ -166,7 +166,8 @@ def test_the_client_names_itself_and_what_it_takes(start: Start) -> None:
         with client, suppress(PassingError):
             client.page((), 10, None)
     first, last = server.asked[0][1], server.asked[-1][1]
-    assert (first["user-agent"], last["user-agent"]) == ("luigi_etl", "me/1")
+    assert first["user-agent"].startswith("python-urllib3/")
+    assert last["user-agent"] == "me/1"
     assert (first["accept"], first["accept-encoding"]) == ("application/json", "gzip")
     assert first["host"] == server.host
 
@@ -179,10 +180,11 @@ def test_the_client_names_itself_and_what_it_takes(start: Start) -> None:
     [
         ok(b'{"a": 1}'),
         ok(gzip.compress(b'{"a": 1}'), "Content-Encoding: gzip"),
+        ok(gzip.compress(b'{"a"') + gzip.compress(b": 1}"), "Content-Encoding: GZIP"),
         answer(200, b'4\r\n{"a"\r\n4\r\n: 1}\r\n0\r\n\r\n', "Transfer-Encoding: chunked"),
         answer(200, b'{"a": 1}', "Connection: close"),
     ],
-    ids=["plain", "gzip", "chunked", "until the end"],
+    ids=["plain", "gzip", "gzip in two", "chunked", "until the end"],
 )
 def test_a_body_is_read_whole_however_it_is_sent(start: Start, whole: bytes) -> None:
     server = start(whole)
@@ -198,11 +200,10 @@ def test_a_body_is_read_whole_however_it_is_sent(start: Start, whole: bytes) -> 
             r"IncompleteRead\(1 bytes read, 9 more",
         ),
         (answer(200, b"4\r\n{", "Transfer-Encoding: chunked", "Connection: close"), "IncompleteRead"),
-        (ok(gzip.compress(b"{}")[:-9], "Content-Encoding: gzip"), "the compressed answer is cut"),
         (ok(b"no gzip", "Content-Encoding: gzip"), "incorrect header check"),
-        (b"what is this? close\r\n\r\n", "what is this"),
+        (b"what is \x1b[31mthis? close\r\n\r\n", r"what is \\x1b\[31mthis"),
     ],
-    ids=["length", "chunks", "gzip", "no gzip", "no HTTP"],
+    ids=["length", "chunks", "no gzip", "no HTTP"],
 )
 def test_an_answer_that_is_cut_or_damaged_is_an_error(start: Start, cut: bytes, said: str) -> None:
     server = start(cut)
@@ -241,9 +242,7 @@ def test_tls_goes_through_a_tunnel_of_the_proxy(
     assert "proxy-authorization" not in server.asked[0][1]
 
 
-@pytest.mark.parametrize(
-    "spared", ["127.0.0.1", "example.org, 127.0.0.1", "127.0.0.0/8", "10.0.0.0/8,127.0.0.0/8", "*"]
-)
+@pytest.mark.parametrize("spared", ["127.0.0.1", "example.org, 127.0.0.1", "*"])
 def test_no_proxy_is_asked_for_what_it_is_not_for(
     start: Start, environment: pytest.MonkeyPatch, spared: str
 ) -> None:
@@ -253,36 +252,29 @@ def test_no_proxy_is_asked_for_what_it_is_not_for(
     assert body(Session(f"http://{server.host}/", {}), f"http://{server.host}/") == b"{}"
 
 
-@pytest.mark.parametrize("spared", ["10.0.0.0/8", "example.org/8", "127.0.0.1.example.org"])
+@pytest.mark.parametrize("spared", ["example.org", "127.0.0.1.example.org"])
 def test_a_proxy_is_asked_for_what_it_is_for(environment: pytest.MonkeyPatch, spared: str) -> None:
     environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     environment.setenv("NO_PROXY", spared)
-    with pytest.raises(WebError, match=r"^proxy 127\.0\.0\.1:9: Failed to establish a new .*refused$"):
+    with pytest.raises(WebError, match=r"^proxy: Failed to establish a new .*refused$"):
         Session("http://127.0.0.1/", {}).get("http://127.0.0.1/", QUICK)
 
 
 def test_a_proxy_that_refuses_is_named(start: Start, environment: pytest.MonkeyPatch) -> None:
     proxy = start(answer(407, b"", "Content-Length: 0", "Connection: close"))
     environment.setenv("HTTPS_PROXY", f"http://{proxy.host}")
-    with pytest.raises(WebError, match=rf"^proxy {proxy.host}: .*Tunnel connection failed: 407"):
+    with pytest.raises(WebError, match="^proxy: Tunnel connection failed: 407"):
         Session("https://api.example/", {}).get("https://api.example/", QUICK)
 
 
-@pytest.mark.parametrize(
-    ("proxy", "said"),
-    [
-        ("socks5://127.0.0.1:9", "a proxy spoken to by socks5 can't be used for https"),
-        ("https://127.0.0.1:9", "a proxy spoken to by https can't be used for https"),
-        (
-            "http://127.0.0.1:port",
-            "127.0.0.1:port: there is no such host; correct HTTPS_PROXY or ALL",
-        ),
-    ],
-)
-def test_a_proxy_that_cannot_be_used_is_told(environment: pytest.MonkeyPatch, proxy: str, said: str) -> None:
+@pytest.mark.parametrize("proxy", ["socks5://me:secret@127.0.0.1:9", "http://me:sec/ret@proxy.example:3128"])
+def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
+    environment: pytest.MonkeyPatch, proxy: str
+) -> None:
     environment.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(PermanentError, match=said):
+    with pytest.raises(PermanentError) as caught:
         Session("https://api.example/", {})
+    assert str(caught.value) == "HTTPS_PROXY or ALL_PROXY in the environment is no web address: correct it"
 
 
 # --- certificates --------------------------------------------------------------------------------
@@ -321,38 +313,46 @@ def test_a_certificate_of_another_name_is_told(start: Start, environment: pytest
         body(Session(f"https://{other}/", {}), f"https://{other}/")
 
 
-@pytest.mark.parametrize("content", [None, "no certificate"])
-def test_certificates_that_cannot_be_read_are_told(
-    environment: pytest.MonkeyPatch, tmp_path: Path, content: str | None
-) -> None:
-    if content:
-        (tmp_path / "bundle").write_text(content)
+def test_certificates_that_are_not_there_are_told(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("CURL_CA_BUNDLE", str(tmp_path / "bundle"))
-    with pytest.raises(PermanentError, match=r"no certificates can be read from /.*bundle .*CURL_CA_BUNDLE"):
-        Session("https://api.example/", {}).get("https://api.example/", QUICK)
+    with pytest.raises(PermanentError, match=r"no certificates at /.*bundle: correct CURL_CA_BUNDLE"):
+        Session("https://api.example/", {})
 
 
 # --- what is no address --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "url", ["http://*.example/", "http:///", f"http://{'a' * 64}.example/", "http://a..b/"]
+    "url",
+    [
+        "http://*.example/",
+        "http:///",
+        f"http://{'a' * 64}.example/",
+        "http://a..b/",
+        "ftp://a/",
+        "http://a:b/",
+    ],
 )
-def test_an_address_without_a_possible_host_is_permanent(url: str) -> None:
-    with pytest.raises(PermanentError, match=r"there is no such host; check \[ccdb\] url"):
-        Session(url, {})
-
-
-@pytest.mark.parametrize("path", ["a b", "\u00e4"])
-def test_an_address_that_cannot_be_sent_is_permanent(start: Start, path: str) -> None:
-    server = start()
+def test_an_address_that_cannot_be_asked_is_permanent(url: str) -> None:
     with pytest.raises(PermanentError, match=r"check \[ccdb\] url"):
-        Session(f"http://{server.host}/", {}).get(f"http://{server.host}/{path}", QUICK)
+        Session(url, {}).get(url, QUICK)
 
 
-def test_a_server_that_takes_no_connection_is_waited_for_no_longer_than_for_a_connection() -> None:
-    with socket.socket() as silent, pytest.raises(WebError, match=r"^no connection in time$"):
+def test_a_server_without_a_path_is_asked_for_its_root(start: Start) -> None:
+    server = start()
+    assert body(Session(f"http://{server.host}", {}), f"http://{server.host}?a=b") == b"{}"
+    assert server.asked[0][0] == "/?a=b"
+
+
+def test_a_refusal_is_read_with_its_headers_though_it_is_empty(start: Start) -> None:
+    server = start(answer(429, b"", "Content-Encoding: gzip", "Content-Length: 0", "Retry-After: 30"))
+    refused = Session(f"http://{server.host}/", {}).get(f"http://{server.host}/", QUICK)
+    assert (refused.status, refused.headers["Retry-After"], b"".join(refused.chunks)) == (429, "30", b"")
+
+
+def test_a_server_that_does_not_answer_is_waited_for_as_long_as_was_said() -> None:
+    with socket.socket() as silent, pytest.raises(WebError, match=r"^no answer in time$"):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
-        Session(url, {}).get(url, Timeouts(0.1, 60))
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        Session(url, {}).get(url, Timeouts(5, 0.1))
