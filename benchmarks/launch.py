@@ -57,7 +57,7 @@ def _children(process: int) -> list[int]:
 
 
 def _memory(process: int) -> tuple[int, int]:
-    """Return a process's share of the bytes that are no file's, and those of files; none once it has ended."""
+    """Return a process's share of the bytes that are no file's, and those of files; none after its end."""
     try:
         with open(f"/proc/{process}/smaps_rollup") as file:  # noqa: PTH123
             lines = [line.split() for line in file]

@@ -133,16 +133,13 @@ def _walked(arrivals: list[Arrival]) -> list[list[str]]:
         sum(60 * minute <= second < 60 * (minute + 1) for second in seconds)
         for minute in range(1, int(seconds[-1] // 60))
     ]
-    permitted = PER_MINUTE * (seconds[-1] - seconds[PER_MINUTE]) / 60
+    between = [later - earlier for earlier, later in zip(seconds, seconds[PER_MINUTE:], strict=False)]
     refused = sum(arrival.status == 429 for arrival in arrivals)
     return [
         ["requests", f"{len(seconds)} in {seconds[-1]:.0f} s"],
         ["in each whole minute after the first", ", ".join(map(str, counts))],
         ["the fewest, of those permitted", f"{min(counts, default=0) / PER_MINUTE:.0%}"],
-        [
-            "all after the first twenty, of those permitted",
-            f"{len(seconds[PER_MINUTE + 1 :]) / permitted:.1%}",
-        ],
+        [f"seconds from each to the {PER_MINUTE}th after it, of which 60 are due", spread(between)],
         ["answered with 429", str(refused)],
     ]
 

@@ -46,9 +46,12 @@ def measured(command: Command) -> Cost:
     report, log = command.folder / "cost.txt", command.folder / "output.txt"
     os.sync()  # what others have yet to write to the disk is not this command's
     launcher: list[str | Path] = [sys.executable, "-I", "-S", LAUNCHER, report]
-    with log.open("wb") as output, _started(command, launcher, output) as process:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(LONGEST_RUN)
+    with (
+        log.open("wb") as output,
+        _started(command, launcher, output) as process,
+        suppress(subprocess.TimeoutExpired),
+    ):
+        process.wait(LONGEST_RUN)
     if not report.exists():
         raise BenchmarkError(f"{command.arguments} did not end:\n{log.read_text()[-3000:]}")
     wall, cpu, memory, code = report.read_text().split()
