@@ -23,6 +23,10 @@ LIMIT = 10  # the chain's default
 NEVER_WAITS = 1_000_000  # requests per minute: the pace is kept as cron's runs keep it, and never reached
 PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 DLT = {"RUNTIME__DLTHUB_TELEMETRY": "false", "DATA_WRITER__DISABLE_COMPRESSION": "true"}
+DLT_PARALLEL = {  # many files, as two would go to one worker
+    "NORMALIZE__WORKERS": str(os.cpu_count() or 1),
+    "SOURCES__DATA_WRITER__FILE_MAX_ITEMS": "20000",
+}
 
 
 class Work(NamedTuple):
@@ -135,10 +139,15 @@ def peer(title: str, where: str, script: str, *options: str, **variables: str) -
 
 
 def dlt(title: str, where: str, *options: str) -> Contestant:
-    """Return dlt, which lays out its files itself, in a folder."""
+    """Return dlt, which lays out its files itself, in a folder; all rows are normalised in parallel."""
     scripted = peer(title, where, "with_dlt.py", *options, **DLT)
+    parallel = peer(title, where, "with_dlt.py", *options, **DLT, **DLT_PARALLEL)
     laid_out = "complaints.csv/ccdb/complaints/*.csv"
-    return Contestant(title, scripted.command, lambda work: work.folder.glob(laid_out))
+
+    def command(work: Work) -> Command:
+        return (scripted if work.limit or options else parallel).command(work)
+
+    return Contestant(title, command, lambda work: work.folder.glob(laid_out))
 
 
 @contextmanager
