@@ -6,9 +6,9 @@ dlt lays out its files itself: TARGET is the folder for them. With `arrow` the p
 which dlt takes as they are.
 
 Its settings are those of contestants.py. Rows, when they are many, are normalised by a process for each core:
-a quarter less time, if the extracted files are several to each, and 0.3 seconds more when they are few. It
-does not pay for tables. No faster beyond noise were dlt's own orjson for the pages, no nesting of tables, and
-no identifiers for rows; slower was NORMALIZE__START_METHOD=spawn.
+up to a quarter less time where two cores are free, if the extracted files are several to each, and 0.3
+seconds more when they are few. It does not pay for tables. No faster beyond noise were dlt's own orjson for
+the pages, no nesting of tables, and no identifiers for rows; slower was NORMALIZE__START_METHOD=spawn.
 """
 
 import sys
