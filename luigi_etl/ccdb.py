@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
@@ -131,7 +132,9 @@ class Client:
         timeouts = Timeouts(min(settings.connect_timeout, remaining), min(settings.read_timeout, remaining))
         try:
             response = self._session.get(address, timeouts)
-            return response, b"".join(self._in_time(response.chunks))
+            body = BytesIO()  # which, unlike a list of chunks, is never there twice
+            body.writelines(self._in_time(response.chunks))
+            return response, body.getvalue()
         except WebError as error:
             raise PassingError(f"{self.host}: {error}") from None
 
