@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-MILLISECONDS_BETWEEN_LOOKS = 10
+MILLISECONDS_BETWEEN_LOOKS = 50  # oftener it would cost what is measured a good part of a core
 
 
 def main(report: str, command: list[str]) -> None:
