@@ -223,6 +223,7 @@ def _read_as_of_today(body: bytes) -> Outcome:
 
 
 def _read_at_once(body: bytes) -> Outcome:
+    """Read a page with a field that is not in the record, or with days that are no instants."""
     answer = _answers.decode(body)
     fields = {field for hit in _fields_of_answers.decode(body).hits.hits for field in hit.source}
     return Outcome([_normalised(hit.source) for hit in answer.hits.hits], fields - _BY_FIELD.keys(), answer)

@@ -22,9 +22,8 @@ from luigi_etl.files import storage_errors, sync, sync_folder
 from luigi_etl.paths import PARTIAL_SUFFIX
 
 _COMPRESSION = 1  # several times as fast as the default, for half as many bytes again
-_CHUNK = (
-    1 << 14
-)  # of compressed bytes: what comes of more would leave the processor's cache, at half the speed
+# Bytes that are inflated together: what comes of more would leave the processor's cache, at half the speed.
+_CHUNK = 1 << 14
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _LONGEST_HEADER = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
