@@ -1,5 +1,6 @@
 """What a run does not use is not imported, and Luigi's own command is what it was."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from luigi_etl.lean import UNUSED
 from tests.conftest import Chain, Luigid, Serve
 
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}  # coverage imports much itself
 MINUTE = ("--timestamp", "2026-11-22T0926")
 SPARED = {*UNUSED, "asyncio", "difflib", "shlex", "sqlalchemy", "sqlite3"}
 FAMILIES = {
@@ -31,7 +33,9 @@ FAMILIES = {
 def python(code: str) -> set[str]:
     """Return the words that a program prints."""
     command = [sys.executable, "-I", "-c", f"import sys\n{code}"]
-    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    environment = {**os.environ, **UNMEASURED}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
 
 
 def test_our_command_imports_luigi_without_what_it_does_not_use() -> None:
@@ -123,6 +127,7 @@ def test_a_minutes_run_imports_nothing_that_it_does_not_use(
     chain: Chain, served: Serve, luigid: Luigid
 ) -> None:
     """Both processes of it tell what they import: the one on standard error, the other in the log."""
+    chain.environment.update(UNMEASURED)
     main = "from luigi_etl.command import main; main()"
     command = [sys.executable, "-I", "-X", "importtime", "-c", main, *chain.unattended_command()[1:]]
     run = chain.program(*command, url=served().url)
