@@ -9,6 +9,7 @@ import gc
 import sys
 from http.client import HTTPException
 from typing import Any
+from urllib.request import ProxyHandler, build_opener
 
 from luigi_etl.errors import USAGE_ERROR
 
@@ -25,7 +26,7 @@ def import_luigi() -> None:
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: there is no such module
     gc.disable()  # of what is imported nothing is garbage
     try:
-        from luigi.rpc import URLLibFetcher
+        from luigi import rpc
     except (configparser.Error, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         sys.stderr.write(f"luigi_etl: error: luigi.cfg can't be read ({reason}): correct it\n")
@@ -36,7 +37,9 @@ def import_luigi() -> None:
         for name in hidden:
             del sys.modules[name]
     # urllib tells of a connection that was cut as such, which Luigi does not expect of it.
-    URLLibFetcher.raises = (OSError, HTTPException)  # type: ignore[assignment]
+    rpc.URLLibFetcher.raises = (OSError, HTTPException)  # type: ignore[assignment]
+    # It would also ask luigid, on this machine, through the environment's proxy, which is for the API.
+    rpc.urlopen = build_opener(ProxyHandler({})).open  # type: ignore[assignment,attr-defined]
 
 
 def keep_what_stays_the_same(task: str) -> None:

@@ -9,12 +9,13 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
 
 from luigi_etl.lean import UNUSED
-from tests.conftest import Chain, Luigid, Serve
+from tests.conftest import Chain, Luigid, Serve, free_port
 
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}  # coverage imports much itself
 MINUTE = ("--timestamp", "2026-11-22T0926")
@@ -122,6 +123,18 @@ for _ in range(3):
 print("parsers:", len(built))
 """
     assert python(code) == {"7", "parsers:", "1"}
+
+
+@pytest.mark.slow
+def test_luigid_is_asked_without_the_proxy_that_the_api_is_asked_through(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    server = served()
+    nobody = f"http://127.0.0.1:{free_port()}"
+    api = urlsplit(server.url).netloc
+    chain.environment.update(HTTP_PROXY=nobody, http_proxy=nobody, NO_PROXY=api, no_proxy=api)
+    assert chain.unattended(*MINUTE, url=server.url).code == 0
+    assert len(luigid.tasks("DONE")) == 4
 
 
 @pytest.mark.slow
