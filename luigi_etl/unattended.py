@@ -22,6 +22,7 @@ import luigi
 import msgspec
 from luigi.cmdline_parser import CmdlineParser
 from luigi.retcodes import retcode, run_with_retcodes
+from luigi.task_register import TaskClassNotFoundException
 
 from luigi_etl import define
 from luigi_etl.config import service
@@ -234,7 +235,11 @@ def _luigi(arguments: Sequence[str], reader: int, writer: int) -> None:
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.close(writer)
-    run_with_retcodes(arguments)
+    try:
+        run_with_retcodes(arguments)
+    except TaskClassNotFoundException as error:
+        found = str(error).splitlines()[:2]  # that there is none of the name, and whose name is the nearest
+        sys.exit(f"luigi: error: {' '.join(found)}")
 
 
 # --- telling -------------------------------------------------------------------------------------
