@@ -63,6 +63,11 @@ class Pace:
         try:
             with self._locked() as file:
                 return self._take_turn(file)
+        except IsADirectoryError as error:
+            raise StorageError(
+                f"cannot keep the pace of requests in {self.path}: it is a folder; "
+                "let [ccdb] pace_file name a file"
+            ) from error
         except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StorageError(
                 f"cannot keep the pace of requests in {self.path}: {error}; delete it or set [ccdb] pace_file"

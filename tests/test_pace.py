@@ -118,6 +118,11 @@ def test_a_file_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None
     assert path.read_bytes() == content
 
 
+def test_a_folder_is_told_as_one_and_a_file_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"in /.*: it is a folder; let \[ccdb\] pace_file name a file"):
+        Pace(tmp_path, "host", 1).take_turn()
+
+
 def test_a_full_disk_is_told_and_leaves_the_file_whole(small_disk: Path) -> None:
     path = small_disk / "pace"
     few, many = Pace(path, "host", 20), Pace(path, "host", 1000)
