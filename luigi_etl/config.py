@@ -1,7 +1,7 @@
 """The settings, as sections of Luigi's configuration, and the parameters that check what they are given.
 
-A value from the command line or luigi.cfg that can't be used ends the program as argparse does:
-one line, exit code 2, before anything is scheduled. From Python it raises a `ValueError`.
+A value from the command line, luigi.cfg or the environment that can't be used ends the program as argparse
+does: one line, exit code 2, before anything is scheduled. From Python it raises a `ValueError`.
 """
 
 import contextlib
@@ -207,6 +207,21 @@ class TextParameter(_Checked[str]):
         return self._check(x)
 
 
+class AddressParameter(TextParameter):
+    """The address of the API; its default is the environment's, if that names one."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(os.environ.get("CCDB_URL") or API, _web_address, description)
+
+    def task_value(self, task_name: str, param_name: str) -> str:
+        """Return the address, or end the program: a default is not parsed, where others are refused."""
+        try:
+            value: str = super().task_value(task_name, param_name)  # type: ignore[no-untyped-call]
+        except SettingError as error:
+            refuse(f"CCDB_URL in the environment, for {error}")
+        return value
+
+
 def _web_address(text: str) -> str:
     try:
         parts = urlsplit(text)
@@ -286,7 +301,7 @@ _DEFAULT = Settings()
 class ccdb(luigi.Config):  # noqa: N801  # the name of the section
     """How to talk to the API. `CCDB_URL` in the environment stands in for the default address."""
 
-    url = TextParameter(os.environ.get("CCDB_URL") or _DEFAULT.url, _web_address, "address of the API")
+    url = AddressParameter("address of the API")
     requests_per_minute = WholeNumberParameter(
         _DEFAULT.requests_per_minute, 0, description="pace; 0 = no limit"
     )

@@ -70,7 +70,8 @@ def _findings(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
     except OSError as error:
         found.append(_ill(f"{error.strerror or error} ({error.filename}): give access to it"))
     except (ValueError, RuntimeError, ParameterException, SystemExit) as error:  # of a setting
-        found.append(_ill(f"this can't be checked ({_reason(said, error)}): correct luigi.cfg"))
+        reason = _reason(said, error)
+        found.append(_ill(f"this can't be checked ({reason}): correct luigi.cfg or the environment"))
     return found
 
 

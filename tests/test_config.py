@@ -170,11 +170,11 @@ def test_on_the_command_line_it_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.slow
-def test_an_address_in_the_environment_that_is_none_is_one_line(chain: Chain) -> None:
+def test_an_address_in_the_environment_that_is_none_is_one_line_and_exit_code_2(chain: Chain) -> None:
     run = chain.luigi(url="nonsense")
-    assert run.code == 40
-    assert run.err.startswith("ERROR: [ccdb] url: 'nonsense' is not a web address")
-    assert len(run.err.splitlines()) == 1
+    said = f"CCDB_URL in the environment, for [ccdb] url: 'nonsense' is not a web address, such as {API}"
+    assert (run.code, run.out, run.err) == (2, "", f"luigi: error: {said}\n")
+    assert chain.files() == []
 
 
 @pytest.mark.slow

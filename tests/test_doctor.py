@@ -192,7 +192,8 @@ def test_a_value_that_cannot_be_used_is_named_and_stops_no_other_check(
 
 def test_a_check_that_a_setting_stops_says_so(chain: Chain) -> None:
     chain.configure("storage", root="~nobody-of-this-name/data")
-    stopped = "this can't be checked (Could not determine home directory.): correct luigi.cfg"
+    reason = "Could not determine home directory."
+    stopped = f"this can't be checked ({reason}): correct luigi.cfg or the environment"
     findings = examined(chain)
     for check in ("folders", "database", "runs", "temporary files"):
         assert of(check, findings) == [(False, stopped)]

@@ -83,6 +83,12 @@ def test_a_parameter_that_cannot_be_used_is_one_message(chain: Chain) -> None:
     assert "'XX' is not a value" in chain.unattended("--query", "state=XX").err
 
 
+def test_an_address_in_the_environment_that_is_none_is_one_message(chain: Chain) -> None:
+    run = chain.unattended(url="nonsense")
+    assert (run.code, len(run.err.splitlines())) == (2, 1)
+    assert "failed (exit code 2): CCDB_URL in the environment, for [ccdb] url: 'nonsense' is not" in run.err
+
+
 def test_a_setting_that_cannot_be_used_is_told_when_it_was_put_right_and_when_it_is_wrong_again(
     chain: Chain, served: Serve
 ) -> None:
