@@ -20,6 +20,7 @@ def programs(name: str) -> Path:
     pins, environment = PINS / f"{name}.txt", KEPT / name
     made_of = environment / "pins.txt"  # written last: it stands for a whole environment
     if not made_of.exists() or made_of.read_bytes() != pins.read_bytes():
+        print(f"making the virtual environment {name}", file=sys.stderr, flush=True)  # it takes a while
         shutil.rmtree(environment, ignore_errors=True)
         _run(sys.executable, "-m", "venv", environment)
         _pip(environment, "-r", pins)
