@@ -9,7 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from io import BytesIO
 from typing import Any, TypeVar
@@ -26,8 +26,10 @@ from luigi_etl.web import Response, Session, Timeouts, WebError
 NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
 SHORT_RETRIES = 3
 LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
+LONGEST_SILENT_WAIT = 5.0  # seconds for a turn; of longer ones the caller is told
 
 T = TypeVar("T")
+Tell = Callable[[str], None]
 Pairs = Sequence[tuple[str, str]]
 
 
@@ -37,12 +39,15 @@ Pairs = Sequence[tuple[str, str]]
 class Client:
     """Fetches pages. Use it in a `with` block; `deadline` seconds after its making it gives up.
 
+    `tell` hears of each long wait that the pace costs.
+
     Every method raises `PassingError` when it has tried a few times or has no time left, and
     `RefusedError` when the API will not serve the request.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tell: Tell = lambda _: None) -> None:
         self.settings = settings
+        self._tell = tell
         self.host = urlsplit(settings.url).netloc
         self._pace = _pace(settings, self.host)
         named = {"User-Agent": settings.user_agent} if settings.user_agent else {}
@@ -141,9 +146,12 @@ class Client:
     def _await_turn(self) -> None:
         """Wait until the pace lets a request go."""
         while self._pace and (wait := self._pace.take_turn()):
+            most = f"{self.host}: {self.settings.requests_per_minute} requests per minute"
             if wait >= self._remaining():
-                most = f"{self.settings.requests_per_minute} requests per minute"
-                raise PassingError(f"{self.host}: {most} leave none for the time until the deadline")
+                raise PassingError(f"{most} leave none for the time until the deadline")
+            if wait > LONGEST_SILENT_WAIT:
+                then = datetime.now(timezone.utc) + timedelta(seconds=wait)
+                self._tell(f"{most} leave none now; next at {then:%H:%M:%S} UTC, in {wait:.0f} s")
             time.sleep(wait)
 
     def _in_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:

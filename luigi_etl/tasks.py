@@ -68,7 +68,7 @@ class ExtractComplaints(Snapshot):
         from luigi_etl.progress import ProgressBar
 
         bar = ProgressBar()
-        with Client(ccdb().settings()) as client:
+        with Client(ccdb().settings(), self.say) as client:
             try:
                 extract(
                     client,

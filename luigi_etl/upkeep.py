@@ -59,7 +59,7 @@ class SyncComplaints(Repeated, Recorded):
         from luigi_etl.ccdb import Client
 
         self._upkeep.keep_alone()
-        with Client(ccdb().settings()) as client:
+        with Client(ccdb().settings(), self.say) as client:
             if sync := self._upkeep.interrupted(client, self.timestamp):
                 return sync
             sync = self._upkeep.begin(client, self.timestamp, self.first_day)
@@ -82,5 +82,5 @@ class SyncComplaints(Repeated, Recorded):
     def _look_up(self, sync: "Sync") -> None:
         from luigi_etl.ccdb import Client
 
-        with Client(ccdb().settings()) as client:
+        with Client(ccdb().settings(), self.say) as client:
             self._upkeep.look_up(client, sync)

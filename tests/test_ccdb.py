@@ -1,6 +1,9 @@
+import json
+import re
 import time
 from email.utils import formatdate
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from urllib3 import HTTPHeaderDict
@@ -8,6 +11,7 @@ from urllib3 import HTTPHeaderDict
 from luigi_etl.answer import Answer
 from luigi_etl.ccdb import Client, _check_status, _retry_after
 from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
+from luigi_etl.pace import WINDOW_MILLISECONDS
 from luigi_etl.pages import Page
 from luigi_etl.sandbox.server import Throttle
 from luigi_etl.settings import Settings
@@ -258,3 +262,19 @@ def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(served: Serve, t
             client.page((), 10, None)
     assert time.monotonic() - begun < 10
     assert len(server.asked) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seconds", "times"), [(6, 1), (1, 0)])
+def test_a_wait_for_a_turn_is_told_once_if_it_is_long(
+    served: Serve, tmp_path: Path, seconds: int, times: int
+) -> None:
+    url = served().url
+    host = urlsplit(url).netloc
+    sent = int(time.time() * 1000) - WINDOW_MILLISECONDS + seconds * 1000
+    (tmp_path / "pace").write_text(json.dumps({host: [sent]}))
+    told: list[str] = []
+    fetch(Client(Settings(url=url, requests_per_minute=1, pace_file=tmp_path / "pace"), told.append))
+    assert len(told) == times
+    wait = rf"{host}: 1 requests per minute leave none now; next at \d\d:\d\d:\d\d UTC, in {seconds} s"
+    assert all(re.fullmatch(wait, message) for message in told)

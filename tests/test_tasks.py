@@ -95,6 +95,32 @@ def test_luigid_shows_which_attempt_failed_why_and_when_the_next_is(chain: Chain
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("task", "asking"), [("StoreComplaints", "ExtractComplaints"), ("SyncComplaints", "SyncComplaints")]
+)
+def test_luigid_shows_until_when_the_pace_lets_no_request_go(
+    chain: Chain, served: Serve, luigid: Luigid, task: str, asking: str
+) -> None:
+    arguments = ("--ccdb-page-size", "5", "--ccdb-requests-per-minute", "1")
+    process = chain.start(*luigid.command(*arguments, task=task), url=served().url)
+    try:
+        message = ""
+        deadline = time.monotonic() + 30
+        while "next at" not in message and time.monotonic() < deadline:
+            time.sleep(0.2)
+            waiting = [name for name in luigid.tasks("RUNNING") if name.startswith(asking)]
+            message = luigid.message(waiting[0]) if waiting else ""
+    finally:
+        process.kill()
+        _, said = process.communicate()
+    assert re.fullmatch(
+        r"127\.0\.0\.1:\d+: 1 requests per minute leave none now; next at \d\d:\d\d:\d\d UTC, in 6[01] s",
+        message,
+    )
+    assert said == ""
+
+
+@pytest.mark.slow
 def test_luigid_shows_how_far_a_long_walk_is(chain: Chain, served: Serve, luigid: Luigid) -> None:
     server = served(100, "2:hang")
     arguments = ("--limit", "0", "--ccdb-page-size", "25", "--ccdb-requests-per-minute", "0")
