@@ -513,7 +513,7 @@ def test_what_it_cannot_use_is_refused_in_a_line(chain: Chain, arguments: tuple[
 
 def test_two_syncs_at_once_are_one_after_the_other(chain: Chain, served: Serve) -> None:
     server = served(1000)
-    chain.configure("ccdb", page_size=20)
+    chain.configure("ccdb", page_size=2)  # long enough for the second to find the first at work
     command = chain.luigi_command("--ccdb-retries", "600", "--since", "2026-06-01", task="SyncComplaints")
     first = chain.start(*command, "--timestamp", "2026-09-26T1200", url=server.url)
     lock = chain.folder / "data/snapshots/all~sync/.lock"
