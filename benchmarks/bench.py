@@ -60,12 +60,15 @@ class Bench:
         self.minute += timedelta(minutes=1)
         folder = self.folder / "work"
         folder.mkdir()
-        url = f"{self._server}/{newest}/{kind}"
-        work = Work(url, limit, folder, self.minute, newest / self.complaints)
+        work = Work(self.url(newest, kind), limit, folder, self.minute, newest / self.complaints)
         cost = measured(contestant.command(work))
         self._judge.check(contestant.name, f"{limit or newest:,} complaints", contestant.results(work))
         shutil.rmtree(folder)
         return cost
+
+    def url(self, newest: int, kind: str = "") -> str:
+        """Return the address of the newest so many complaints; `kind` is how they are served."""
+        return f"{self._server}/{newest}/{kind}"
 
     def arrivals(self) -> list[Arrival]:
         """Return the requests since this was last asked."""

@@ -17,6 +17,7 @@ from benchmarks.contestants import (
     peer,
     prefect_server,
 )
+from benchmarks.own import beside_libraries
 from benchmarks.server import Arrival
 from benchmarks.tables import cost_table, noise, ratio_table, spread, table
 from tests.made import many, stored
@@ -34,6 +35,7 @@ class Rounds(NamedTuple):
     bulk: int = 5
     largest: int = 3  # bulks of all complaints, which take minutes
     growth: int = 5
+    own: int = 9
 
 
 def tick(bench: Bench, rounds: Rounds) -> str:
@@ -92,11 +94,17 @@ def growth(bench: Bench, rounds: Rounds) -> str:
     )
 
 
+def own(bench: Bench, rounds: Rounds) -> str:
+    """Measure what is written here beside the libraries that would do it."""
+    return beside_libraries(bench.folder, bench.url(bench.complaints), rounds.own)
+
+
 PARTS: Mapping[str, Callable[[Bench, Rounds], str]] = {
     "tick": tick,
     "bulk": bulk,
     "throttle": throttle,
     "growth": growth,
+    "own": own,
 }
 
 
