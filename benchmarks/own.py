@@ -1,6 +1,7 @@
-"""What is written here though there is a library for it, beside the library: is it worth its lines?"""
+"""What is written here though a library, or Python itself, would do, beside that: is it worth its lines?"""
 
 from collections.abc import Sequence
+from itertools import cycle, islice
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -11,15 +12,15 @@ from msgspec import UNSET
 
 from benchmarks.bench import Costs, tell
 from benchmarks.contestants import environment
-from benchmarks.environments import OURS, programs
+from benchmarks.environments import OURS, PROJECT, programs
 from benchmarks.processes import BenchmarkError, Command, Cost, measured
 from benchmarks.tables import ratio, spread, table
 from luigi_etl.complaint import DEFAULT_COLUMNS, read_page
 
 PIECES = Path(__file__).with_name("pieces")
-PAGES = 10  # of rows: one page of the server, so many times
+ROWS = 100_000
 WRITTEN = "rows.csv"
-HERE, LIBRARY = "ours", "library"  # as the scripts know them
+OWN, OTHER = "own", "other"  # as the scripts know them
 
 
 class Piece(NamedTuple):
@@ -39,15 +40,16 @@ def beside_libraries(folder: Path, url: str, rounds: int) -> str:
     """Measure each piece and its library in turn, as whole processes; return the table."""
     rows = _rows_of(url, folder / "rows.json")
     pieces = [
-        Piece("rows of a hundred thousand complaints, as CSV", "table", "csv", told=[rows, WRITTEN]),
+        Piece("100,000 rows, from JSON to CSV", "table", "csv", told=[rows, WRITTEN]),
         Piece("a million ids, each seen twice", "ids", "a set"),
-        Piece("ten complaints, asked for", "web", "requests", "bare", [f"{url}?size=10"]),
-        Piece("a turn to ask", "pace", "pyrate-limiter, with SQLite", "pyrate", ["turns"]),
+        Piece("ten complaints, asked for by HTTP", "web", "requests", "bare", [f"{url}?size=10"]),
+        Piece("a turn to ask", "pace", "pyrate-limiter", "pyrate", ["turns"]),
         Piece("Luigi, imported", "lean", "`import luigi`"),
     ]
     header = [
         "",
         "written here",
+        "lines",
         "seconds",
         "MB",
         "instead of",
@@ -62,13 +64,13 @@ def beside_libraries(folder: Path, url: str, rounds: int) -> str:
 
 def _in_turn(piece: Piece, folder: Path, rounds: int) -> Costs:
     """Return what either took; of a first round, which warms up, nothing is kept."""
-    costs: Costs = {HERE: [], LIBRARY: []}
+    costs: Costs = {OWN: [], OTHER: []}
     for number in range(rounds + 1):
-        for which, of_it in costs.items():
+        for which in (OWN, OTHER) if number % 2 else (OTHER, OWN):
             cost = _run(piece, which, folder)
             tell(f"round {number} of {rounds}: {piece.module}, {which}: {cost.wall:.2f} s")
             if number:
-                of_it.append(cost)
+                costs[which].append(cost)
         _compare(folder / piece.module)
     return costs
 
@@ -77,7 +79,7 @@ def _run(piece: Piece, which: str, folder: Path) -> Cost:
     """Run the script of a piece in a folder that is kept from round to round."""
     own = folder / piece.module / which
     own.mkdir(parents=True, exist_ok=True)
-    python = programs(OURS if which == HERE else piece.environment) / "python"
+    python = programs(OURS if which == OWN else piece.environment) / "python"
     command = [python, PIECES / f"{piece.module}.py", which, *piece.told]
     return measured(Command(command, environment(own), own))
 
@@ -86,17 +88,18 @@ def _compare(folder: Path) -> None:
     """See to it that what was written, if anything was, is the same, byte by byte."""
     written = {path.read_bytes() for path in folder.glob(f"*/{WRITTEN}")}
     if len(written) > 1:
-        raise BenchmarkError(f"{folder.name}: ours and the library's {WRITTEN} differ")
+        raise BenchmarkError(f"{folder.name}: what the two wrote to {WRITTEN} differs")
 
 
 def _row(piece: Piece, costs: Costs) -> list[str]:
-    times_as_long = f"{ratio(costs, LIBRARY, HERE):.2f}"
+    times_as_long = f"{ratio(costs, OTHER, OWN):.2f}"
     return [
         piece.work,
         f"`{piece.module}.py`",
-        *_told(costs[HERE]),
+        str(len((PROJECT / "luigi_etl" / f"{piece.module}.py").read_text().splitlines())),
+        *_told(costs[OWN]),
         piece.instead_of,
-        *_told(costs[LIBRARY]),
+        *_told(costs[OTHER]),
         times_as_long,
     ]
 
@@ -106,11 +109,11 @@ def _told(costs: Sequence[Cost]) -> list[str]:
 
 
 def _rows_of(url: str, path: Path) -> Path:
-    """Write the rows of a page of complaints, so many times, as JSON; return the path."""
+    """Write rows as JSON, those of a page of complaints again and again; return the path."""
     directly = build_opener(ProxyHandler({}))
     with directly.open(f"{url}?size=10000", timeout=60) as answer:
         complaints = read_page(answer.read()).results
     values = attrgetter(*(column.field for column in DEFAULT_COLUMNS))
     rows = [[None if value is UNSET else value for value in values(one)] for one in complaints]
-    path.write_bytes(msgspec.json.encode(rows * PAGES))
+    path.write_bytes(msgspec.json.encode([*islice(cycle(rows), ROWS)]))
     return path

@@ -44,6 +44,7 @@ def measured(command: Command) -> Cost:
 
     """
     report, log = command.folder / "cost.txt", command.folder / "output.txt"
+    report.unlink(missing_ok=True)
     os.sync()  # what others have yet to write to the disk is not this command's
     launcher: list[str | Path] = [sys.executable, "-I", "-S", LAUNCHER, report]
     with (

@@ -146,12 +146,12 @@ class Client:
     def _await_turn(self) -> None:
         """Wait until the pace lets a request go."""
         while self._pace and (wait := self._pace.take_turn()):
-            most = f"{self.host}: {self.settings.requests_per_minute} requests per minute"
+            pace = f"{self.host}: a pace of {self.settings.requests_per_minute} requests per minute"
             if wait >= self._remaining():
-                raise PassingError(f"{most} leave none for the time until the deadline")
+                raise PassingError(f"{pace} leaves none for the time until the deadline")
             if wait > LONGEST_SILENT_WAIT:
                 then = datetime.now(timezone.utc) + timedelta(seconds=wait)
-                self._tell(f"{most} leave none now; next at {then:%H:%M:%S} UTC, in {wait:.0f} s")
+                self._tell(f"{pace} leaves none now; next at {then:%H:%M:%S} UTC, in {wait:.0f} s")
             time.sleep(wait)
 
     def _in_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:

@@ -223,6 +223,8 @@ class AddressParameter(TextParameter):
 
 
 def _web_address(text: str) -> str:
+    if "@" in text:
+        raise SettingError("[ccdb] url: it must not hold a user name or password: it is logged and stored")
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -230,8 +232,6 @@ def _web_address(text: str) -> str:
         usable = False
     if not usable or not text.isascii() or any(character.isspace() for character in text):
         raise SettingError(f"[ccdb] url: {text!r} is not a web address, such as {API}")
-    if parts.username or parts.password:
-        raise SettingError("[ccdb] url: it must not hold a user name or password: it is logged and stored")
     if parts.query or parts.fragment:
         raise SettingError(f"[ccdb] url: {text!r} must not hold a query; that is the parameter query")
     return text

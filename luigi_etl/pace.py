@@ -20,6 +20,7 @@ from pathlib import Path
 import msgspec
 
 from luigi_etl.errors import StorageError
+from luigi_etl.files import storage_errors
 
 # A request is counted when it leaves and by the server when it arrives: a second more than the
 # server's minute keeps a slow first connection from bringing request 21 inside it.
@@ -61,14 +62,9 @@ class Pace:
 
         """
         try:
-            with self._locked() as file:
+            with storage_errors(self.path, "let [ccdb] pace_file name another file"), self._locked() as file:
                 return self._take_turn(file)
-        except IsADirectoryError as error:
-            raise StorageError(
-                f"cannot keep the pace of requests in {self.path}: it is a folder; "
-                "let [ccdb] pace_file name a file"
-            ) from error
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StorageError(
                 f"cannot keep the pace of requests in {self.path}: {error}; delete it or set [ccdb] pace_file"
             ) from error

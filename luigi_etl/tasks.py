@@ -4,11 +4,10 @@ CreateDocument ─────────────────────�
 ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints ──▶ MergeComplaints
 
 What a task alone needs is imported where it runs: a run each minute pays for what it uses. Where Luigi runs
-tasks in processes of their own (`--workers`), it is imported before the first of them is forked.
+tasks in processes of their own (`--workers`), what a snapshot needs is imported before the first is forked.
 """
 
 import contextlib
-import gc
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -217,11 +216,10 @@ MergeComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_merged
 StoreComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_there)
 
 
-def _prepare_for_a_fork() -> None:
-    """Import what tasks need and leave it be, where each of Luigi's processes would import and copy it."""
-    from luigi_etl import datapackage, extract, parse, progress, record, store  # noqa: F401
+def _import_what_a_snapshot_needs() -> None:
+    """Import it once, where each process would; what can't be imported its task will tell."""
+    with contextlib.suppress(ImportError):
+        from luigi_etl import datapackage, extract, parse, progress, record, store  # noqa: F401
 
-    gc.freeze()
 
-
-os.register_at_fork(before=_prepare_for_a_fork)
+os.register_at_fork(before=_import_what_a_snapshot_needs)

@@ -25,7 +25,7 @@ from luigi.retcodes import retcode, run_with_retcodes
 from luigi.task_register import TaskClassNotFoundException
 
 from luigi_etl import define
-from luigi_etl.config import service
+from luigi_etl.config import refuse, service
 from luigi_etl.errors import DamagedFileError, EtlError
 from luigi_etl.jobs import BusyError, Job, Memory
 from luigi_etl.lean import keep_what_stays_the_same
@@ -239,7 +239,7 @@ def _luigi(arguments: Sequence[str], reader: int, writer: int) -> None:
         run_with_retcodes(arguments)
     except TaskClassNotFoundException as error:
         found = str(error).splitlines()[:2]  # that there is none of the name, and whose name is the nearest
-        sys.exit(f"luigi: error: {' '.join(found)}")
+        refuse(" ".join(found))
 
 
 # --- telling -------------------------------------------------------------------------------------

@@ -60,10 +60,12 @@ class SyncComplaints(Repeated, Recorded):
 
         self._upkeep.keep_alone()
         with Client(ccdb().settings(), self.say) as client:
-            if sync := self._upkeep.interrupted(client, self.timestamp):
-                return sync
-            sync = self._upkeep.begin(client, self.timestamp, self.first_day)
-        if not sync:
+            sync = self._upkeep.interrupted(client, self.timestamp) or self._upkeep.begin(
+                client, self.timestamp, self.first_day
+            )
+        if sync:
+            self.say(f"{len(sync.windows):,} windows, of what was received since {sync.since}")
+        else:
             self.conclude("up to date: nothing changed since the last sync")
         return sync
 

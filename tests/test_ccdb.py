@@ -257,7 +257,10 @@ def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(served: Serve, t
     server = served()
     client = server.client(requests_per_minute=1, pace_file=tmp_path / "pace", deadline=30)
     begun = time.monotonic()
-    with client, pytest.raises(PassingError, match="1 requests per minute leave none for the time until"):
+    with (
+        client,
+        pytest.raises(PassingError, match="a pace of 1 requests per minute leaves none for the time"),
+    ):
         for _ in range(2):
             client.page((), 10, None)
     assert time.monotonic() - begun < 10
@@ -265,7 +268,7 @@ def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(served: Serve, t
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seconds", "times"), [(6, 1), (1, 0)])
+@pytest.mark.parametrize(("seconds", "times"), [(8, 1), (1, 0)])
 def test_a_wait_for_a_turn_is_told_once_if_it_is_long(
     served: Serve, tmp_path: Path, seconds: int, times: int
 ) -> None:
@@ -276,5 +279,5 @@ def test_a_wait_for_a_turn_is_told_once_if_it_is_long(
     told: list[str] = []
     fetch(Client(Settings(url=url, requests_per_minute=1, pace_file=tmp_path / "pace"), told.append))
     assert len(told) == times
-    wait = rf"{host}: 1 requests per minute leave none now; next at \d\d:\d\d:\d\d UTC, in {seconds} s"
+    wait = rf"{host}: a pace of 1 requests per minute leaves none now; next at \d\d:\d\d:\d\d UTC, in [78] s"
     assert all(re.fullmatch(wait, message) for message in told)

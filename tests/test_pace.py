@@ -119,7 +119,7 @@ def test_a_file_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None
 
 
 def test_a_folder_is_told_as_one_and_a_file_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"in /.*: it is a folder; let \[ccdb\] pace_file name a file"):
+    with pytest.raises(StorageError, match=r"/.*: Is a directory; .* let \[ccdb\] pace_file name another"):
         Pace(tmp_path, "host", 1).take_turn()
 
 

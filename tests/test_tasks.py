@@ -114,7 +114,8 @@ def test_luigid_shows_until_when_the_pace_lets_no_request_go(
         process.kill()
         _, said = process.communicate()
     assert re.fullmatch(
-        r"127\.0\.0\.1:\d+: 1 requests per minute leave none now; next at \d\d:\d\d:\d\d UTC, in 6[01] s",
+        r"127\.0\.0\.1:\d+: a pace of 1 requests per minute leaves none now; "
+        r"next at \d\d:\d\d:\d\d UTC, in 6[01] s",
         message,
     )
     assert said == ""

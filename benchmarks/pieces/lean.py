@@ -1,22 +1,22 @@
 """Luigi, imported.
 
-python lean.py ours|library
+python lean.py own|other
 """
 
 import sys
 
 
-def ours() -> None:
+def own() -> None:
     """Import it by `luigi_etl.lean`."""
     from luigi_etl.lean import import_luigi
 
     import_luigi()
 
 
-def library() -> None:
+def other() -> None:
     """Import it as it is."""
     import luigi  # noqa: F401
 
 
 if __name__ == "__main__":
-    {"ours": ours, "library": library}[sys.argv[1]]()
+    {"own": own, "other": other}[sys.argv[1]]()

@@ -1,19 +1,19 @@
 """One request, from the start of Python to the answer.
 
-python web.py ours|library URL
+python web.py own|other URL
 """
 
 import sys
 
 
-def ours(url: str) -> bytes:
+def own(url: str) -> bytes:
     """Ask by `luigi_etl.web`."""
     from luigi_etl.web import Session, Timeouts
 
     return b"".join(Session(url, {}).get(url, Timeouts(10, 60)).chunks)
 
 
-def library(url: str) -> bytes:
+def other(url: str) -> bytes:
     """Ask by requests."""
     import requests
 
@@ -22,5 +22,5 @@ def library(url: str) -> bytes:
 
 
 if __name__ == "__main__":
-    if not {"ours": ours, "library": library}[sys.argv[1]](sys.argv[2]).startswith(b"{"):
+    if not {"own": own, "other": other}[sys.argv[1]](sys.argv[2]).startswith(b"{"):
         sys.exit("no answer")
