@@ -138,8 +138,13 @@ def _resumed(pages: PageFile, client: Client, limit: int) -> Walk:
 
 def _go_on(walk: Walk, pages: PageFile, client: Client, query: Pairs, report: Report) -> None:
     while not walk.is_over:
-        size = walk.next_size(client.settings.page_size)
-        page, answer = client.page(query, size, walk.cursor)
-        pages.append(page)
-        walk.add(answer, size)
+        _take_a_page(walk, pages, client, query)
         report(walk.progress)
+
+
+def _take_a_page(walk: Walk, pages: PageFile, client: Client, query: Pairs) -> None:
+    """Fetch a page; only here is it held, so that it is gone before the next one comes."""
+    size = walk.next_size(client.settings.page_size)
+    page, answer = client.page(query, size, walk.cursor)
+    pages.append(page)
+    walk.add(answer, size)

@@ -50,30 +50,24 @@ def readable(body: bytes) -> bytes:
     return _SURROGATE.sub(rb"\\ufffd", body)
 
 
-@dataclass(frozen=True)
-class _Member:
-    page: Page
-    end: int  # offset of the first byte after the member
-
-
 def read_pages(path: Path) -> Iterator[Page]:
-    """Give the pages of a finished file, in the order they were fetched.
+    """Give the pages of a finished file, in the order they were fetched; none is kept when the next is read.
 
     Raises:
         DamagedFileError: the file is missing, cut, or not gzip.
 
     """
     try:
-        end = 0
         with path.open("rb") as stream:
-            for member in _members(stream):
-                end = member.end
-                yield member.page
-            whole = end == os.fstat(stream.fileno()).st_size
+            reader = _PageReader(stream)
+            yield from iter(reader.next, None)
+            whole = 0 < reader.end == os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
-    if not whole or end == 0:
-        raise DamagedFileError(f"{path} is damaged after byte {end}; delete it to fetch its pages again")
+    if not whole:
+        raise DamagedFileError(
+            f"{path} is damaged after byte {reader.end}; delete it to fetch its pages again"
+        )
 
 
 class PageFile:
@@ -115,12 +109,10 @@ class PageFile:
         """Give the whole pages an earlier process left, and cut off what follows them."""
         stream = self._opened()
         stream.seek(0)
-        end = 0
-        for member in _members(stream):
-            end = member.end
-            yield member.page
+        reader = _PageReader(stream)
+        yield from iter(reader.next, None)
         with storage_errors(self.partial):
-            stream.truncate(end)
+            stream.truncate(reader.end)
 
     def append(self, page: Page) -> None:
         """Add a page and bring it to the disk."""
@@ -169,23 +161,17 @@ def _compressed(page: Page) -> bytes:
     return b"".join((_HEADER, page.address.encode("latin-1"), b"\0", content, checks))
 
 
-def _members(stream: IO[bytes]) -> Iterator[_Member]:
-    """Give the whole members from the start of `stream`, stopping at the first that is not one."""
-    reader = _MemberReader(stream)
-    while member := reader.next():
-        yield member
-
-
-class _MemberReader:
-    """Reads gzip members one by one; `offset` is where the last one ended."""
+class _PageReader:
+    """Reads pages, a gzip member each, from where a stream is; `end` is where the last whole one ended."""
 
     def __init__(self, stream: IO[bytes]) -> None:
+        self.end = 0
         self._stream = stream
         self._data = b""
         self._offset = 0
 
-    def next(self) -> _Member | None:
-        """Return the next member, or None where there is no whole one."""
+    def next(self) -> Page | None:
+        """Return the next page, or None where there is no whole one."""
         inflate = zlib.decompressobj(_GZIP)
         header = b""
         body = BytesIO()  # which, unlike a list of parts, is never there twice
@@ -204,4 +190,5 @@ class _MemberReader:
         address, zero, _ = header[len(_HEADER) :].partition(b"\0")
         if not (header.startswith(_HEADER) and zero):
             return None
-        return _Member(Page(address.decode("latin-1"), body.getvalue()), self._offset)
+        self.end = self._offset
+        return Page(address.decode("latin-1"), body.getvalue())

@@ -10,11 +10,11 @@ import msgspec
 from msgspec import UNSET
 
 from luigi_etl.answer import AnswerOf, expected
-from luigi_etl.complaint import COLUMNS, Complaint, Rejection, read_page
+from luigi_etl.complaint import COLUMNS, Complaint, Outcome, Rejection, read_page
 from luigi_etl.errors import DamagedFileError, PassingError
 from luigi_etl.files import atomic_writes
 from luigi_etl.ids import IdSet
-from luigi_etl.pages import read_pages
+from luigi_etl.pages import Page, read_pages
 from luigi_etl.progress import Report, unwatched
 
 _AT_ONCE = 250  # records that are encoded together: more would leave the processor's cache
@@ -69,14 +69,8 @@ def parse(
 
     """
     with atomic_writes(parsed, rejected, summary) as (parsed_file, rejected_file, summary_file):
-        parser = _Parser(parsed_file, rejected_file)
-        for page in read_pages(pages):
-            try:
-                parser.take(page.address, page.body)
-            except (PassingError, ValueError) as error:
-                raise DamagedFileError(
-                    f"{pages} holds a page that can't be read ({error}); delete it to fetch again"
-                ) from error
+        parser = _Parser(pages, parsed_file, rejected_file)
+        for _ in map(parser.take, read_pages(pages)):  # which keeps no page when the next is read
             done, needed = parser.summary.hits, expected(parser.summary.hits_total, limit)
             if done < needed:
                 report(done, needed)
@@ -93,8 +87,9 @@ def parse(
 class _Parser:
     """Writes hits where they belong and keeps count."""
 
-    def __init__(self, parsed: IO[bytes], rejected: IO[bytes]) -> None:
+    def __init__(self, pages: Path, parsed: IO[bytes], rejected: IO[bytes]) -> None:
         self.summary = Summary()
+        self._pages = pages
         self._parsed = parsed
         self._rejected = rejected
         self._ids = IdSet()
@@ -102,9 +97,27 @@ class _Parser:
         self._absent = {column.field for column in COLUMNS}
         self._encoder = msgspec.json.Encoder()
 
-    def take(self, address: str, body: bytes) -> None:
-        """Parse a page."""
-        outcome = read_page(body)
+    def take(self, page: Page) -> None:
+        """Parse a page.
+
+        Raises:
+            DamagedFileError: it is none.
+
+        """
+        try:
+            self._take(page.address, read_page(page.body))
+        except (PassingError, ValueError) as error:
+            raise DamagedFileError(
+                f"{self._pages} holds a page that can't be read ({error}); delete it to fetch again"
+            ) from error
+
+    def finished(self) -> Summary:
+        """Return the summary of all pages."""
+        self.summary.unknown_fields = sorted(self._unknown)
+        self.summary.absent_fields = sorted(self._absent) if self.summary.parsed else []
+        return self.summary
+
+    def _take(self, address: str, outcome: Outcome) -> None:
         self._take_answer(address, outcome.answer)
         self._unknown |= outcome.unknown_fields
         complaints = [one for one in outcome.results if isinstance(one, Complaint)]
@@ -116,12 +129,6 @@ class _Parser:
         self._write(self._parsed, new)
         self._write(self._rejected, rejections)
         self._note_fields(new)
-
-    def finished(self) -> Summary:
-        """Return the summary of all pages."""
-        self.summary.unknown_fields = sorted(self._unknown)
-        self.summary.absent_fields = sorted(self._absent) if self.summary.parsed else []
-        return self.summary
 
     def _take_answer(self, address: str, answer: AnswerOf[Any]) -> None:
         summary = self.summary

@@ -400,8 +400,8 @@ def test_memory_does_not_grow_with_the_walk(chain: Chain, served: Serve, page_si
         assert len(ids) == complaints
         assert set(ids) == server.sandbox.index.rows.keys()
     small, large = measured
-    assert small < 150_000
-    assert large < 150_000
+    assert small < 100_000
+    assert large < 100_000
     assert large < small * 1.15  # pages differ a little in size
 
 
