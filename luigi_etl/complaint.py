@@ -278,15 +278,17 @@ def _normalised(complaint: Complaint) -> Complaint:
         shown = identifier if len(identifier) <= 40 else identifier[:40] + "..."
         raise _NotAComplaintError(f"the id is not a number: {shown!r}", "complaint_id")
     complaint.complaint_id = identifier
-    if complaint.date_received:
-        complaint.date_received = _utc_day(complaint.date_received, "date_received")
-    if complaint.date_sent_to_company:
-        complaint.date_sent_to_company = _utc_day(complaint.date_sent_to_company, "date_sent_to_company")
+    if received := complaint.date_received:
+        complaint.date_received = _utc_day(received, "date_received")
+    if sent := complaint.date_sent_to_company:
+        complaint.date_sent_to_company = _utc_day(sent, "date_sent_to_company")
     return complaint
 
 
 def _utc_day(when: str | datetime, field: str) -> Any:
     """Return the UTC day, a `date`, of an instant (RFC 3339; UTC where it has no offset) or a plain date."""
+    if isinstance(when, datetime) and when.tzinfo is timezone.utc:  # as a page of today has them
+        return when.date()
     try:
         if isinstance(when, str) and len(when) == 10:
             return msgspec.convert(when, date)

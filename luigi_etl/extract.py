@@ -105,9 +105,7 @@ class Walk:
         first = self._first = self._first or answer
         self._pages += 1
         identities = [hit.identity for hit in answer.hits.hits]
-        for identity in identities:
-            if identity is not None:
-                self._ids.add(identity)
+        self._ids.add([identity for identity in identities if identity is not None])
         self._nameless += identities.count(None)
         hits = len(identities)
         before, self.cursor = self.cursor, answer.cursor if hits else self.cursor

@@ -1,6 +1,7 @@
 """From the file of pages to typed complaints, and what is not one."""
 
 from collections.abc import Sequence
+from itertools import compress
 from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
@@ -84,6 +85,9 @@ def parse(
     return result
 
 
+_identifier = attrgetter("complaint_id")
+
+
 class _Parser:
     """Writes hits where they belong and keeps count."""
 
@@ -121,7 +125,7 @@ class _Parser:
         self._take_answer(address, outcome.answer)
         self._unknown |= outcome.unknown_fields
         complaints = [one for one in outcome.results if isinstance(one, Complaint)]
-        new = [one for one in complaints if self._ids.add(one.complaint_id)]
+        new = list(compress(complaints, self._ids.add(map(_identifier, complaints))))
         rejections = [one for one in outcome.results if isinstance(one, Rejection)]
         self.summary.parsed += len(new)
         self.summary.duplicates += len(complaints) - len(new)

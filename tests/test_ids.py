@@ -8,9 +8,15 @@ from luigi_etl.ids import IdSet
 def test_ids_are_counted_once() -> None:
     ids = IdSet()
     numbers = random.Random(1).sample(range(10**8), 2000)
-    assert [ids.add(str(number)) for number in numbers] == [True] * 2000
-    assert not any(ids.add(number) for number in numbers)
+    assert ids.add(map(str, numbers)) == [True] * 2000
+    assert ids.add(numbers) == [False] * 2000
     assert len(ids) == 2000
+
+
+def test_an_id_that_comes_twice_at_once_is_new_once() -> None:
+    ids = IdSet()
+    assert ids.add(["7", "8", "7"]) == [True, True, False]
+    assert len(ids) == 2
 
 
 @pytest.mark.parametrize(
@@ -18,4 +24,13 @@ def test_ids_are_counted_once() -> None:
 )
 def test_different_ids_are_different(one: str, other: str) -> None:
     ids = IdSet()
-    assert [ids.add(one), ids.add(other), ids.add(one)] == [True, True, False]
+    assert ids.add([one, other, one]) == [True, True, False]
+
+
+def test_an_id_is_known_again_whatever_comes_with_it() -> None:
+    ids = IdSet()
+    ids.add(["7", "8"])
+    assert ids.add(["7", "seven", "9"]) == [False, True, True]
+    assert ids.add(["9", "seven"]) == [False, False]
+    assert ids.add([]) == []
+    assert len(ids) == 4
