@@ -125,11 +125,15 @@ def test_everything_that_is_wrong_is_told(chain: Chain) -> None:
 
 
 def test_the_text_has_a_line_for_each_finding(chain: Chain) -> None:
+    chain.configure("cdcb", page_size=1)
+    chain.configure("storage", rot="x")
     ran = chain.program("luigi-etl", "doctor", url=NOWHERE)
     assert (ran.code, ran.err) == (1, "")
     lines = ran.out.splitlines()
     assert all(line.startswith(("ok    ", "FAIL  ")) for line in lines)
-    assert [line[6:21].strip() for line in lines] == [finding.check for finding in examined(chain)]
+    checks = [line[6:21].strip() for line in lines]
+    assert list(dict.fromkeys(checks)) == list(doctor.CHECKS)
+    assert checks.count("config") == 2
 
 
 def test_letters_the_terminal_has_not_are_escaped(chain: Chain) -> None:
