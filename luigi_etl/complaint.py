@@ -287,7 +287,7 @@ def _normalised(complaint: Complaint) -> Complaint:
 
 def _utc_day(when: str | datetime, field: str) -> Any:
     """Return the UTC day, a `date`, of an instant (RFC 3339; UTC where it has no offset) or a plain date."""
-    if isinstance(when, datetime) and when.tzinfo is timezone.utc:  # as a page of today has them
+    if isinstance(when, datetime) and when.tzinfo is timezone.utc:  # each complaint has two
         return when.date()
     try:
         if isinstance(when, str) and len(when) == 10:

@@ -223,8 +223,8 @@ class AddressParameter(TextParameter):
 
 
 def _web_address(text: str) -> str:
-    if "@" in text:
-        raise SettingError("[ccdb] url: it must not hold a user name or password: it is logged and stored")
+    if "@" in text:  # refused before anything of it is quoted
+        raise SettingError("[ccdb] url: it must hold no user name, password or @: it is logged and stored")
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0

@@ -126,8 +126,9 @@ def _resumed(pages: PageFile, client: Client, limit: int) -> Walk:
     for page in pages.recover():
         if not page.address.startswith(f"{client.settings.url}?") or walk.problem:
             walk.problem = "its pages are of another address"
-            continue
-        walk.add(read_answer(page.body))
+        else:
+            walk.add(read_answer(page.body))
+        del page  # before the next one is read
     if walk.problem:
         pages.discard()
         return Walk(limit)

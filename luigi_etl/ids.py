@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 _BLOCK = 1 << 16
-_MOST_DIGITS = 18  # no complaint has more; each such number could cost a block
+_MOST_DIGITS = 10  # no complaint has more; of longer ones each could cost a block of its own
 
 
 class IdSet:

@@ -20,7 +20,6 @@ from pathlib import Path
 import msgspec
 
 from luigi_etl.errors import StorageError
-from luigi_etl.files import storage_errors
 
 # A request is counted when it leaves and by the server when it arrives: a second more than the
 # server's minute keeps a slow first connection from bringing request 21 inside it.
@@ -62,8 +61,14 @@ class Pace:
 
         """
         try:
-            with storage_errors(self.path, "let [ccdb] pace_file name another file"), self._locked() as file:
+            with self._locked() as file:
                 return self._take_turn(file)
+        except OSError as error:
+            raise StorageError(
+                f"cannot keep the pace of requests in {self.path}: {error.strerror or error} "
+                f"({error.filename or self.path}); make room or give access there, "
+                "or let [ccdb] pace_file name another file"
+            ) from error
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise StorageError(
                 f"cannot keep the pace of requests in {self.path}: {error}; delete it or set [ccdb] pace_file"

@@ -51,7 +51,7 @@ def readable(body: bytes) -> bytes:
 
 
 def read_pages(path: Path) -> Iterator[Page]:
-    """Give the pages of a finished file, in the order they were fetched; none is kept when the next is read.
+    """Give the pages of a finished file, in the order they were fetched; it keeps none itself.
 
     Raises:
         DamagedFileError: the file is missing, cut, or not gzip.

@@ -105,7 +105,7 @@ class _Parser:
         """Parse a page.
 
         Raises:
-            DamagedFileError: it is none.
+            DamagedFileError: the page can't be read.
 
         """
         try:

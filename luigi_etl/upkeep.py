@@ -64,7 +64,7 @@ class SyncComplaints(Repeated, Recorded):
                 client, self.timestamp, self.first_day
             )
         if sync:
-            self.say(f"{len(sync.windows):,} windows, of what was received since {sync.since}")
+            self.say(f"what was received since {sync.since}, by windows: {len(sync.windows):,}")
         else:
             self.conclude("up to date: nothing changed since the last sync")
         return sync

@@ -249,7 +249,7 @@ def test_an_address_that_is_none_is_permanent() -> None:
 def test_a_pace_file_that_cannot_be_used_is_named(served: Serve, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"what is no count of requests at all, of any hosts" * 20)
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(StorageError, match=r"cannot .*file.*\[ccdb\] pace_file"):
+        with pytest.raises(StorageError, match=r"cannot keep the pace of .*file.* \[ccdb\] pace_file"):
             fetch(served().client(requests_per_minute=20, pace_file=path))
 
 

@@ -495,7 +495,7 @@ def test_an_api_that_is_away_is_told(chain: Chain) -> None:
 def test_a_pace_that_cannot_be_kept_is_told(chain: Chain, served: Serve) -> None:
     chain.configure("ccdb", pace_file=chain.folder)
     server = served()
-    assert "Is a directory; make room or give access there, or let [ccdb] pace_file name another" in only_ill(
+    assert "make room or give access there, or let [ccdb] pace_file name another file" in only_ill(
         chain, "API and clock", server.url
     )
     assert server.asked == []

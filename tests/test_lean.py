@@ -105,6 +105,16 @@ if os.fork():
     assert python(code) >= {"luigi_etl.extract", "luigi_etl.ccdb", "luigi_etl.parse", "luigi_etl.store"}
 
 
+def test_what_cannot_be_imported_is_left_to_the_task_to_tell() -> None:
+    code = """
+import os, luigi, luigi_etl
+sys.modules["urllib3"], sys.stderr = None, sys.stdout
+if os.fork():
+    os.wait()
+"""
+    assert python(code) == set()
+
+
 def test_luigi_builds_one_parser_for_a_command_line_it_reads_several_times() -> None:
     code = """
 import argparse, luigi_etl, luigi_etl.lean as lean

@@ -119,8 +119,14 @@ def test_a_file_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None
 
 
 def test_a_folder_is_told_as_one_and_a_file_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"/.*: Is a directory; .* let \[ccdb\] pace_file name another"):
+    with pytest.raises(StorageError, match=r"/.*: Is a directory .* let \[ccdb\] pace_file name another"):
         Pace(tmp_path, "host", 1).take_turn()
+
+
+def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=rf"in /.*/below: File exists \({tmp_path}/file\); "):
+        Pace(tmp_path / "file" / "below", "host", 1).take_turn()
 
 
 def test_a_full_disk_is_told_and_leaves_the_file_whole(small_disk: Path) -> None:

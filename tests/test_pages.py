@@ -1,5 +1,6 @@
 import gzip
 import os
+import weakref
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,19 @@ def test_damage_in_a_finished_file_is_told_with_its_place(tmp_path: Path, damage
         stream.write(damage or b"\0")
     with pytest.raises(DamagedFileError, match=rf"pages\.gz is damaged after byte {end}; delete it"):
         list(read_pages(path))
+
+
+def test_an_empty_file_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "pages.gz").touch()
+    with pytest.raises(DamagedFileError, match=r"pages\.gz is damaged after byte 0; delete it"):
+        list(read_pages(tmp_path / "pages.gz"))
+
+
+def test_a_page_is_not_kept_when_the_next_is_read(tmp_path: Path) -> None:
+    pages = read_pages(written(tmp_path / "pages.gz", FIRST, SECOND))
+    first = weakref.ref(next(pages))
+    next(pages)
+    assert first() is None
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

@@ -491,6 +491,21 @@ def test_under_luigid_a_sync_and_its_windows_are_shown_done(
     assert families.count("MergeComplaints") > 2
 
 
+def test_luigid_shows_what_a_sync_under_way_reads(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    chain.configure("ccdb", page_size=5, requests_per_minute=0)
+    process = chain.start(
+        *luigid.command("--since", "2026-06-01", task="SyncComplaints"), url=served(300).url
+    )
+    messages = set()
+    while process.poll() is None:
+        messages |= {luigid.message(task) for task in luigid.tasks() if task.startswith("SyncComplaints")}
+        time.sleep(0.02)
+    process.communicate()
+    assert any(
+        re.fullmatch("what was received since 2026-06-01, by windows: [0-9]+", one) for one in messages
+    )
+
+
 def test_an_api_that_shows_nothing_new_is_a_line(chain: Chain, served: Serve) -> None:
     url = served(50).url
     chain.luigi("--timestamp", "2026-11-22T0926", task="SyncComplaints", url=url)
