@@ -3,10 +3,11 @@
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
@@ -39,16 +40,9 @@ class Bench:
     def in_turn(
         self, contestants: Sequence[Contestant], newest: int, limit: int, rounds: int, *, warm_up: bool = True
     ) -> Costs:
-        """Let each do the same work, round by round; what the round that warms up costs does not count."""
-        costs: Costs = {contestant.name: [] for contestant in contestants}
-        for number in range(0 if warm_up else 1, rounds + 1):
-            begins = number % len(contestants)  # nobody always comes after the same one
-            for contestant in (*contestants[begins:], *contestants[:begins]):
-                cost = self.run(contestant, newest, limit)
-                tell(f"round {number} of {rounds}: {contestant.name}: {cost.wall:.2f} s")
-                if number:
-                    costs[contestant.name].append(cost)
-        return costs
+        """Let each do the same work, round by round (see `taking_turns`)."""
+        runs = {one.name: partial(self.run, one, newest, limit) for one in contestants}
+        return taking_turns(runs, rounds, warm_up=warm_up)
 
     def run(self, contestant: Contestant, newest: int, limit: int, kind: str = "") -> Cost:
         """Let one do a piece of work, on the newest so many complaints; `kind` is how they are served.
@@ -72,9 +66,7 @@ class Bench:
 
     def arrivals(self) -> list[Arrival]:
         """Return the requests since this was last asked."""
-        directly = build_opener(ProxyHandler({}))  # whatever proxy the environment names
-        with directly.open(f"{self._server}/arrivals", timeout=60) as answer:
-            return [Arrival(*one) for one in json.load(answer)]
+        return [Arrival(*one) for one in json.loads(fetched(f"{self._server}/arrivals"))]
 
 
 @contextmanager
@@ -86,6 +78,27 @@ def open_bench(folder: Path, complaints: int) -> Iterator[Bench]:
     command = Command(arguments, environment(folder), PROJECT)
     with running(command, folder / "server.txt", lambda: listens(port)):
         yield Bench(folder, f"http://127.0.0.1:{port}", complaints)
+
+
+def taking_turns(runs: Mapping[str, Callable[[], Cost]], rounds: int, *, warm_up: bool = True) -> Costs:
+    """Let each run, round by round; what the round that warms up costs does not count."""
+    costs: Costs = {name: [] for name in runs}
+    names = list(runs)
+    for number in range(0 if warm_up else 1, rounds + 1):
+        begins = number % len(names)  # nobody always comes after the same one
+        for name in (*names[begins:], *names[:begins]):
+            cost = runs[name]()
+            tell(f"round {number} of {rounds}: {name}: {cost.wall:.2f} s")
+            if number:
+                costs[name].append(cost)
+    return costs
+
+
+def fetched(url: str) -> bytes:
+    """Return what the bench's server answers, whatever proxy the environment names."""
+    with build_opener(ProxyHandler({})).open(url, timeout=60) as answer:
+        body: bytes = answer.read()
+        return body
 
 
 def tell(line: str) -> None:

@@ -15,7 +15,7 @@ from benchmarks.processes import Cost
 def cost_table(costs: Costs) -> str:
     """Return what each took: the median, the least and the most."""
     rows = [
-        [name, *(spread([tell(one) for one in each]) for tell in (_wall, _cpu, _memory))]
+        [name, seconds(each), spread([cost.cpu for cost in each]), megabytes(each)]
         for name, each in costs.items()
     ]
     return table(["", "seconds", "of the CPU", "MB"], rows)
@@ -35,10 +35,10 @@ def ratio(costs: Costs, one: str, other: str) -> float:
 
 def noise(costs: Costs, name: str) -> str:
     """Return how much the wall times of one differ though its work did not."""
-    seconds = [cost.wall for cost in costs[name]]
-    share = (max(seconds) - min(seconds)) / statistics.median(seconds)
+    walls = [cost.wall for cost in costs[name]]
+    share = (max(walls) - min(walls)) / statistics.median(walls)
     return (
-        f"{len(seconds)} rounds. Noise: the slowest and the fastest run of {name} are {share:.0%} of its "
+        f"{len(walls)} rounds. Noise: the slowest and the fastest run of {name} are {share:.0%} of its "
         "median apart."
     )
 
@@ -77,13 +77,11 @@ def spread(values: Sequence[float]) -> str:
     return f"{shown(statistics.median(values))} ({shown(min(values))}–{shown(max(values))})"  # noqa: RUF001
 
 
-def _wall(cost: Cost) -> float:
-    return cost.wall
+def seconds(costs: Sequence[Cost]) -> str:
+    """Return the spread of the seconds from start to end."""
+    return spread([cost.wall for cost in costs])
 
 
-def _cpu(cost: Cost) -> float:
-    return cost.cpu
-
-
-def _memory(cost: Cost) -> float:
-    return cost.memory / 1e6
+def megabytes(costs: Sequence[Cost]) -> str:
+    """Return the spread of the most memory."""
+    return spread([cost.memory / 1e6 for cost in costs])
