@@ -9,7 +9,7 @@ import gc
 import sys
 from http.client import HTTPException
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
 from luigi_etl.errors import USAGE_ERROR
 
@@ -39,7 +39,17 @@ def import_luigi() -> None:
     # urllib tells of a connection that was cut as such, which Luigi does not expect of it.
     rpc.URLLibFetcher.raises = (OSError, HTTPException)  # type: ignore[assignment]
     # It would also ask luigid, on this machine, through the environment's proxy, which is for the API.
-    rpc.urlopen = build_opener(ProxyHandler({})).open  # type: ignore[assignment,attr-defined]
+    rpc.urlopen = _ask_directly  # type: ignore[assignment,attr-defined]
+
+
+def _ask_directly(request: Request, timeout: float) -> Any:
+    return _opener().open(request, timeout=timeout)
+
+
+@functools.cache
+def _opener() -> OpenerDirector:
+    """Return what asks: made when it first does, as from Python 3.12 on that reads all certificates."""
+    return build_opener(ProxyHandler({}))
 
 
 def keep_what_stays_the_same(task: str) -> None:
