@@ -18,6 +18,7 @@ from benchmarks.contestants import (
     prefect_server,
 )
 from benchmarks.own import beside_libraries
+from benchmarks.processes import BenchmarkError
 from benchmarks.server import Arrival
 from benchmarks.tables import cost_table, noise, ratio_table, spread, table
 from tests.made import many, stored
@@ -188,6 +189,8 @@ def _growth_of_walks(bench: Bench, chain: Contestant, rounds: int) -> list[list[
 def _tenths(arrivals: list[Arrival]) -> tuple[float, float]:
     """Return the milliseconds from page to page in the first tenth of a walk, and in the last."""
     between = [later.seconds - earlier.seconds for earlier, later in pairwise(arrivals)]
+    if not between:
+        raise BenchmarkError("the growth from page to page takes more than one page of complaints")
     tenth = max(1, len(between) // 10)
     return statistics.mean(between[:tenth]) * 1e3, statistics.mean(between[-tenth:]) * 1e3
 
