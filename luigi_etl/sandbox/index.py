@@ -19,7 +19,8 @@ Key = tuple[float, str]
 LARGEST_WINDOW = 10_000
 LOOK_AHEAD = 200
 WORD = r"\w+"
-IDS = r"\s*complaint_id:\(\s*(\d+(?:\s+\d+)*)\s*\)\s*"
+LOOKUP = r"\s*complaint_id:(\(.*\)|\d+|/.*/)\s*"
+ID = r"\s*(?:\d+|\"\d+\"|\(\s*\d+\s*\))\s*"
 SCORE = 1.0
 AGGREGATED = (
     "company",
@@ -368,11 +369,11 @@ def _is_or_is_below(row: Row, name: str, families: dict[str, set[str]]) -> bool:
 def _words(search_term: str, name: str) -> Callable[[Row], bool]:
     """Return whether all words stand in the field; `all` are all fields.
 
-    Of Lucene's syntax it knows phrases, and ids looked up by `complaint_id:(1 2)`, of which any will do;
+    Of Lucene's syntax it knows phrases, and ids looked up by `complaint_id:(1 OR 2)`;
     it refuses what can't be read, and what it does not know.
     """
-    if lookup := re.fullmatch(IDS, search_term, re.ASCII):
-        wanted_ids = frozenset(lookup[1].split())
+    if lookup := re.fullmatch(LOOKUP, search_term, re.ASCII):
+        wanted_ids = _looked_up(lookup[1])
         return lambda row: row.identifier in wanted_ids
     if search_term.count('"') % 2 or set("()[]{}^~*?:/\\+") & set(search_term):
         raise EngineError
@@ -389,6 +390,20 @@ def _words(search_term: str, name: str) -> Callable[[Row], bool]:
         return all(any(word in text for text in texts) for word in wanted)
 
     return found
+
+
+def _looked_up(ids: str) -> frozenset[str]:
+    """Return the ids that a lookup finds; a blank is no operator in Lucene, so `(1 2)` is one term."""
+    inner = ids[1:-1] if ids[0] in "(/" else ids
+    if ids[0] == "/" and re.fullmatch(r"\d+(\|\d+)*", inner, re.ASCII):
+        return frozenset(inner.split("|"))
+    if re.fullmatch(r"\s*\d+(\s+\d+)+\s*", inner, re.ASCII):
+        return frozenset()
+    joined = r"\s+OR\s+|\|\||(?<=[\")])\s*(?=[\"(])"
+    parts = re.split(joined, inner)
+    if not all(re.fullmatch(ID, part, re.ASCII) for part in parts):
+        raise EngineError
+    return frozenset(part.strip('() "\t') for part in parts)
 
 
 def _tokens(text: str) -> str:

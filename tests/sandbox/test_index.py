@@ -263,9 +263,16 @@ def test_without_narratives_a_term_finds_nothing_by_default(holding: Holding) ->
 @pytest.mark.parametrize(
     ("term", "found"),
     [
-        ("complaint_id:(123 456 789)", ["123", "456"]),
+        ("complaint_id:(123 OR 456 OR 789)", ["123", "456"]),
+        ("complaint_id:123", ["123"]),
         ("complaint_id:(123)", ["123"]),
-        (" complaint_id:( 456  123 ) ", ["123", "456"]),
+        ("complaint_id:(123 || 456)", ["123", "456"]),
+        ('complaint_id:("123""456")', ["123", "456"]),
+        ("complaint_id:((123)(456))", ["123", "456"]),
+        ("complaint_id:/123|456/", ["123", "456"]),
+        (" complaint_id:( 456  OR  123 ) ", ["123", "456"]),
+        ("complaint_id:(123 456)", []),
+        ("complaint_id:(123 456 789)", []),
         ("complaint_id:(999)", []),
         ("complaint_id:(12)", []),
         ("complaint_id:(0123)", []),
@@ -280,7 +287,7 @@ def test_complaints_can_be_looked_up_by_their_ids(holding: Holding, term: str, f
 def test_complaints_looked_up_by_their_ids_are_filtered(holding: Holding) -> None:
     url = holding(complaint("123", state="CA"), complaint("456", state="NY"))
 
-    assert ids(url, search_term="complaint_id:(123 456)", field="all", state="NY") == ["456"]
+    assert ids(url, search_term="complaint_id:(123 OR 456)", field="all", state="NY") == ["456"]
 
 
 @pytest.mark.parametrize(
