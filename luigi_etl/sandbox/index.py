@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 from luigi_etl.sandbox.eras import Era
 from luigi_etl.sandbox.generate import NOW, Generator, Source
@@ -158,6 +159,14 @@ class Index:
     def reindex(self, _: int = 0) -> None:
         """Move the day of the last indexing on."""
         self.last_indexed = (date.fromisoformat(self.last_indexed) + timedelta(days=1)).isoformat()
+
+    def part(self, divisor: int) -> "Index":
+        """Return an index of about one complaint in `divisor`, always the same ones; 0: of none."""
+        with self.lock:
+            rows = [
+                row for row in self.rows.values() if divisor and crc32(row.identifier.encode()) % divisor == 0
+            ]
+        return Index(rows, self.last_indexed, self._generator, self.description)
 
     def search(self, search: Search) -> Found:
         """Find a page of complaints.

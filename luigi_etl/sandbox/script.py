@@ -24,12 +24,23 @@ FAULTS = {
     "timed_out": NO_NUMBER,
     "shards": NO_NUMBER,
 }
-EVENTS = CHANGES | FAULTS
+DISTORTIONS = {
+    "stale": NO_NUMBER,  # both of the publisher's flags are set
+    "empty": NO_NUMBER,  # the index holds nothing, both flags are set
+    "half": NO_NUMBER,  # the index holds half of its complaints, no flag is set
+    "ignore_filters": NO_NUMBER,
+    "ignore_sort": NO_NUMBER,  # the order is that of a request without `sort`
+    "cap": (1, 10_000),  # the most hits of a page, whatever its size
+    "repeat": NO_NUMBER,  # page 1 again
+    "tags_list": NO_NUMBER,  # tags is a list in every hit
+    "rename": NO_NUMBER,  # zip_code is called zip5
+}
+EVENTS = CHANGES | FAULTS | DISTORTIONS
 
 
 @dataclass(frozen=True)
 class Event:
-    """A fault or a change of the index: `during` the request, or just before it."""
+    """A fault, a distortion or a change of the index: `during` the request, or just before it."""
 
     name: str
     value: float = 0

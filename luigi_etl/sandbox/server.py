@@ -19,13 +19,14 @@ from typing import Any
 import msgspec
 
 from luigi_etl.sandbox.eras import ERAS, TODAY, Era
-from luigi_etl.sandbox.index import EngineError, Found, Index, Row, Search, sort_values
+from luigi_etl.sandbox.index import EngineError, Index, Row, Search, sort_values
 from luigi_etl.sandbox.parameters import UnknownFormatError, read_search
 from luigi_etl.sandbox.script import CHANGES, Event, Script
 
 PATH = "/data-research/consumer-complaints/search/api/v1/"
 ADDRESS = "127.0.0.1"
 LARGEST_EXPORT = 100_000
+FLAGS = ("is_data_stale", "has_data_issue")
 JSON_ERRORS: dict[int, Any] = {
     400: {"state": {"0": ['"ZZ" is not a valid choice.']}},
     404: {"detail": "Not found."},
@@ -292,54 +293,78 @@ def _of_status(status: int, era: Era) -> Answer:
 
 
 def _search(sandbox: Sandbox, search: Search, events: list[Event]) -> Answer:
+    named = {event.name: event.value for event in events}
     if not sandbox.era.honours_no_aggs:
         search = replace(search, no_aggs=False)
+    search = _distorted(search, named)
+    index = _held(sandbox.index, named)
     try:
-        found = sandbox.index.search(search)
+        found = index.search(search)
     except EngineError:
         return _engine_error(sandbox.era)
     during = [event for event in events if event.name in CHANGES and event.during]
     if during:
         sandbox.make(during)
         found = replace(found, total=sandbox.index.search(search).total)
-    names = {event.name for event in events}
     by_date = search.sort.startswith("created_date")
     content = {
         "took": 17,
-        "timed_out": "timed_out" in names,
-        "_shards": {"total": 5, "successful": 5, "skipped": 0, "failed": int("shards" in names)},
+        "timed_out": "timed_out" in named,
+        "_shards": {"total": 5, "successful": 5, "skipped": 0, "failed": int("shards" in named)},
         "hits": {
             "total": {"value": found.total, "relation": found.relation},
             "max_score": None,
-            "hits": [_hit(row, sandbox.era, by_date) for row in found.rows],
+            "hits": [_hit(row, sandbox.era, by_date, named) for row in found.rows],
         },
         **({} if search.no_aggs else {"aggregations": found.aggregations}),
-        "_meta": _meta(sandbox.index, found),
+        "_meta": {
+            "license": "CC0",
+            "last_updated": f"{sandbox.index.last_updated}T12:00:00-05:00",
+            "last_indexed": f"{sandbox.index.last_indexed}T12:00:00-05:00",
+            "total_record_count": len(index.rows),
+            **dict.fromkeys(FLAGS, bool({"stale", "empty"} & named.keys())),
+            "break_points": found.break_points,
+            "sandbox": sandbox.index.description,
+        },
     }
     return _json(200, content)
 
 
-def _hit(row: Row, era: Era, by_date: bool) -> dict[str, Any]:
+def _distorted(search: Search, named: dict[str, float]) -> Search:
+    """Return what the API searches for while it ignores parts of the request."""
+    if "ignore_filters" in named:
+        search = replace(search, filters=())
+    if "ignore_sort" in named:
+        search = replace(search, sort="relevance_desc")
+    if "repeat" in named:
+        search = replace(search, search_after=None)
+    return replace(search, size=min(search.size, int(named["cap"]))) if "cap" in named else search
+
+
+def _held(index: Index, named: dict[str, float]) -> Index:
+    """Return the index as it is at this request."""
+    if "empty" in named:
+        return index.part(0)
+    return index.part(2) if "half" in named else index
+
+
+def _drifted(source: Any, named: dict[str, float]) -> Any:
+    """Return a complaint in a shape that the API may send one day."""
+    if "tags_list" in named:
+        source = {**source, "tags": [source["tags"]] if source.get("tags") else []}
+    if "rename" in named:
+        source = {{"zip_code": "zip5"}.get(name, name): value for name, value in source.items()}
+    return source
+
+
+def _hit(row: Row, era: Era, by_date: bool, named: dict[str, float]) -> dict[str, Any]:
     hit = row.envelope or {
         "_index": "complaint-public-v1",
         **({"_type": "_doc"} if era.hit_type else {}),
         "_id": row.identifier,
     }
     score = {"_score": None if by_date else 1.0}
-    return {**hit, **score, "_source": row.source, "sort": sort_values(row, by_date)}
-
-
-def _meta(index: Index, found: Found) -> dict[str, Any]:
-    return {
-        "license": "CC0",
-        "last_updated": f"{index.last_updated}T12:00:00-05:00",
-        "last_indexed": f"{index.last_indexed}T12:00:00-05:00",
-        "total_record_count": len(index.rows),
-        "is_data_stale": False,
-        "has_data_issue": False,
-        "break_points": found.break_points,
-        "sandbox": index.description,
-    }
+    return {**hit, **score, "_source": _drifted(row.source, named), "sort": sort_values(row, by_date)}
 
 
 def _export(sandbox: Sandbox, search: Search) -> Answer:

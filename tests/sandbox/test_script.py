@@ -156,3 +156,97 @@ def test_a_change_may_happen_at_each_nth_request(served: Serve) -> None:
     url = served(10, "every 2:vanish=1").url
 
     assert [total(ask(url)) for _ in range(5)] == [10, 9, 9, 8, 8]
+
+
+# --- an API in trouble ---------------------------------------------------------------------------
+
+PAGE = {"size": "100", "no_aggs": "true", "sort": "created_date_desc"}
+
+
+def page(url: str, **params: str) -> dict[str, Any]:
+    content: dict[str, Any] = requests.get(url, {**PAGE, **params}, timeout=10).json()
+    return content
+
+
+def flags(answer: dict[str, Any]) -> tuple[bool, bool]:
+    return answer["_meta"]["is_data_stale"], answer["_meta"]["has_data_issue"]
+
+
+def test_stale_sets_both_flags_for_its_request_only(served: Serve) -> None:
+    url = served(10, "1:stale").url
+    stale, after = page(url), page(url)
+
+    assert (flags(stale), flags(after)) == ((True, True), (False, False))
+    assert sources(stale) == sources(after)
+
+
+def test_an_empty_index_has_no_hits_and_both_flags(served: Serve) -> None:
+    url = served(10, "1:empty").url
+    empty, after = page(url), page(url)
+
+    assert (total(empty), empty["hits"]["hits"], flags(empty)) == (0, [], (True, True))
+    assert empty["_meta"]["total_record_count"] == 0
+    assert (total(after), flags(after)) == (10, (False, False))
+
+
+def test_half_an_index_is_the_same_half_on_every_page(served: Serve) -> None:
+    url = served(100, "every 1:half").url
+    half = page(url)
+    last = page(url, size="10")["hits"]["hits"][-1]
+    second = page(url, size="90", search_after="{}_{}".format(*last["sort"]))
+
+    assert flags(half) == (False, False)
+    assert 30 < total(half) < 70
+    assert half["_meta"]["total_record_count"] == total(half) == len(sources(half))
+    assert list(sources(second)) == list(sources(half))[10:]
+
+
+def test_filters_can_be_ignored(served: Serve) -> None:
+    url = served(60, "1:ignore_filters").url
+    ignored, filtered = page(url, state="CA"), page(url, state="CA")
+
+    assert (total(ignored), len(sources(ignored))) == (60, 60)
+    assert {source["state"] for source in sources(filtered).values()} == {"CA"}
+
+
+def test_the_sort_can_be_ignored(served: Serve) -> None:
+    url = served(60, "1:ignore_sort").url
+
+    assert list(sources(page(url))) == sorted(sources(page(url)), reverse=True)
+    assert list(sources(page(url))) != sorted(sources(page(url)), reverse=True)
+
+
+def test_pages_can_be_capped_and_still_advance(served: Serve) -> None:
+    url = served(60, "every 1:cap=7").url
+    first = page(url)
+    last = first["hits"]["hits"][-1]
+    second = page(url, search_after="{}_{}".format(*last["sort"]))
+
+    assert (len(sources(first)), len(sources(second)), total(second)) == (7, 7, 60)
+    assert not sources(first).keys() & sources(second).keys()
+
+
+def test_page_1_can_come_back(served: Serve) -> None:
+    url = served(60, "2:repeat").url
+    first = page(url, size="7")
+    last = first["hits"]["hits"][-1]
+
+    assert sources(page(url, size="7", search_after="{}_{}".format(*last["sort"]))) == sources(first)
+
+
+def test_tags_can_come_as_lists(served: Serve) -> None:
+    url = served(60, "1:tags_list").url
+    lists, texts = page(url), page(url)
+
+    assert {key: source["tags"] for key, source in sources(lists).items()} == {
+        key: [source["tags"]] if source["tags"] else [] for key, source in sources(texts).items()
+    }
+
+
+def test_a_field_can_be_renamed(served: Serve) -> None:
+    url = served(60, "1:rename").url
+    renamed, usual = sources(page(url)), sources(page(url))
+
+    for source in usual.values():
+        source["zip5"] = source.pop("zip_code")
+    assert renamed == usual
