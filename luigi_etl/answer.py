@@ -50,7 +50,14 @@ class Meta(msgspec.Struct, frozen=True):
 
     last_indexed: str | None = None
     total_record_count: int | None = None
+    is_data_stale: bool = False
+    has_data_issue: bool = False
     sandbox: str | None = None
+
+    @property
+    def is_flagged(self) -> bool:
+        """Whether the CFPB itself warns of the data: then what is missing proves nothing."""
+        return self.is_data_stale or self.has_data_issue
 
 
 class AnswerOf(msgspec.Struct, Generic[H], frozen=True):

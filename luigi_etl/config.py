@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import luigi
@@ -22,6 +22,9 @@ from luigi.interface import core
 from luigi_etl.errors import USAGE_ERROR, SettingError
 from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, Settings
+
+if TYPE_CHECKING:
+    from luigi_etl.guard import Guard
 
 MOST_DAYS = 36_500
 SKEW = timedelta(minutes=5)  # how far another machine's clock may be ahead
@@ -168,6 +171,19 @@ class SecondsParameter(_Checked[float]):
             return float(text)
         except ValueError:
             return text
+
+
+class PercentParameter(SecondsParameter):
+    """A share in percent, from 0 to 100."""
+
+    def __init__(self, default: float, description: str = "") -> None:
+        super().__init__(default, description=description)
+
+    def normalize(self, x: Any) -> float:
+        """Return the share."""
+        if isinstance(x, bool) or not isinstance(x, (int, float)) or not 0 <= x <= 100:
+            raise self._wrong(x, "a share in percent, from 0 to 100")
+        return float(x)
 
 
 class DayParameter(_Checked[date | None]):
@@ -333,6 +349,27 @@ class ccdb(luigi.Config):  # noqa: N801  # the name of the section
             deadline=self.deadline,
             backoff=self.backoff,
             pace_file=Path(self.pace_file).expanduser() if self.pace_file else None,
+        )
+
+
+class guard(luigi.Config):  # noqa: N801  # the name of the section
+    """When a run takes what it reads for a fault of its source, and holds its conclusions back."""
+
+    lost_percent = PercentParameter(5, "a loss of more of the complaints that were there is implausible")
+    lost_complaints = WholeNumberParameter(100, 0, description="losses up to this are plausible")
+    rejected_percent = PercentParameter(1, "of a run's hits: more that are no valid complaints fail the run")
+    expected_fields = TextParameter(
+        "", _any_text, "fields, comma-separated, that may be missing or new without failing the run"
+    )
+    accept = luigi.BoolParameter(description="believe what was held back")
+
+    def limits(self) -> "Guard":
+        """Return the settings as a record."""
+        from luigi_etl.guard import Guard
+
+        fields = filter(None, map(str.strip, self.expected_fields.split(",")))
+        return Guard(
+            self.lost_percent, self.lost_complaints, self.rejected_percent, frozenset(fields), self.accept
         )
 
 

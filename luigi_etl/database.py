@@ -14,7 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 from luigi_etl.errors import DatabaseAwayError, DatabaseError, EtlError, NoDatabaseError, StorageError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import one_line
-from luigi_etl.schema import check_version, prepare, version_of
+from luigi_etl.schema import NEWEST, check_version, prepare, version_of
 
 WAIT = 10  # seconds for another writer, or for a server's answer to a connection
 CACHE = 64 * 1024  # KiB of SQLite's pages in memory
@@ -95,6 +95,15 @@ class Database:
                 raise NoDatabaseError(f"the database {self.name} is empty: {_FILL} fills it")
             check_version(version)
             yield connection
+
+    def migrate(self) -> None:
+        """Bring tables that an older version of this program made to this one; make none."""
+        with contextlib.suppress(NoDatabaseError):
+            with self.reading() as connection:
+                is_old = version_of(connection) != NEWEST
+            if is_old:
+                with self.writing():
+                    pass
 
     @property
     def exists(self) -> bool:

@@ -44,6 +44,7 @@ class Facts(msgspec.Struct, frozen=True):
     hits_total: int
     last_indexed: str | None
     parsed_hash: str
+    is_flagged: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def read_facts(path: Path, csv: Path) -> Facts:
         raise DamagedFileError(f"{path} is damaged, or of an older version ({error}){again}") from error
     if described != _hash_of(descriptor):
         raise DamagedFileError(f"{path} was changed since it was written (its hash differs){again}")
-    if resource.hash != _hash_of_file(csv):
+    if resource.hash != hash_of_file(csv):
         raise DamagedFileError(f"{csv} was changed since it was written (its hash differs){again}")
     return facts
 
@@ -102,13 +103,13 @@ class _Hashed(msgspec.Struct):
     hash: str
 
 
-def _hash_of(descriptor: Descriptor) -> str:
-    """Return the hash of a description, however its JSON is spaced and ordered."""
-    text = json.dumps(descriptor, sort_keys=True)
-    return HASH + hashlib.sha256(text.encode()).hexdigest()
+def hash_of_file(path: Path) -> str:
+    """Return `sha256:` and the hexadecimal digest of a file.
 
+    Raises:
+        DamagedFileError: the file can't be read.
 
-def _hash_of_file(path: Path) -> str:
+    """
     sha256 = hashlib.sha256()
     try:
         with path.open("rb") as stream:
@@ -117,6 +118,12 @@ def _hash_of_file(path: Path) -> str:
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
     return HASH + sha256.hexdigest()
+
+
+def _hash_of(descriptor: Descriptor) -> str:
+    """Return the hash of a description, however its JSON is spaced and ordered."""
+    text = json.dumps(descriptor, sort_keys=True)
+    return HASH + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _titles(summary: Summary, asked: Asked) -> Descriptor:
@@ -149,6 +156,7 @@ def _snapshot(summary: Summary, asked: Asked) -> Descriptor:
         "duplicates": summary.duplicates,
         "unknown_fields": summary.unknown_fields,
         "absent_fields": summary.absent_fields,
+        "is_flagged": summary.is_flagged,
     }
 
 

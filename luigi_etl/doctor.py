@@ -28,7 +28,6 @@ from luigi_etl.paths import is_of_syncs
 from luigi_etl.prune import prune
 from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run
 from luigi_etl.scheduler import address, answers
-from luigi_etl.sync import under_way
 
 LEAST_ROOM = 1_000_000_000  # bytes
 LEAST_FILES = 100_000  # inodes: a week of one query's minutes
@@ -296,8 +295,7 @@ def _last_sync(ended_well: list[Run]) -> str:
 
 def _runs() -> Iterator[Finding]:
     root, now = storage().path, this_minute()
-    windows = _windows_under_way(root)
-    runs = [run for run in newest_of_each(root) if (run.query, run.minute) not in windows]
+    runs = newest_of_each(root)
     if not runs:
         yield _ill(f"no run left anything in {root.absolute()}: wait a minute, or see [storage] root")
         return
@@ -314,17 +312,6 @@ def _runs() -> Iterator[Finding]:
         run = newest_run(root, newest.query, besides=["skipped"])
         if run and _is_to_be_seen_to(run, newest, now):
             yield _ill(f"{_told(run)}: {run.error}; {_remedy(run)}")
-
-
-def _windows_under_way(root: Path) -> set[tuple[str, datetime]]:
-    """Return the windows of syncs under way, by query and minute: what fails there the sync itself tells of.
-
-    Of a database that can't be used another check tells.
-    """
-    with contextlib.suppress(EtlError):
-        files = under_way(Database(storage().database_address), root)
-        return {(one.slug, one.timestamp) for one in files}
-    return set()
 
 
 def _is_to_be_seen_to(run: Run, newest: Run, now: datetime) -> bool:

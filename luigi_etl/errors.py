@@ -39,6 +39,14 @@ class RefusedError(PermanentError):
     """The API answered that it will not serve this request (400, 403, 404, a web page, ...)."""
 
 
+class HeldBackError(PermanentError):
+    """A conclusion that is implausible: it waits for a person, or for a later day that confirms it."""
+
+
+class DriftError(PermanentError):
+    """The API's complaints have another form than today's: all that can be read was kept."""
+
+
 class StorageError(PermanentError):
     """A file that can't be written: no room, no right, no folder."""
 

@@ -1,7 +1,6 @@
 """What keeps the disk from filling: a task for each night."""
 
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import luigi
 
@@ -14,10 +13,6 @@ class PruneSnapshots(Repeated):
 
     keep_days = WholeNumberParameter(30, 1, MOST_DAYS, description="snapshots younger than this stay")
     dry_run = luigi.BoolParameter(description="only tell what would be removed")
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        storage()  # a setting that can't be used is told before anything is scheduled
 
     def run(self) -> None:
         """Remove what is old, and tell how much it was."""

@@ -1,11 +1,14 @@
 """A query as a condition on the complaints of the database: what the API's filters mean there."""
 
+import re
+from collections.abc import Iterable
 from datetime import date
+from urllib.parse import quote
 
 from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
 from luigi_etl.errors import QueryError
-from luigi_etl.query import BULLET, Query
+from luigi_etl.query import BULLET, Query, parse_query
 from luigi_etl.schema import complaints
 
 DAYS = {"date_received": complaints.c.date_received, "company_received": complaints.c.date_sent_to_company}
@@ -18,11 +21,40 @@ LASTING = frozenset(
     + ["company", "issue", "product", "state", "submitted_via"]
     + ["not_company", "not_issue", "not_product", "not_state"]
 )
+# In Lucene a blank between values is no operator: `complaint_id:(1 2)` finds nothing.
+_LOOKUP = re.compile(r"complaint_id:\(([0-9]+(?: OR [0-9]+)*)\)", re.ASCII)
+
+
+def lookup_query(complaint_ids: Iterable[str]) -> Query:
+    """Return the query that finds complaints by their ids, whatever else becomes of them.
+
+    The API's engine reads a search term in Lucene's syntax (cfpb/ccdb5-api: query_string).
+
+    Raises:
+        QueryError: the API takes no term as long.
+
+    """
+    return parse_query(f"field=all&search_term={quote('complaint_id:(' + ' OR '.join(complaint_ids) + ')')}")
+
+
+def ids_looked_up(query: Query) -> list[str]:
+    """Return the ids of a query that `lookup_query` made; none for another query."""
+    found = _LOOKUP.fullmatch(dict(query.pairs).get("search_term", ""))
+    return found[1].split(" OR ") if found and len(query.pairs) == 2 else []
 
 
 def is_lasting(query: Query) -> bool:
-    """Tell whether a complaint that the query no longer finds must be gone, if it has not moved."""
-    return all(name in LASTING for name, _ in query.pairs)
+    """Return whether a complaint that a complete answer lacks is gone, or has moved out of the query."""
+    return all(name in LASTING for name, _ in query.pairs) or bool(ids_looked_up(query))
+
+
+def proves_withdrawal(query: Query) -> bool:
+    """Return whether a complete answer to the query can only lack a complaint that is gone.
+
+    Dates, products, companies and states change, so a complaint can move out of any filter, but not out of
+    all complaints, nor away from its id.
+    """
+    return not query.pairs or bool(ids_looked_up(query))
 
 
 def condition(query: Query) -> ColumnElement[bool]:
@@ -37,6 +69,8 @@ def condition(query: Query) -> ColumnElement[bool]:
     values: dict[str, list[str]] = {}
     for name, value in query.pairs:
         values.setdefault(name, []).append(value)
+    if ids := ids_looked_up(query):
+        return complaints.c.complaint_id.in_(ids)
     if SEARCHES & values.keys():
         raise QueryError("query: search_term is searched by the API alone; leave it out here")
     wanted = [_filter(name, values[name]) for name in values if not name.startswith("not_")]

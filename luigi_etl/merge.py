@@ -8,19 +8,23 @@ from typing import NamedTuple
 from sqlalchemy import Connection, select, update
 
 from luigi_etl.database import Database
-from luigi_etl.datapackage import Facts, read_facts
-from luigi_etl.errors import DatabaseError
+from luigi_etl.datapackage import hash_of_file, read_facts
+from luigi_etl.errors import DatabaseError, HeldBackError
+from luigi_etl.guard import Guard
 from luigi_etl.held import Change, Held, Merging, first_seen, held, insert, mark, remember, replace
+from luigi_etl.losses import check_loss
 from luigi_etl.matching import is_lasting
 from luigi_etl.older import OlderMerge, Pair
+from luigi_etl.parse import Summary, read_summary
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.progress import Report, unwatched
-from luigi_etl.query import parse_query
+from luigi_etl.query import Query, parse_query
 from luigi_etl.schema import FIELDS, snapshots
 from luigi_etl.sightings import NOTHING, Sighting, as_text, rejected_ids, sightings
-from luigi_etl.withdrawals import conclude, see_again
+from luigi_etl.withdrawals import conclude, measure_loss, undo_withdrawals
 
 BATCH = 1000
+_GUARD = Guard()
 
 
 class Taken(NamedTuple):
@@ -40,7 +44,9 @@ class Taken(NamedTuple):
     content_hash: str
 
 
-def merge(database: Database, files: SnapshotFiles, report: Report = unwatched) -> None:
+def merge(
+    database: Database, files: SnapshotFiles, report: Report = unwatched, guard: Guard = _GUARD
+) -> None:
     """Merge a stored snapshot into the database; one that is in it already changes nothing.
 
     Values of later snapshots are never replaced by those of earlier ones, whatever the order in which they
@@ -51,6 +57,7 @@ def merge(database: Database, files: SnapshotFiles, report: Report = unwatched) 
         DamagedFileError: a file of the snapshot is not what its task wrote.
         DatabaseError: the database can't be used, or holds complaints of another kind.
         DatabaseAwayError, StorageError: as `Database` raises them; the database is as it was before.
+        HeldBackError: the snapshot is merged, but lacks implausibly many complaints; none is withdrawn.
 
     """
     facts = read_facts(files.datapackage, files.complaints)
@@ -60,16 +67,39 @@ def merge(database: Database, files: SnapshotFiles, report: Report = unwatched) 
         facts.limit,
         rows=facts.parsed,
         last_indexed=facts.last_indexed,
-        is_complete=_proves_absence(files, facts),
+        is_complete=facts.limit == 0
+        and not facts.is_flagged
+        and facts.parsed + facts.rejected == facts.hits_total
+        and _names_all(files, parse_query(facts.query)),
         is_sandbox=bool(facts.sandbox),
         content_hash=facts.parsed_hash,
     )
-    rejected = (Sighting(one, NOTHING) for one in rejected_ids(files.rejected) if one)
-    merge_sightings(database, taken, chain(sightings(files.parsed, facts.parsed_hash), rejected), report)
+    merge_sightings(database, taken, _seen(files, facts.parsed_hash), report, guard)
+
+
+def merge_window(database: Database, files: SnapshotFiles, query: Query, report: Report = unwatched) -> None:
+    """Merge a window of a sync, of which there is no more than the parsed complaints, as `merge` does."""
+    summary = read_summary(files.summary)
+    content_hash = hash_of_file(files.parsed)
+    taken = Taken(
+        files.timestamp,
+        str(query),
+        0,
+        rows=summary.parsed,
+        last_indexed=summary.last_indexed,
+        is_complete=_is_whole(summary) and _names_all(files, query),
+        is_sandbox=bool(summary.sandbox),
+        content_hash=content_hash,
+    )
+    merge_sightings(database, taken, _seen(files, content_hash), report)
 
 
 def merge_sightings(
-    database: Database, taken: Taken, seen: Iterator[Sighting], report: Report = unwatched
+    database: Database,
+    taken: Taken,
+    seen: Iterator[Sighting],
+    report: Report = unwatched,
+    guard: Guard = _GUARD,
 ) -> None:
     """Merge what was seen of complaints as `merge` does, and raise the same; what `seen` raises undoes it."""
     with database.writing() as connection:
@@ -83,17 +113,29 @@ def merge_sightings(
             batches.take(batch)
             done += len(batch)
             report(done, taken.rows)
+        loss = measure_loss(connection, snapshot)
+        problem = check_loss(connection, snapshot.query, loss, guard, snapshot.timestamp)
+        if problem:  # a snapshot that is not complete proves nothing, now or when others are merged
+            snapshot = snapshot._replace(is_complete=False)
+            incomplete = update(snapshots).where(snapshots.c.id == snapshot.id).values(is_complete=False)
+            connection.execute(incomplete)
         conclude(connection, snapshot)
+    if problem:
+        raise HeldBackError(problem)
 
 
-def _proves_absence(files: SnapshotFiles, facts: Facts) -> bool:
-    """Tell whether a complaint that the snapshot should hold and does not is gone."""
-    return (
-        facts.limit == 0
-        and facts.parsed + facts.rejected == facts.hits_total
-        and is_lasting(parse_query(facts.query))
-        and None not in rejected_ids(files.rejected)
-    )
+def _is_whole(summary: Summary) -> bool:
+    return not summary.is_flagged and summary.parsed + summary.rejected == summary.hits_total
+
+
+def _names_all(files: SnapshotFiles, query: Query) -> bool:
+    """Return whether each hit has an id, and complaints do not leave the query by growing older."""
+    return is_lasting(query) and None not in rejected_ids(files.rejected)
+
+
+def _seen(files: SnapshotFiles, parsed_hash: str) -> Iterator[Sighting]:
+    rejected = (Sighting(one, NOTHING) for one in rejected_ids(files.rejected) if one)
+    return chain(sightings(files.parsed, parsed_hash), rejected)
 
 
 def _check_kind(connection: Connection, taken: Taken) -> None:
@@ -109,9 +151,9 @@ def _enter(connection: Connection, taken: Taken) -> Merging | None:
     """Return the snapshot as the database knows it from now on, or None if it was merged as it is."""
     key = {"timestamp": taken.timestamp, "query": taken.query, "row_limit": taken.limit}
     known = connection.execute(
-        select(snapshots.c.id, snapshots.c.content_hash).filter_by(**key)
+        select(snapshots.c.id, snapshots.c.content_hash, snapshots.c.is_complete).filter_by(**key)
     ).one_or_none()
-    if known and known.content_hash == taken.content_hash:
+    if known and (known.content_hash, known.is_complete) == (taken.content_hash, taken.is_complete):
         return None
     told = {
         "rows": taken.rows,
@@ -162,7 +204,7 @@ class _Batches:
         others = {before.complaint_id for before, _ in other}
         same = [before.complaint_id for before, _ in pairs if before.complaint_id not in others]
         mark(self._connection, same, last_seen=minute)
-        see_again(self._connection, self._snapshot, [before for before, _ in pairs])
+        undo_withdrawals(self._connection, self._snapshot, [before for before, _ in pairs])
 
     def _changes(self, before: Held, after: Held) -> Iterator[Change]:
         for field, old, new in zip(FIELDS, before.values, after.values, strict=True):

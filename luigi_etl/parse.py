@@ -26,7 +26,8 @@ class Summary(msgspec.Struct, kw_only=True):
 
     `address` is the API's, `hits_total` how many complaints matched (the limit aside), `last_indexed`
     the index's day as the API gives it, `sandbox` None for real complaints. `unknown_fields` are
-    sent but not in our record, `absent_fields` in our record but sent with no complaint.
+    sent but not in our record, `absent_fields` in our record but sent with no complaint. `is_flagged`: the
+    CFPB itself warned of its data (`is_data_stale`, `has_data_issue`) in at least one answer.
     """
 
     address: str = ""
@@ -40,6 +41,7 @@ class Summary(msgspec.Struct, kw_only=True):
     duplicates: int = 0
     unknown_fields: list[str] = []
     absent_fields: list[str] = []
+    is_flagged: bool = False
 
 
 def read_summary(path: Path) -> Summary:
@@ -140,6 +142,7 @@ class _Parser:
         summary.sandbox = answer.meta.sandbox
         summary.last_indexed = answer.meta.last_indexed
         summary.hits_total = answer.total
+        summary.is_flagged |= answer.meta.is_flagged
         summary.pages += 1
         summary.hits += len(answer.hits.hits)
 

@@ -1,8 +1,10 @@
 """Where a snapshot's files are, and which snapshots are there: no other module makes or reads such a path."""
 
 import contextlib
+import hashlib
 import os
 import re
+import socket
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -138,6 +140,11 @@ class Found:
         return [folder / f"{prefix}.{ending}" for ending in _ENDINGS if ending in self.endings]
 
 
+def storage_id(root: Path) -> str:
+    """Return 8 hexadecimal digits for a storage root, other ones for another folder or machine."""
+    return hashlib.sha256(f"{socket.gethostname()}:{root.resolve()}".encode()).hexdigest()[:8]
+
+
 def snapshots_folder(root: Path) -> Path:
     """Return the folder of all snapshots: it holds one for each query."""
     return root / "snapshots"
@@ -151,6 +158,21 @@ def query_folder(root: Path, slug: str) -> Path:
 def sync_slug(slug: str) -> str:
     """Return what the folder of a query's syncs is called."""
     return slug + _SYNC_SUFFIX
+
+
+def syncs_folder(root: Path) -> Path:
+    """Return the folder of the syncs' working files: it holds one for each query that is synced."""
+    return root / "syncs"
+
+
+def sync_folder(root: Path, slug: str) -> Path:
+    """Return the folder of a sync's working files, which belong to no snapshot; `slug` is its query's."""
+    return syncs_folder(root) / slug
+
+
+def sync_lock(root: Path, slug: str) -> Path:
+    """Return the file that is locked while a query is synced."""
+    return syncs_folder(root) / f"{slug}.lock"
 
 
 def is_of_syncs(slug: str) -> bool:

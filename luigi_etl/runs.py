@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.paths import Found, days, slugs, snapshots
+from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots
 from luigi_etl.record import RunRecord, read_record
 
 Outcome = Literal["stored", "merged", "synced", "failed", "skipped", "unfinished", "damaged"]
@@ -92,6 +92,16 @@ def newest_of_all(root: Path) -> Run | None:
     return max(newest_of_each(root), key=attrgetter("minute"), default=None)
 
 
+def count_rows(files: SnapshotFiles) -> int:
+    """Return how many complaints a stored snapshot holds, by its description.
+
+    Raises:
+        DamagedFileError: the description is missing or damaged.
+
+    """
+    return _read_package(files.datapackage).snapshot.parsed
+
+
 def tells_of_failed_merge(path: Path) -> bool:
     """Tell whether a record, if there is one, is of a run that ended where its snapshot was to be merged."""
     return _is_of_failed_merge(_record(path))
@@ -118,7 +128,7 @@ def _stored(found: Found) -> Run:
     record = _record(found.files.run)
     outcome: Outcome = "merged" if found.is_merged else "stored"
     seconds, error = None, ""
-    if record and _is_of_failed_merge(record):
+    if record and record.outcome == "failed":
         outcome, seconds, error = "failed", record.seconds, record.error
     elif record and record.outcome in ENDED_WELL:
         seconds = record.seconds

@@ -23,6 +23,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     inspect,
     select,
     text,
@@ -100,6 +101,23 @@ syncs = Table(
     Column("windows", Text, nullable=False),
     Column("lookups", Text),
     Column("is_finished", Boolean, nullable=False),
+    Column("form", Text),  # JSON of guard.Form, once the sync came to its end
+)
+# Complaints that a complete observation, of the minute `since`, lacked, and that nothing proves to be gone.
+unverified = Table(
+    "unverified",
+    metadata,
+    Column("complaint_id", Text, primary_key=True),
+    Column("since", Minute, nullable=False),
+)
+# Queries whose losses were implausible, and when that was first seen.
+held_back = Table(
+    "held_back",
+    metadata,
+    Column("query", Text, primary_key=True),
+    Column("timestamp", Minute, nullable=False),
+    Column("lost", Number, nullable=False),
+    Column("covered", Number, nullable=False),
 )
 _version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 
@@ -115,7 +133,30 @@ VIEWS = {
 }
 
 Step = Callable[[Connection], object]
-STEPS: Sequence[Step] = ()  # from version 1 to 2, from 2 to 3, ...; a new database is made at the last
+
+
+def _to_version_2(connection: Connection) -> None:
+    """Let later syncs verify each withdrawal that version 1 concluded from a part of the complaints alone."""
+    unverified.create(connection)
+    held_back.create(connection)
+    connection.execute(text("ALTER TABLE syncs ADD COLUMN form TEXT"))
+    newest = (
+        select(func.max(history.c.id))
+        .where(history.c.change == "withdrawn", history.c.complaint_id == complaints.c.complaint_id)
+        .correlate(complaints)
+        .scalar_subquery()
+    )
+    unproven = (
+        select(complaints.c.complaint_id, complaints.c.withdrawn)
+        .join(history, history.c.id == newest)
+        .join(snapshots, snapshots.c.id == history.c.snapshot_id)
+        .where(complaints.c.withdrawn.is_not(None), snapshots.c.query != "")
+    )
+    connection.execute(unverified.insert().from_select(["complaint_id", "since"], unproven))
+
+
+STEPS: Sequence[Step] = (_to_version_2,)  # from version 1 to 2, ...; a new database is made at the last
+NEWEST = 1 + len(STEPS)
 
 
 def prepare(connection: Connection, steps: Sequence[Step] = STEPS) -> None:
@@ -168,7 +209,7 @@ def _is_our_version(inspector: Inspector) -> bool:
     return [(column["name"], type(column["type"])) for column in columns] == [("version", INTEGER)]
 
 
-def check_version(version: int, newest: int = 1 + len(STEPS)) -> None:
+def check_version(version: int, newest: int = NEWEST) -> None:
     """See to it that this version of the program can use a database.
 
     Raises:

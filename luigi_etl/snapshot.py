@@ -24,7 +24,7 @@ from luigi_etl.config import (
 )
 from luigi_etl.errors import EtlError
 from luigi_etl.lines import one_line, print_line
-from luigi_etl.paths import SnapshotFiles
+from luigi_etl.paths import SnapshotFiles, storage_id
 from luigi_etl.query import Query, parse_query
 
 if TYPE_CHECKING:
@@ -61,6 +61,11 @@ class Tracked(luigi.Task):
     """The base of every task: what luigid is told of its run."""
 
     _next_progress = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        # luigid runs a task of one id once: another folder's or machine's must not stand in for ours.
+        self.task_id = f"{self.task_id}_{storage_id(storage().path)}"
 
     def say(self, message: str) -> None:
         """Show a message beside the task in luigid, which would render it as HTML."""
@@ -120,7 +125,7 @@ class Recorded(Tracked):
     query = QueryParameter(default="", description="which complaints: the API's query string; default: all")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().__init__(*args, **kwargs)
         self._began = time.monotonic()
         ccdb()  # a setting that can't be used is told before anything is scheduled
 

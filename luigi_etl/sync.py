@@ -4,26 +4,27 @@ A sync is planned once and kept in the database, so that one which was interrupt
 """
 
 import fcntl
-from datetime import date, datetime
+import shutil
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, select, update
 
 from luigi_etl.ccdb import Client
-from luigi_etl.changes import Counts, Key, are, write_changes
+from luigi_etl.changes import Counts, Key, write_changes
 from luigi_etl.database import Database
 from luigi_etl.errors import NoDatabaseError, PassingError
-from luigi_etl.files import storage_errors
-from luigi_etl.lookups import asked_for, by_ids, missing
-from luigi_etl.merge import merge_sightings
-from luigi_etl.paths import SnapshotFiles, query_folder, sync_slug
-from luigi_etl.prune import discard
+from luigi_etl.files import atomic_write, storage_errors
+from luigi_etl.guard import Form, Guard, form_of
+from luigi_etl.parse import read_summary
+from luigi_etl.paths import SnapshotFiles, sync_folder, sync_lock
 from luigi_etl.query import Query, parse_query
-from luigi_etl.schema import snapshots, syncs
+from luigi_etl.schema import syncs
 from luigi_etl.windows import windows
 
+_REPEATED_AFTER = timedelta(hours=1)
 _locks: dict[Path, IO[bytes]] = {}  # those this process keeps to its end: Luigi runs a sync in several steps
 
 
@@ -48,13 +49,25 @@ class Window(msgspec.Struct, frozen=True):
 
 
 class Sync(NamedTuple):
-    """A sync, from the day `since`; `lookups` follow its `windows`, and are None until they are known."""
+    """A sync, from the day `since`: its `windows`, and the `lookups` made after them.
+
+    `form` is what its hits were, None before the sync came to its end.
+    """
 
     id: int
+    timestamp: datetime
     since: date
     state: State
     windows: list[Window]
-    lookups: list[Window] | None = None
+    lookups: list[Window]
+    form: Form | None = None
+
+
+class Ended(NamedTuple):
+    """How a sync ended: the changes, and what its hits were."""
+
+    counts: Counts
+    form: Form
 
 
 class Upkeep:
@@ -64,9 +77,10 @@ class Upkeep:
     """
 
     def __init__(self, database: Database, root: Path, query: Query) -> None:
-        self._database = database
+        self.database = database
         self._root = root
         self._query = query
+        self._slug = query.slug(0)
         self._ended: dict[int, list[Key]] = {}
 
     def keep_alone(self) -> None:
@@ -77,7 +91,7 @@ class Upkeep:
             StorageError: there is no place for the lock.
 
         """
-        path = query_folder(self._root, sync_slug(self._query.slug(0))) / ".lock"
+        path = sync_lock(self._root, self._slug)
         if path in _locks:
             return
         with storage_errors(path):
@@ -95,34 +109,40 @@ class Upkeep:
 
         So does a window that is half read, if the API changed since: its pages are of no use any more.
         """
-        sync = self._last(finished=False)
+        self.database.migrate()
+        sync = self._last(syncs.c.form.is_(None), ~syncs.c.is_finished)
         if sync is None:
             return None
-        all_files = [_files(self._root, one) for one in sync.windows]
+        all_files = [self._files(one) for one in sync.windows]
         half_read = [files for files in all_files if files.partial.exists()]
         if half_read and _state(client, self._query) != sync.state:
             for files in half_read:
-                discard(files)
+                _remove(files)
         moved = [one if self._is_begun(one) else Window(now, one.query) for one in sync.windows]
         if moved != sync.windows:
             self._note(sync, windows=_text(moved))
         return sync._replace(windows=moved)
 
-    def begin(self, client: Client, now: datetime, since: date) -> Sync | None:
+    def last(self) -> Sync | None:
+        """Return the newest sync that came to its end, if any."""
+        return self._last(syncs.c.is_finished | syncs.c.form.is_not(None))
+
+    def begin(self, client: Client, now: datetime, since: date, guard: Guard) -> Sync | None:
         """Ask the API once; return None if the database is up to date, else the sync that is to make it so.
 
         It is up to date if the last sync of the query found the same state, and read from `since` or before.
+        Where the hits had another form than today's, they are read again an hour later.
         """
-        last = self._last(finished=True)
-        if last:
-            self._tidy(last)
-        state = _state(client, self._query)
-        if last and last.state == state and last.since <= since:
+        self._tidy()
+        last, state = self.last(), _state(client, self._query)
+        if last and last.state == state and last.since <= since and not _is_to_be_repeated(last, now, guard):
             return None
         planned = [
             Window(now, str(one)) for one in self._planned(client, since, now.date(), state.hits_total)
         ]
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
+            of_query = (syncs.c.query == str(self._query), ~syncs.c.is_finished)
+            connection.execute(update(syncs).where(*of_query).values(is_finished=True))
             row = syncs.insert().values(
                 timestamp=now,
                 query=str(self._query),
@@ -132,36 +152,43 @@ class Upkeep:
                 is_finished=False,
             )
             number = connection.scalar(row.returning(syncs.c.id))
-        return Sync(number, since, state, planned)
+        return Sync(number, now, since, state, planned, [])
 
-    def with_lookups(self, sync: Sync, now: datetime) -> Sync:
-        """Return the sync with its lookups: by their ids, of complaints that its windows did not find."""
-        known = sync.lookups
-        if known is None:
-            with self._database.reading() as connection:
-                gone = missing(connection, [one.key for one in sync.windows])
-            known = [Window(now, str(one)) for one in by_ids(gone)]
-        lookups = [one if self._is_merged(one) else Window(now, one.query) for one in known]
-        if lookups != sync.lookups:
-            self._note(sync, lookups=_text(lookups))
-        return sync._replace(lookups=lookups)
+    def days_of(self, sync: Sync) -> Query:
+        """Return the query for all that a sync reads: its own, from its first day on."""
+        days = windows(self._query, sync.since, sync.since, 1, 0, lambda _: 0)
+        return next(iter(days), self._query)
 
-    def look_up(self, client: Client, sync: Sync) -> None:
-        """Ask for complaints by their ids: what only moved out of the windows is still there."""
-        for one in sync.lookups or ():
-            if not self._is_merged(one):
-                merge_sightings(self._database, *asked_for(client, one.query, one.timestamp))
+    def report(self, sync: Sync, first: int, target: Path) -> Counts:
+        """Write what a sync's lookups from number `first` on changed to `target`."""
+        return write_changes(self.database, [one.key for one in sync.lookups[first:]], target)
 
-    def finish(self, sync: Sync, target: Path) -> Counts:
-        """Write what the sync changed to `target`, and end it; the files of its windows go.
+    def add_lookup(self, sync: Sync, lookup: Key) -> None:
+        """Remember a lookup that was merged, so that its changes are reported even after a kill."""
+        sync.lookups.append(Window(lookup.timestamp, lookup.query))
+        self._note(sync, lookups=_text(sync.lookups))
 
-        What other syncs changed that were ended by this object before is in the file, too.
+    def finish(self, sync: Sync, files: SnapshotFiles) -> Ended:
+        """End a sync: write its changes and its rejected hits to `files`, and remove its windows' files.
+
+        A sync with rejected hits stays unfinished, until another one finds another state.
+        Changes of other syncs that this object ended before are in the file, too.
         """
-        self._ended[sync.id] = [one.key for one in (*sync.windows, *(sync.lookups or ()))]
-        counts = write_changes(self._database, [key for keys in self._ended.values() for key in keys], target)
-        self._note(sync, is_finished=True)
-        self._tidy(sync)
-        return counts
+        form = form_of(read_summary(self._files(one).summary) for one in sync.windows)
+        if form.rejected:
+            self._keep_rejected(sync, files.rejected)
+        self._ended[sync.id] = [one.key for one in (*sync.windows, *sync.lookups)]
+        keys = [key for keys in self._ended.values() for key in keys]
+        counts = write_changes(self.database, keys, files.changes)
+        self._note(sync, is_finished=not form.rejected, form=msgspec.json.encode(form).decode())
+        self._tidy()
+        return Ended(counts, form)
+
+    def _keep_rejected(self, sync: Sync, target: Path) -> None:
+        with atomic_write(target) as stream:
+            for one in sync.windows:
+                with self._files(one).rejected.open("rb") as of_window:
+                    shutil.copyfileobj(of_window, stream)
 
     def _planned(self, client: Client, since: date, today: date, total: int) -> list[Query]:
         def count(query: Query) -> int:
@@ -169,12 +196,12 @@ class Upkeep:
 
         return windows(self._query, since, today, client.settings.page_size, total, count)
 
-    def _last(self, *, finished: bool) -> Sync | None:
+    def _last(self, *conditions: ColumnElement[bool]) -> Sync | None:
         try:
-            with self._database.reading() as connection:
+            with self.database.reading() as connection:
                 row = connection.execute(
                     select(syncs)
-                    .where(syncs.c.query == str(self._query), syncs.c.is_finished == finished)
+                    .where(syncs.c.query == str(self._query), *conditions)
                     .order_by(syncs.c.id.desc())
                     .limit(1)
                 ).one_or_none()
@@ -183,43 +210,44 @@ class Upkeep:
         if row is None:
             return None
         state = State(row.last_indexed, row.total_record_count, row.hits_total)
-        lookups = None if row.lookups is None else _windows(row.lookups)
-        return Sync(row.id, row.since, state, _windows(row.windows), lookups)
+        lookups = [] if row.lookups is None else _windows(row.lookups)
+        form = None if row.form is None else msgspec.json.decode(row.form, type=Form)
+        return Sync(row.id, row.timestamp, row.since, state, _windows(row.windows), lookups, form)
 
     def _note(self, sync: Sync, **told: object) -> None:
-        with self._database.writing() as connection:
+        with self.database.writing() as connection:
             connection.execute(update(syncs).where(syncs.c.id == sync.id).values(told))
 
     def _is_begun(self, window: Window) -> bool:
-        files = _files(self._root, window)
+        files = self._files(window)
         return files.partial.exists() or files.extracted.exists()
 
-    def _tidy(self, sync: Sync) -> None:
-        for window in sync.windows:
-            discard(_files(self._root, window))
+    def _files(self, window: Window) -> SnapshotFiles:
+        return window_files(self._root, self._slug, window)
 
-    def _is_merged(self, window: Window) -> bool:
-        with self._database.reading() as connection:
-            return connection.scalar(select(1).select_from(snapshots).where(are([window.key]))) is not None
-
-
-def under_way(database: Database, root: Path) -> list[SnapshotFiles]:
-    """Return where the windows are of each sync that did not come to its end.
-
-    Raises:
-        DatabaseError, DatabaseAwayError: as `Database` raises them.
-
-    """
-    try:
-        with database.reading() as connection:
-            found = connection.scalars(select(syncs.c.windows).where(~syncs.c.is_finished)).all()
-    except NoDatabaseError:
-        return []
-    return [_files(root, window) for text in found for window in _windows(text)]
+    def _tidy(self) -> None:
+        """Remove the working files of syncs that came to their end."""
+        folder = sync_folder(self._root, self._slug)
+        with storage_errors(folder):
+            if folder.exists():
+                shutil.rmtree(folder)
 
 
-def _files(root: Path, window: Window) -> SnapshotFiles:
-    return SnapshotFiles(root, parse_query(window.query).slug(0), window.timestamp)
+def window_files(root: Path, sync_slug: str, window: Window) -> SnapshotFiles:
+    """Return the paths of a window's files, apart from all snapshots."""
+    folder = sync_folder(root, sync_slug)
+    return SnapshotFiles(folder, parse_query(window.query).slug(0), window.timestamp)
+
+
+def _remove(files: SnapshotFiles) -> None:
+    for path in reversed(files.all):
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
+
+
+def _is_to_be_repeated(last: Sync, now: datetime, guard: Guard) -> bool:
+    has_drifted = last.form is not None and guard.find_drift(last.form) is not None
+    return has_drifted and not timedelta(0) <= now - last.timestamp < _REPEATED_AFTER
 
 
 def _state(client: Client, query: Query) -> State:

@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING
 
 import luigi
 
-from luigi_etl.config import ccdb, storage
-from luigi_etl.errors import DamagedFileError
+from luigi_etl.config import ccdb, guard, storage, this_minute
+from luigi_etl.errors import DamagedFileError, DriftError, HeldBackError, PassingError, RefusedError
 from luigi_etl.lines import print_line
 from luigi_etl.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from luigi_etl.changes import Counts
+    from collections.abc import Iterator
+
+    from luigi_etl.changes import Counts, Key
+    from luigi_etl.database import Database
+    from luigi_etl.datapackage import Asked
     from luigi_etl.extract import Progress
     from luigi_etl.parse import Summary
     from luigi_etl.progress import ProgressBar
@@ -135,6 +139,8 @@ class ParseComplaints(Snapshot):
 class StoreComplaints(Snapshot):
     """The document, filled, described, and put where the newest always is."""
 
+    is_required = False  # by a task that reports drift itself, once it has used every valid complaint
+
     def requires(self) -> dict[str, Snapshot]:
         """Return the tasks that make the document and what fills it."""
         return {"document": self.same(CreateDocument), "complaints": self.same(ParseComplaints)}
@@ -144,10 +150,16 @@ class StoreComplaints(Snapshot):
         return [luigi.LocalTarget(path) for path in (self.files.complaints, self.files.datapackage)]
 
     def run(self) -> None:
-        """Write the CSV, give it the fixed name of the newest, and describe it last: then it is whole."""
-        from luigi_etl.datapackage import Asked, describe
+        """Write the CSV, give it the fixed name of the newest, and describe it last: then it is whole.
+
+        Raises:
+            HeldBackError: it lacks implausibly many complaints; the newest stays what it was.
+            DriftError: its hits are not what the API sends today.
+
+        """
+        from luigi_etl.datapackage import describe
         from luigi_etl.parse import read_summary
-        from luigi_etl.store import publish, store
+        from luigi_etl.store import store
 
         files = self.files
         summary = read_summary(files.summary)
@@ -159,13 +171,53 @@ class StoreComplaints(Snapshot):
             self.timestamp,
             self.show_progress,
         )
-        if not publish(files.complaints, files.latest):
-            logger.warning("%s: %s is of a newer minute and stays", self.task_family, files.latest)
-        asked = Asked(self.parsed_query, self.limit, self.timestamp)
-        describe(files.datapackage, files.complaints, stored, summary, asked)
+        problem = self._publish(summary)
+        describe(files.datapackage, files.complaints, stored, summary, self._asked())
         self.record("stored")
         self.say(f"{stored.rows:,} rows, {stored.size:,} bytes: {files.complaints}")
         self.tell(summary)
+        if problem:
+            raise HeldBackError(problem)
+        if not self.is_required:
+            self.check_form(summary)
+
+    def _asked(self) -> "Asked":
+        from luigi_etl.datapackage import Asked
+
+        return Asked(self.parsed_query, self.limit, self.timestamp)
+
+    def _publish(self, summary: "Summary") -> str:
+        """Give the CSV the fixed name of the newest, unless it holds less; return why that is held back."""
+        from luigi_etl.guard import form_of
+        from luigi_etl.newest import find_reason_to_stay
+        from luigi_etl.store import publish
+
+        limits, files = guard().limits(), self.files
+        drift = limits.find_drift(form_of([summary]))
+        if drift and drift.is_loss:
+            return ""
+        if problem := find_reason_to_stay(files, summary, limits):
+            return problem
+        if not publish(files.complaints, files.latest):
+            logger.warning("%s: %s is of a newer minute and stays", self.task_family, files.latest)
+        return ""
+
+    def check_form(self, summary: "Summary") -> None:
+        """Fail where the hits are not what the API sends today.
+
+        Raises:
+            DriftError: every valid complaint is stored.
+
+        """
+        from luigi_etl.guard import form_of
+
+        drift = guard().limits().find_drift(form_of([summary]))
+        if drift and drift.is_loss:
+            raise DriftError(
+                f"{drift}; what is valid is in {self.files.complaints}, {self.files.latest} stays"
+            )
+        if drift:
+            raise DriftError(f"{drift}; nothing else is missing in {self.files.complaints}")
 
     def tell(self, summary: "Summary", already: str = "") -> None:
         """Print the run's one line: how many complaints, of how many, where."""
@@ -179,26 +231,67 @@ class MergeComplaints(Snapshot):
 
     def requires(self) -> StoreComplaints:
         """Return the task that makes the snapshot whole."""
-        return self.same(StoreComplaints)
+        stored = self.same(StoreComplaints)
+        stored.is_required = True
+        return stored
 
     def output(self) -> luigi.LocalTarget:
         """Return the changes."""
         return luigi.LocalTarget(self.files.changes)
 
     def run(self) -> None:
-        """Merge the snapshot, and again after failures that pass; tell what changed."""
-        counts = self.patiently(self._attempt)
+        """Merge the snapshot, and again after failures that pass; report what changed.
+
+        Raises:
+            HeldBackError: the snapshot lacks implausibly many complaints; none is withdrawn.
+            DriftError: its hits are not what the API sends today; every valid complaint was merged.
+
+        """
+        from luigi_etl.parse import read_summary
+
+        problem, counts = self.patiently(self._attempt)
         self.record("merged")
         self.conclude(f"{counts}: {self.files.changes}")
+        if problem:
+            raise HeldBackError(problem)
+        self.same(StoreComplaints).check_form(read_summary(self.files.summary))
 
-    def _attempt(self) -> "Counts":
+    def _attempt(self) -> "tuple[str, Counts]":
+        """Merge; return why the withdrawals are held back, if they are, and what changed."""
         from luigi_etl.changes import Key, write_changes
         from luigi_etl.database import Database
         from luigi_etl.merge import merge
 
-        database = Database(storage().database_address)
-        merge(database, self.files, self.show_progress)
-        return write_changes(database, [Key(self.timestamp, self.query, self.limit)], self.files.changes)
+        database, problem = Database(storage().database_address), ""
+        keys = [Key(self.timestamp, self.query, self.limit)]
+        try:
+            merge(database, self.files, self.show_progress, guard().limits())
+            keys += self._verified(database)
+        except HeldBackError as error:
+            problem = str(error)
+        return problem, write_changes(database, keys, self.files.changes)
+
+    def _verified(self, database: "Database") -> "Iterator[Key]":
+        """Look up the complaints that are unverified since a complete snapshot, now, and give the lookups.
+
+        Raises:
+            HeldBackError: there are implausibly many.
+
+        """
+        from luigi_etl.ccdb import Client
+        from luigi_etl.lookups import Covered, Verifier
+        from luigi_etl.matching import is_lasting
+
+        if self.limit or not is_lasting(self.parsed_query):
+            return
+        with Client(ccdb().settings(), self.say) as client:
+            verifier = Verifier(database, client)
+            try:
+                yield from verifier.verify(
+                    Covered(self.parsed_query, self.parsed_query), this_minute(), guard().limits()
+                )
+            except (PassingError, RefusedError) as error:
+                logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)
 
 
 def _tell_it_is_there(task: StoreComplaints) -> None:

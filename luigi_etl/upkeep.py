@@ -6,16 +6,67 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from luigi_etl.config import MOST_DAYS, DayParameter, WholeNumberParameter, ccdb, storage
-from luigi_etl.errors import RefusedError
-from luigi_etl.paths import sync_slug
-from luigi_etl.snapshot import Recorded, Repeated
-from luigi_etl.tasks import MergeComplaints
+import luigi
+
+from luigi_etl.config import MOST_DAYS, DayParameter, WholeNumberParameter, ccdb, guard, storage
+from luigi_etl.errors import DriftError, HeldBackError, PassingError, RefusedError
+from luigi_etl.paths import SnapshotFiles, sync_folder, sync_slug
+from luigi_etl.snapshot import Recorded, Repeated, Snapshot
+from luigi_etl.tasks import ExtractComplaints, ParseComplaints
 
 if TYPE_CHECKING:
+    from luigi_etl.guard import Form
     from luigi_etl.sync import Sync, Upkeep
 
 logger = logging.getLogger("luigi_etl")
+
+
+class Window(Snapshot):
+    """The base of the tasks that read a window of a sync, whose files lie apart from all snapshots."""
+
+    sync = luigi.Parameter(description="the query that is synced, as its files are named")
+
+    @cached_property
+    def files(self) -> SnapshotFiles:
+        """The paths of what is made."""
+        return SnapshotFiles(sync_folder(storage().path, self.sync), self.slug, self.timestamp)
+
+
+class ExtractWindow(Window, ExtractComplaints):
+    """The API's pages of a window."""
+
+
+class ParseWindow(Window, ParseComplaints):
+    """The complaints of a window, and its rejected hits."""
+
+    def requires(self) -> ExtractWindow:
+        """Return the task that fetches the pages."""
+        return self.same(ExtractWindow)
+
+
+class MergeWindow(Window):
+    """A window in the database."""
+
+    def requires(self) -> ParseWindow:
+        """Return the task that reads the complaints."""
+        return self.same(ParseWindow)
+
+    def output(self) -> luigi.LocalTarget:
+        """Return the changes."""
+        return luigi.LocalTarget(self.files.changes)
+
+    def run(self) -> None:
+        """Merge the window, with further attempts after failures that pass."""
+        self.patiently(self._attempt)
+
+    def _attempt(self) -> None:
+        from luigi_etl.changes import Key, write_changes
+        from luigi_etl.database import Database
+        from luigi_etl.merge import merge_window
+
+        database = Database(storage().database_address)
+        merge_window(database, self.files, self.parsed_query, self.show_progress)
+        write_changes(database, [Key(self.timestamp, self.query, 0)], self.files.changes)
 
 
 class SyncComplaints(Repeated, Recorded):
@@ -34,17 +85,22 @@ class SyncComplaints(Repeated, Recorded):
         """The day from which on complaints are read again."""
         return self.since or self.timestamp.date() - timedelta(days=self.days)
 
-    def run(self) -> Iterator[list[MergeComplaints]]:
+    def run(self) -> Iterator[list[MergeWindow]]:
         """Go on with the sync that is under way, or see whether there is to be one.
 
         Luigi leaves here until the windows are merged, then runs this once more: by then one is under way.
         After one that was interrupted, and does not reach as far back as this should, another one is begun.
         """
+        has_synced = False
         while sync := self.patiently(self._begun):
-            yield [MergeComplaints(one.timestamp, one.query, 0) for one in sync.windows]
+            slug = self.parsed_query.slug(0)
+            yield [MergeWindow(one.timestamp, one.query, 0, slug) for one in sync.windows]
             self._end(sync)
+            has_synced = True
             if sync.since <= self.first_day:
                 break
+        if not has_synced:
+            self._stay()
         self.record("synced")
         self._has_run = True
 
@@ -61,28 +117,64 @@ class SyncComplaints(Repeated, Recorded):
         self._upkeep.keep_alone()
         with Client(ccdb().settings(), self.say) as client:
             sync = self._upkeep.interrupted(client, self.timestamp) or self._upkeep.begin(
-                client, self.timestamp, self.first_day
+                client, self.timestamp, self.first_day, guard().limits()
             )
         if sync:
             self.say(f"what was received since {sync.since}, by windows: {len(sync.windows):,}")
-        else:
-            self.conclude("up to date: nothing changed since the last sync")
         return sync
 
     def _end(self, sync: "Sync") -> None:
-        """Look up what the windows did not find, and tell what changed; each step again after failures."""
-        whole = self.patiently(lambda: self._upkeep.with_lookups(sync, self.timestamp))
-        try:
-            self.patiently(lambda: self._look_up(whole))
-        except RefusedError as error:
-            logger.warning(
-                "%s: what moved out of the windows counts as withdrawn: %s", self.task_family, error
-            )
-        counts = self.patiently(lambda: self._upkeep.finish(whole, self.files.changes))
+        """Look up the complaints that the windows lack, and report what changed."""
+        problem = self._verify(sync)
+        counts, form = self.patiently(lambda: self._upkeep.finish(sync, self.files))
         self.conclude(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
+        self._check(form, problem)
 
-    def _look_up(self, sync: "Sync") -> None:
+    def _stay(self) -> None:
+        """Report that the API has nothing new, unless the last sync left something open."""
+        last = self._upkeep.last()
+        if last is None:
+            return
+        before = len(last.lookups)
+        problem = self._verify(last)
+        if len(last.lookups) > before:
+            counts = self.patiently(lambda: self._upkeep.report(last, before, self.files.changes))
+            self.conclude(f"{counts}, by looking up what earlier syncs did not find: {self.files.changes}")
+        else:
+            self.conclude("up to date: nothing changed since the last sync")
+        self._check(last.form, problem)
+
+    def _verify(self, sync: "Sync") -> str:
+        """Look up what is unverified; return why that is held back, if it is."""
         from luigi_etl.ccdb import Client
+        from luigi_etl.lookups import Covered, Verifier
 
+        now = self.timestamp
+        covered = Covered(self.parsed_query, self._upkeep.days_of(sync))
         with Client(ccdb().settings(), self.say) as client:
-            self._upkeep.look_up(client, sync)
+            verifier = Verifier(self._upkeep.database, client)
+            try:
+                for lookup in verifier.verify(covered, now, guard().limits()):
+                    self._upkeep.add_lookup(sync, lookup)
+            except HeldBackError as error:
+                return str(error)
+            except (PassingError, RefusedError) as error:
+                logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)
+        return ""
+
+    def _check(self, form: "Form | None", problem: str) -> None:
+        """Fail where what was read is not what the API sends today, or its losses are implausible.
+
+        Raises:
+            HeldBackError, DriftError: everything that can be read is in the database.
+
+        """
+        if problem:
+            raise HeldBackError(problem)
+        drift = form and guard().limits().find_drift(form)
+        if drift:
+            raise DriftError(f"{drift}; every valid complaint was merged")
+        if form and form.rejected:
+            logger.warning(
+                "%s: %d hits of the last sync are no valid complaints", self.task_family, form.rejected
+            )

@@ -1,8 +1,8 @@
-"""What a complete snapshot did not bring: complaints withdrawn, and those that come back.
+"""Complaints that a complete snapshot lacks: unverified, withdrawn, or back.
 
-A complaint is withdrawn from the first complete snapshot after it was last seen that should have held it.
-One that turns up in the same minute, or with values that snapshot was not asked for, had only moved: its
-withdrawal never was.
+A complaint can move out of a snapshot's query: its date, product, company or state changes. So only a
+snapshot of all complaints, and a lookup by id, prove that one is withdrawn. Every other complete snapshot
+makes the complaints it lacks *unverified*; `lookups` asks for them.
 """
 
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Text,
     and_,
     delete,
+    exists,
     func,
     literal,
     or_,
@@ -26,57 +27,85 @@ from sqlalchemy import (
     update,
 )
 
-from luigi_etl.held import Change, Held, Merging, mark, matching, remember
-from luigi_etl.matching import condition
+from luigi_etl.held import Change, Held, Merging, mark, remember
+from luigi_etl.matching import condition, proves_withdrawal
 from luigi_etl.query import parse_query
-from luigi_etl.schema import complaints, history, snapshots
+from luigi_etl.schema import Minute, complaints, history, snapshots, unverified
+
+
+class Loss(NamedTuple):
+    """How many complaints would be withdrawn of how many that are covered."""
+
+    lost: int
+    covered: int
+
+
+def measure_loss(connection: Connection, snapshot: Merging) -> Loss:
+    """Return what `conclude` would withdraw because of a snapshot alone."""
+    if not (snapshot.is_complete and proves_withdrawal(snapshot.query)):
+        return Loss(0, 0)
+    covered = and_(condition(snapshot.query), complaints.c.withdrawn.is_(None))
+    return Loss(
+        _count(connection, and_(covered, complaints.c.last_seen < snapshot.timestamp)),
+        _count(connection, covered),
+    )
 
 
 def conclude(connection: Connection, snapshot: Merging) -> None:
-    """Mark what the snapshot should have held and did not, if it is complete.
+    """Draw the conclusions of a merged snapshot: from what it lacks, and from what later ones lacked.
 
-    Where complete snapshots of later minutes were merged before it, what it held and they should have held
-    is marked, too.
+    Complete snapshots of later minutes may have been merged before it: the complaints it holds and they lack
+    are withdrawn or unverified, too.
     """
     if snapshot.is_complete:
-        _withdraw(connection, snapshot)
+        _conclude(connection, snapshot, true())
     if later := _complete_after(connection, snapshot):
         _LATE.create(connection)
         last_seen = select(complaints.c.complaint_id).where(complaints.c.last_seen == snapshot.timestamp)
         if connection.execute(_LATE.insert().from_select(["complaint_id"], last_seen)).rowcount:
             for one in later:
-                _withdraw(connection, one, complaints.c.complaint_id.in_(select(_LATE.c.complaint_id)))
+                _conclude(connection, one, complaints.c.complaint_id.in_(select(_LATE.c.complaint_id)))
         _LATE.drop(connection)
+    seen_since = exists().where(
+        complaints.c.complaint_id == unverified.c.complaint_id, complaints.c.last_seen >= unverified.c.since
+    )
+    connection.execute(delete(unverified).where(seen_since))
 
 
-def see_again(connection: Connection, snapshot: Merging, rows: Iterable[Held]) -> None:
-    """End the withdrawals of complaints that a snapshot holds, and whose new values were written before."""
+def undo_withdrawals(connection: Connection, snapshot: Merging, rows: Iterable[Held]) -> None:
+    """End the withdrawals of complaints that a snapshot holds; `rows` are as they were before it.
+
+    One that was never verified, or of the same minute, is deleted from the history: it was none.
+    """
     withdrawn = {row.complaint_id: row.withdrawn for row in rows if row.withdrawn}
     if not withdrawn:
         return
-    withdrawals = _withdrawals(connection, withdrawn)
-    still = _still_expected(connection, withdrawals)
-    moved = {one for one, minute in withdrawn.items() if minute == snapshot.timestamp or one not in still}
-    returned = {one for one, minute in withdrawn.items() if minute < snapshot.timestamp} - moved
-    undone = [withdrawals[one].history_id for one in moved]
-    connection.execute(delete(history).where(history.c.id.in_(undone)))
+    doubtful = set(
+        connection.scalars(
+            select(unverified.c.complaint_id).where(unverified.c.complaint_id.in_(list(withdrawn)))
+        )
+    )
+    earlier = {one for one, minute in withdrawn.items() if minute < snapshot.timestamp}
+    undone = {one for one, minute in withdrawn.items() if minute == snapshot.timestamp} | (earlier & doubtful)
+    returned = earlier - undone
+    lines = select(_newest_line_of_each()).where(complaints.c.complaint_id.in_(list(undone)))
+    connection.execute(delete(history).where(history.c.id.in_(lines)))
     remember(connection, [Change(one, "returned", snapshot.id) for one in sorted(returned)])
-    mark(connection, moved | returned, withdrawn=None)
+    mark(connection, undone | returned, withdrawn=None)
 
 
 _LATE = Table("seen_late", MetaData(), Column("complaint_id", Text, primary_key=True), prefixes=["TEMPORARY"])
 
 
-class _Withdrawal(NamedTuple):
-    complaint_id: str
-    history_id: int
-    query: str
+def _conclude(connection: Connection, by: Merging, among: ColumnElement[bool]) -> None:
+    expected = and_(condition(by.query), complaints.c.last_seen < by.timestamp, among)
+    if proves_withdrawal(by.query):
+        _withdraw(connection, by, expected)
+    else:
+        _doubt(connection, by, expected)
 
 
-def _withdraw(connection: Connection, by: Merging, among: ColumnElement[bool] | None = None) -> None:
-    expected = and_(
-        condition(by.query), complaints.c.last_seen < by.timestamp, true() if among is None else among
-    )
+def _withdraw(connection: Connection, by: Merging, expected: ColumnElement[bool]) -> None:
     first = and_(expected, complaints.c.withdrawn.is_(None))
     earlier = and_(expected, complaints.c.withdrawn > by.timestamp)
     columns = ["complaint_id", "change", "snapshot_id"]
@@ -85,6 +114,23 @@ def _withdraw(connection: Connection, by: Merging, among: ColumnElement[bool] | 
     lines = select(_newest_line_of_each()).where(earlier)
     connection.execute(update(history).where(history.c.id.in_(lines)).values(snapshot_id=by.id))
     connection.execute(update(complaints).where(or_(first, earlier)).values(withdrawn=by.timestamp))
+    verified = select(complaints.c.complaint_id).where(expected)
+    connection.execute(
+        delete(unverified).where(unverified.c.since <= by.timestamp, unverified.c.complaint_id.in_(verified))
+    )
+
+
+def _doubt(connection: Connection, by: Merging, expected: ColumnElement[bool]) -> None:
+    """Let complaints be unverified since a snapshot, unless they are since a later one."""
+    lacking = select(complaints.c.complaint_id).where(expected, complaints.c.withdrawn.is_(None))
+    known = select(unverified.c.complaint_id)
+    connection.execute(
+        update(unverified)
+        .where(unverified.c.complaint_id.in_(lacking), unverified.c.since < by.timestamp)
+        .values(since=by.timestamp)
+    )
+    added = lacking.where(complaints.c.complaint_id.not_in(known)).add_columns(literal(by.timestamp, Minute))
+    connection.execute(unverified.insert().from_select(["complaint_id", "since"], added))
 
 
 def _complete_after(connection: Connection, snapshot: Merging) -> list[Merging]:
@@ -115,24 +161,5 @@ def _newest_line_of_each() -> ScalarSelect[int]:
     )
 
 
-def _withdrawals(connection: Connection, complaint_ids: Iterable[str]) -> dict[str, _Withdrawal]:
-    """Return the withdrawal of each complaint that counts: the last that was written."""
-    lines = select(_newest_line_of_each()).where(complaints.c.complaint_id.in_(list(complaint_ids)))
-    found = connection.execute(
-        select(history.c.complaint_id, history.c.id, snapshots.c.query)
-        .join(snapshots, snapshots.c.id == history.c.snapshot_id)
-        .where(history.c.id.in_(lines))
-    )
-    return {row.complaint_id: _Withdrawal(*row) for row in found}
-
-
-def _still_expected(connection: Connection, withdrawals: dict[str, _Withdrawal]) -> set[str]:
-    """Return the complaints that the snapshot which missed them would be asked for as they are now."""
-    by_query: dict[str, list[str]] = {}
-    for one in withdrawals.values():
-        by_query.setdefault(one.query, []).append(one.complaint_id)
-    still = (
-        matching(connection, complaint_ids, condition(parse_query(query)))
-        for query, complaint_ids in by_query.items()
-    )
-    return set().union(*still)
+def _count(connection: Connection, wanted: ColumnElement[bool]) -> int:
+    return connection.scalar(select(func.count()).select_from(complaints).where(wanted)) or 0

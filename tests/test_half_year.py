@@ -1,9 +1,10 @@
 """Half a year of the API, simulated day by day, and the database that follows it, on both kinds of database.
 
-Each day complaints arrive late, change, vanish, return and get other dates; in June and in August the API
-begins to send less; answers fail, and syncs are left half way. After each day the database has to hold what
-the sandbox holds, and its history has to tell what was done, no more and no less. What it should tell is
-kept here in a ledger that knows nothing of the pipeline but when it looked, and at which days.
+Each day complaints arrive late, change, vanish, return, get other dates and other states. In June and in
+August the API begins to send less, and for an hour it sends complaints in another form. Answers fail, the
+index is empty or half loaded for a while, a clock is wrong, and syncs are left half way. After each day the
+database has to hold what the sandbox holds, and its history what was done, no more and no less. A ledger
+keeps what that should be: it knows nothing of the pipeline but when it looked, and at which days.
 """
 
 import os
@@ -33,6 +34,8 @@ OLDEST = date(2025, 10, 1)  # no complaint is of an earlier day
 TRAILING = 90  # days that a sync reads again
 DAY = timedelta(days=1)
 ERA_BEGINS = {date(2026, 6, 2): ERAS["2026-06"], date(2026, 8, 14): ERAS["2026-08"]}
+STATES = ("CA", "FL", "GA", "IL", "NC", "NY", "OH", "PA", "TX", "VA")  # that are asked for: most of all
+QUERY = "&".join(f"state={state}" for state in STATES)
 FIELDS = (
     *("date_received", "product", "sub_product", "issue", "sub_issue", "complaint_what_happened"),
     *("company_public_response", "company", "state", "zip_code", "tags", "consumer_consent_provided"),
@@ -59,22 +62,25 @@ class Look(NamedTuple):
     """What a snapshot saw in its minute of what the index held: all of some days, or only the newest."""
 
     minute: datetime
-    truth: Truth
     seen: Truth
     first: str = ""
     last: str = ""
 
     def should_hold(self, values: Values) -> bool:
-        return self.first <= str(values["date_received"]) <= self.last
+        return self.first <= str(values["date_received"]) <= self.last and is_in_query(values)
+
+
+def is_in_query(values: Values) -> bool:
+    return values["state"] in STATES
 
 
 def look_at_days(minute: datetime, truth: Truth, first: str, last: str) -> Look:
-    seen = {one: values for one, values in truth.items() if first <= str(values["date_received"]) <= last}
-    return Look(minute, truth, seen, first, last)
+    look = Look(minute, {}, first, last)
+    return look._replace(seen={one: values for one, values in truth.items() if look.should_hold(values)})
 
 
 def look_at(minute: datetime, truth: Truth, ids: Iterable[str]) -> Look:
-    return Look(minute, truth, {one: truth[one] for one in ids})
+    return Look(minute, {one: truth[one] for one in ids})
 
 
 # --- what should be ------------------------------------------------------------------------------
@@ -96,26 +102,24 @@ class Ledger:
         """Note what was looked at until, at the end, what was missed was looked up by its id."""
         missed: set[str] = set()
         for minute, of_minute in groupby(sorted(looks, key=_minute_of), _minute_of):
-            missed |= self._note(minute, list(of_minute), truth)
+            missed = self._note(minute, list(of_minute), missed)
         self._see(end, {one: truth[one] for one in missed & truth.keys()})
+        for one in missed - truth.keys():
+            self.withdrawn[one] = end
+            self.lines.append(Line(one, "withdrawn", None, None, None, end))
 
-    def _note(self, minute: datetime, looks: list[Look], at_end: Truth) -> set[str]:
-        """Note what was looked at in a minute; return what was missed. What only moved is not withdrawn."""
+    def _note(self, minute: datetime, looks: list[Look], missed_before: set[str]) -> set[str]:
+        """Note what was looked at in a minute; return what was missed by then and not seen since."""
         seen: dict[str, Values] = {}
-        there: set[str] = set()
         for look in looks:
             seen |= look.seen
-            there |= look.truth.keys()
         self._see(minute, seen)
         missed = {
             one
             for one, values in self.current.items()
             if one not in seen and any(look.should_hold(values) for look in looks)
         }
-        for one in missed - (there & at_end.keys()):
-            self.withdrawn[one] = minute
-            self.lines.append(Line(one, "withdrawn", None, None, None, minute))
-        return missed
+        return (missed_before - seen.keys()) | missed
 
     def _see(self, minute: datetime, seen: Truth) -> None:
         """Note complaints as they were sent; what was not sent stays as it is."""
@@ -167,8 +171,6 @@ class Life:
         self.era = ERAS["2025-11"]
         self.random = random.Random(seed)
         self.gone: list[Source] = []
-        self._has_been_gone: set[str] = set()
-        self._moved_yesterday: set[str] = set()
         self._fields = frozenset(FIELDS)
 
     def live(self, today: date) -> None:
@@ -191,7 +193,7 @@ class Life:
         self.index.enter(era)
         self._fields -= era.gone
         if era.instants and not self.era.instants:  # old dates became instants, some of another day
-            late = {str(source["complaint_id"]) for source in self._movable(25)}
+            late = {row.identifier for row in self.random.sample(self._rows(), 25)}
             self.index.put(_as_instant(row.source, row.identifier in late) for row in self._rows())
         self.era = era
 
@@ -202,16 +204,6 @@ class Life:
         """Pick complaints, nearly all of them of days that are read again."""
         first = (today - (TRAILING if self.random.random() < 0.9 else 400) * DAY).isoformat()
         rows = [row.source for row in self._rows() if row.received >= first]
-        return self.random.sample(rows, min(number, len(rows)))
-
-    def _movable(self, number: int) -> list[Source]:
-        """Pick complaints that never vanished, and did not move yesterday.
-
-        One that vanished and returns with another date can't be told from one that had only moved, nor one
-        that moved back before it was looked up from one that was gone meanwhile.
-        """
-        left_alone = self._has_been_gone | self._moved_yesterday
-        rows = [row.source for row in self._rows() if row.identifier not in left_alone]
         return self.random.sample(rows, min(number, len(rows)))
 
     def _changed(self, source: Source) -> Source:
@@ -230,7 +222,6 @@ class Life:
     def _vanish(self, today: date) -> None:
         going = self._some(self._few(2), today)
         self.index.remove(str(source["complaint_id"]) for source in going)
-        self._has_been_gone |= {str(source["complaint_id"]) for source in going}
         self.gone += going
 
     def _return(self) -> None:
@@ -242,9 +233,14 @@ class Life:
         return {name: value for name, value in source.items() if name in self._fields | {"complaint_id"}}
 
     def _move(self, today: date) -> None:
-        moving = self._movable(self._few(3))
+        moving = self.random.sample([row.source for row in self._rows()], self._few(3))
         self.index.put(self._moved(source, today) for source in moving)
-        self._moved_yesterday = {str(source["complaint_id"]) for source in moving}
+        reclassified = self.random.sample([row.source for row in self._rows()], self._few(2))
+        self.index.put({**source, "state": self._another_state()} for source in reclassified)
+
+    def _another_state(self) -> str | None:
+        """Return a state: as often one that is not asked for."""
+        return self.random.choice([*STATES, *("PR", "AE", "WA", "NJ", None) * 2])
 
     def _moved(self, source: Source, today: date) -> Source:
         """Give a complaint another date: a near one, any that is read again, or one that is not."""
@@ -281,12 +277,14 @@ class Days:
         self._life = Life(self._index, seed)
         self.today = FIRST
         self.failed = 0
+        self.troubles = 0
         self._minute = datetime(FIRST.year, FIRST.month, FIRST.day, 6)
         self._looks: list[Look] = []
         self._truths: dict[datetime, Truth] = {}
         self._known = 0  # snapshots of windows that are in the ledger
         self._is_under_way = False
         pipeline.configure("ccdb", url=served.url, backoff=0, retry_delay=0)
+        pipeline.configure("guard", lost_complaints=10)
 
     def rest(self, today: date) -> None:
         """Let a day come at which nothing happens."""
@@ -319,18 +317,33 @@ class Days:
         truth = self._next_minute()
         first = self._script(rules)
         parameters = {"since": since} if since else {"days": TRAILING}
-        is_done = self._pipeline.run(SyncComplaints, timestamp=self._minute, **parameters)
+        is_done = self._pipeline.run(SyncComplaints, timestamp=self._minute, query=QUERY, **parameters)
         if changes := [rule for rule in rules if "arrive" in rule or "vanish" in rule]:
             since_then = self._sandbox.requests[first + int(changes[0].partition(":")[0]) - 1 :]
             self._truths[self._minute] = self._as_read(truth, since_then)
         return is_done
 
+    def sync_in_vain(self, rule: str) -> None:
+        """Sync in the next minute, while something is wrong at each request: nothing must come of it."""
+        with self._pipeline.database.reading() as connection:
+            before = _held(connection), _withdrawn(connection), _lines(connection)
+        self._pipeline.configure("ccdb", retries=0, page_size=150)
+        assert not self._run([f"{number}:{rule}" for number in range(1, 30)])
+        with self._pipeline.database.reading() as connection:
+            assert (_held(connection), _withdrawn(connection), _lines(connection)) == before
+        self.troubles += 1
+
+    def wait(self) -> None:
+        """Let an hour pass."""
+        self._minute += timedelta(hours=1)
+
     def merge_newest(self) -> None:
         """Merge the ten newest in the next minute, as cron's chain does."""
         truth = self._next_minute()
         self._script(())
-        assert self._pipeline.run(MergeComplaints, timestamp=self._minute, limit=10)
-        newest = sorted(self._index.rows.values(), key=lambda row: row.key)[-10:]
+        assert self._pipeline.run(MergeComplaints, timestamp=self._minute, query=QUERY, limit=10)
+        asked = [row for row in self._index.rows.values() if row.value("state") in STATES]
+        newest = sorted(asked, key=lambda row: row.key)[-10:]
         self._looks.append(look_at(self._minute, truth, [row.identifier for row in newest]))
         if not self._is_under_way:
             self._settle()
@@ -364,7 +377,10 @@ class Days:
 
     def _settle(self) -> None:
         """Bring the ledger up to what was looked at by now."""
-        found = self._pipeline.sql("SELECT timestamp, query FROM snapshots WHERE is_complete ORDER BY id")
+        found = self._pipeline.sql(
+            "SELECT timestamp, query FROM snapshots WHERE is_complete AND query NOT LIKE '%search_term=%' "
+            "ORDER BY id"
+        )
         for told, query in found[self._known :]:
             minute = _moment(told)
             self._looks.append(look_at_days(minute, self._truths[minute], *_days_asked(f"?{query}")))
@@ -384,11 +400,12 @@ class Days:
         done = Counter(self.ledger.lines)
         assert (told - done, done - told) == (Counter(), Counter())
         first = (since or self.today - TRAILING * DAY).isoformat()
-        read = {one: values for one, values in held.items() if str(values["date_received"]) >= first}
+        asked = look_at_days(self._minute, held, first, "9999-12-31")
+        read = asked.seen
         truth = {
             one: held.get(one, {}) | values
             for one, values in truth_of(self._index).items()
-            if str(values["date_received"]) >= first
+            if asked.should_hold(values)
         }
         assert read == truth
 
@@ -473,7 +490,38 @@ def backfill(days: Days, _: random.Random) -> None:
     days.check(OLDEST)
 
 
+def emptied(days: Days, _: random.Random) -> None:
+    days.sync_in_vain("empty")
+    days.sync()
+
+
+def halved(days: Days, _: random.Random) -> None:
+    days.sync()
+    days.sync_in_vain("half")
+    days.sync()
+
+
+def clock_ahead(days: Days, _: random.Random) -> None:
+    days.sync_in_vain("behind=3600")
+    days.sync()
+
+
+def ignoring(days: Days, _: random.Random) -> None:
+    days.sync_in_vain("ignore_filters")
+    days.sync()
+
+
+def drifted(days: Days, chance: random.Random) -> None:
+    """The API sends another form for an hour: a list for a text, or another name."""
+    days.sync()
+    days.sync_in_vain(chance.choice(["tags_list", "rename"]))
+    days.wait()
+    days.sync()
+
+
+DRIFTS = (date(2026, 6, 9), date(2026, 6, 10), date(2026, 8, 19), date(2026, 8, 20))
 KINDS = {quiet: 14, faulty: 4, growing: 2, killed: 2, abandoned: 2, backfill: 1}
+TROUBLES = (emptied, halved, clock_ahead, ignoring)
 
 
 @pytest.fixture
@@ -489,7 +537,12 @@ def test_after_each_day_the_database_holds_what_the_sandbox_does_and_tells_what_
     days.check(OLDEST)
     while days.today < LAST:
         days.rest(days.today + DAY)
-        if chance.random() < 0.4:
+        if days.today in DRIFTS:
+            drifted(days, chance)
+        elif chance.random() < 0.05:
+            days.live(days.today)
+            chance.choice(TROUBLES)(days, chance)
+        elif chance.random() < 0.4:
             assert days.sync() == 1
         else:
             days.live(days.today)
@@ -500,5 +553,6 @@ def test_after_each_day_the_database_holds_what_the_sandbox_does_and_tells_what_
                 days.merge_newest()
         days.check()
     assert days.failed > 10
+    assert days.troubles > 8
     told = Counter(line.change for line in days.ledger.lines)
     assert min(told[change] for change in ("new", "changed", "withdrawn", "returned")) > 20

@@ -34,6 +34,7 @@ DISTORTIONS = {
     "repeat": NO_NUMBER,  # page 1 again
     "tags_list": NO_NUMBER,  # tags is a list in every hit
     "rename": NO_NUMBER,  # zip_code is called zip5
+    "behind": (1, 1e9),  # seconds that the server's clock is behind
 }
 EVENTS = CHANGES | FAULTS | DISTORTIONS
 

@@ -149,6 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     wbufsize = 1 << 16
     server: _Server
+    _seconds_behind = 0.0
 
     def do_GET(self) -> None:
         """Answer a request, well or as the script has it."""
@@ -159,6 +160,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         events = sandbox.next_events()
         sandbox.make([event for event in events if event.name in CHANGES and not event.during])
+        self._seconds_behind = sum(event.value for event in events if event.name == "behind")
         answer = self._throttled(query) or _broken(events, sandbox.era) or self._answer(query, events)
         sandbox.requests.append((self.path, answer.status))
         self._deliver(answer, events)
@@ -169,6 +171,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(_json(405, {"detail": f'Method "{self.command}" not allowed.'}))
 
     do_HEAD = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the time of the header `Date`."""
+        return super().date_time_string((timestamp or time.time()) - self._seconds_behind)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep the terminal for the command that is run."""
