@@ -13,11 +13,22 @@ H = TypeVar("H")
 class _Place(msgspec.Struct, frozen=True, gc=False):
     sort: tuple[int | float | str | None, str | int] | None = None
 
+    @property
+    def key(self) -> tuple[int, str] | None:
+        """The place in the order: epoch milliseconds and the id as text; None where it can't be read."""
+        if not self.sort:
+            return None
+        moment, identifier = self.sort
+        if isinstance(moment, float) and moment.is_integer():
+            moment = int(moment)
+        return (moment, str(identifier)) if isinstance(moment, int) else None
+
 
 class Hit(_Place, frozen=True, gc=False):
-    """What paging needs of a hit; `sort` is the cursor: epoch milliseconds and the id as text."""
+    """A hit as far as paging and its checks need it; `source` is the unread complaint."""
 
     id: str | int | None = msgspec.field(name="_id", default=None)
+    source: msgspec.Raw = msgspec.field(name="_source", default=msgspec.Raw())
 
     @property
     def identity(self) -> str | int | None:
@@ -86,7 +97,7 @@ class Answer(AnswerOf[Hit], frozen=True):
     @property
     def cursor(self) -> str | None:
         """What `search_after` has to be for the next page; None where the last hit does not tell."""
-        last = self.hits.hits[-1].sort if self.hits.hits else None
+        last = self.hits.hits[-1].key if self.hits.hits else None
         return f"{last[0]}_{last[1]}" if last else None
 
 

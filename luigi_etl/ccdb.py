@@ -8,7 +8,7 @@ import html
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from io import BytesIO
@@ -16,21 +16,20 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from luigi_etl.answer import Answer, read_answer
+from luigi_etl.contradiction import Pairs, find_contradiction_of_page
 from luigi_etl.errors import PassingError, RefusedError
 from luigi_etl.lines import one_line
 from luigi_etl.pace import Pace, default_pace_file
 from luigi_etl.pages import Page
-from luigi_etl.settings import API, Settings
+from luigi_etl.settings import API, NEWEST_FIRST, Settings
 from luigi_etl.web import Response, Session, Timeouts, WebError
 
-NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
 SHORT_RETRIES = 3
 LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
 LONGEST_SILENT_WAIT = 5.0  # seconds for a turn; of longer ones the caller is told
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
-Pairs = Sequence[tuple[str, str]]
 
 
 # --- the client ----------------------------------------------------------------------------------
@@ -61,7 +60,21 @@ class Client:
         self._session.close()
 
     def page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, Answer]:
-        """Fetch `size` complaints that match `query`, newest first, after the cursor `search_after`."""
+        """Fetch `size` complaints that match `query`, newest first, after the cursor `search_after`.
+
+        Raises:
+            RefusedError: also where the answer is one to another question.
+
+        """
+        page, answer = self._page(query, size, search_after)
+        problem = find_contradiction_of_page(query, answer, search_after)
+        if len(answer.hits.hits) > size:
+            problem = f"the API ignored size={size}: {len(answer.hits.hits):,} complaints came"
+        if problem:
+            raise RefusedError(f"{self.host}: {problem}; nothing of this answer is used")
+        return page, answer
+
+    def _page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, Answer]:
         address = self._address(query, size, search_after)
         try:
             return self._patiently(lambda: self._ask(address))

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from luigi_etl.answer import Answer, expected, read_answer
-from luigi_etl.ccdb import Client, Pairs
+from luigi_etl.ccdb import Client
+from luigi_etl.contradiction import Pairs, find_contradiction_of_page
 from luigi_etl.errors import PassingError
 from luigi_etl.ids import IdSet
-from luigi_etl.pages import PageFile
+from luigi_etl.pages import Page, PageFile
 
 WALKS = 3
 
@@ -45,7 +46,7 @@ def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report
         if path.exists():  # another process finished while this one waited for the file
             pages.discard()
             return
-        walk = _resumed(pages, client, limit)
+        walk = _resumed(pages, client, query, limit)
         for _ in range(WALKS):
             _go_on(walk, pages, client, query, report)
             if walk.is_proven:
@@ -120,19 +121,26 @@ class Walk:
             self.problem = f"{self.collected:,} complaints came of {self.expected:,}"
 
 
-def _resumed(pages: PageFile, client: Client, limit: int) -> Walk:
-    """Take up the walk an earlier process left, if it was over the same API."""
+def _resumed(pages: PageFile, client: Client, query: Pairs, limit: int) -> Walk:
+    """Take up the walk an earlier process left, if it was over the same API and answers the query."""
     walk = Walk(limit)
     for page in pages.recover():
         if not page.address.startswith(f"{client.settings.url}?") or walk.problem:
             walk.problem = "its pages are of another address"
         else:
-            walk.add(read_answer(page.body))
+            _take_up(walk, page, query)
         del page  # before the next one is read
     if walk.problem:
         pages.discard()
         return Walk(limit)
     return walk
+
+
+def _take_up(walk: Walk, page: Page, query: Pairs) -> None:
+    answer = read_answer(page.body)
+    walk.problem = find_contradiction_of_page(query, answer, walk.cursor) or ""
+    if not walk.problem:
+        walk.add(answer)
 
 
 def _go_on(walk: Walk, pages: PageFile, client: Client, query: Pairs, report: Report) -> None:

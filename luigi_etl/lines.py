@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 
+LONGEST_VALUE = 200  # characters of a text that is quoted in a message
+
 
 def printable(text: str) -> str:
     """Return a text in one line, with an escape (`\\x1b`) for each character a terminal might act on."""
@@ -18,6 +20,16 @@ def printable(text: str) -> str:
 def one_line(text: str) -> str:
     """Return a text of any number of lines in one, printable."""
     return printable(" ".join(text.split()))
+
+
+def brief(text: object, most: int = LONGEST_VALUE) -> str:
+    """Return a text of any origin and length in one printable line of at most `most` characters.
+
+    Use it for each text of a server, a file or a database that stands in a message.
+    """
+    whole = str(text)
+    line = one_line(whole[: most + 1])
+    return line if len(line) <= most and len(whole) <= most else f"{line[: most - 3]}..."
 
 
 def encodable(line: str) -> str:

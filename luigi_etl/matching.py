@@ -8,12 +8,11 @@ from urllib.parse import quote
 from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
 from luigi_etl.errors import QueryError
-from luigi_etl.query import BULLET, Query, parse_query
+from luigi_etl.query import CHILD_FIELDS, DAY_FIELDS, SEARCHES, Query, families, parse_query
 from luigi_etl.schema import complaints
 
-DAYS = {"date_received": complaints.c.date_received, "company_received": complaints.c.date_sent_to_company}
-CHILDREN = {"product": complaints.c.sub_product, "issue": complaints.c.sub_issue}
-SEARCHES = frozenset({"search_term", "field"})
+DAYS = {name: complaints.c[field] for name, field in DAY_FIELDS.items()}
+CHILDREN = {name: complaints.c[field] for name, field in CHILD_FIELDS.items()}
 # Filters on what a complaint keeps. Companies' responses, tags and ZIP codes change for months: a complaint
 # that is no longer found by them has changed, not vanished.
 LASTING = frozenset(
@@ -86,17 +85,8 @@ def _filter(name: str, values: list[str]) -> ColumnElement[bool]:
     if name.endswith("_max"):
         return DAYS[name[:-4]] <= date.fromisoformat(values[0])
     if name in CHILDREN:
-        return or_(*(_is_or_is_below(name, *family) for family in _families(values).items()))
+        return or_(*(_is_or_is_below(name, *family) for family in families(values).items()))
     return complaints.c[name].in_(values)
-
-
-def _families(values: list[str]) -> dict[str, list[str]]:
-    """Return the children asked for, by parent: a parent asked for with any of them means these alone."""
-    families: dict[str, list[str]] = {}
-    for value in values:
-        parent, bullet, child = value.partition(BULLET)
-        families.setdefault(parent, []).extend([child] if bullet else [])
-    return families
 
 
 def _is_or_is_below(name: str, parent: str, children: list[str]) -> ColumnElement[bool]:

@@ -87,6 +87,11 @@ STATES = frozenset(
     ]
 )
 
+# Where a filter's name is not the field's own, and which fields are below another.
+DAY_FIELDS = {"date_received": "date_received", "company_received": "date_sent_to_company"}
+CHILD_FIELDS = {"product": "sub_product", "issue": "sub_issue"}
+SEARCHES = frozenset({"search_term", "field"})
+
 Check = Callable[[str, str], str]
 Pair = tuple[str, str]
 
@@ -144,6 +149,15 @@ def parse_query(text: str) -> Query:
     if len({name for name, _ in checked if name.startswith("not_")}) > 1:
         notes.append("with several not_ filters the API leaves out only what matches all of them")
     return Query(tuple(sorted(checked)), tuple(notes))
+
+
+def families(values: Iterable[str]) -> dict[str, list[str]]:
+    """Return the children asked for, by parent: a parent asked for with any of them means these alone."""
+    children: dict[str, list[str]] = {}
+    for value in values:
+        parent, bullet, child = value.partition(BULLET)
+        children.setdefault(parent, []).extend([child] if bullet else [])
+    return children
 
 
 def _safe(value: str) -> str:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 API = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/api/v1/"
+NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
 LARGEST_PAGE = 10_000  # above it the API's engine answers 424
 
 
