@@ -22,6 +22,7 @@ BULLET = "\u2022"  # between a product and its sub-product, an issue and its sub
 MAXIMUM_VALUE_LENGTH = 200
 SLUG_LENGTH = 180  # a file name holds 255 bytes; the rest is for suffixes
 HASH_LENGTH = 16
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
 
 STATES = frozenset(
     [
@@ -151,6 +152,14 @@ def parse_query(text: str) -> Query:
     return Query(tuple(sorted(checked)), tuple(notes))
 
 
+def stored_query(text: str) -> Query:
+    """Read the one spelling of a query that was checked when it was stored.
+
+    It is not checked again: the rules may have become stricter since.
+    """
+    return Query(tuple(sorted(_split(text))))
+
+
 def families(values: Iterable[str]) -> dict[str, list[str]]:
     """Return the children asked for, by parent: a parent asked for with any of them means these alone."""
     children: dict[str, list[str]] = {}
@@ -196,11 +205,23 @@ def _decoded(text: str) -> str:
 def _any_value(name: str, value: str) -> str:
     if not value.strip():
         raise QueryError(f"query: {name} has a blank value; leave it out instead")
+    if value != value.strip():
+        raise QueryError(
+            f"query: {name}={value!r} begins or ends with a blank; the API trims values and would answer "
+            "for another one; remove the blank, or use other filters"
+        )
+    if control := _CONTROL.search(value):
+        raise QueryError(f"query: {name} has a control character, {control[0]!r}; remove it")
     if len(value) > MAXIMUM_VALUE_LENGTH:
         raise QueryError(
             f"query: {name} has a value of {len(value)} characters; the API takes {MAXIMUM_VALUE_LENGTH}"
         )
     return value
+
+
+def _words(name: str, value: str) -> str:
+    """Return a search term without the blanks around it: with and without them it finds the same."""
+    return _any_value(name, value.strip() or value)
 
 
 def _with_child(name: str, value: str) -> str:
@@ -211,6 +232,8 @@ def _with_child(name: str, value: str) -> str:
             f"query: {name}={value!r} is neither a name nor a name, {BULLET!r}, and one below it; "
             "the API would take it for no filter at all"
         )
+    if parent != parent.strip() or child != child.strip():
+        raise QueryError(f"query: {name}={value!r} has a blank beside its {BULLET!r}; remove it")
     return value
 
 
@@ -247,7 +270,7 @@ def _one_of(choices: Iterable[str], hint: str = "") -> Check:
 _STATE = _one_of(STATES, "; it takes the two-letter codes of states and territories, in capitals")
 
 ONE_VALUE: dict[str, Check] = {
-    "search_term": _any_value,
+    "search_term": _words,
     "field": _one_of(("all", "company")),
     "date_received_min": _day,
     "date_received_max": _day,

@@ -157,6 +157,7 @@ def test_from_python_a_bad_query_is_a_value_error() -> None:
         (("--limit", "ten"), "limit: 'ten' is not a whole number from 0 up"),
         (("--ccdb-page-size", "20000"), "page_size: 20000 is not a whole number from 1 to 10000"),
         (("--ccdb-deadline", "soon"), "deadline: 'soon' is not a number of seconds"),
+        (("--query", "company=a%00b"), "query: company has a control character, '\\x00'; remove it"),
         (("--ccdb-read-timeout", "0"), "read_timeout: 0.0 is not a number of seconds above 0"),
         (
             ("--storage-columns", "stat"),
