@@ -9,12 +9,14 @@ last indexing changed on the way. Otherwise the walk is made again.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from luigi_etl.answer import Answer, expected, read_answer
 from luigi_etl.ccdb import Client
 from luigi_etl.contradiction import Pairs, find_contradiction_of_page
 from luigi_etl.errors import PassingError
 from luigi_etl.ids import IdSet
+from luigi_etl.lines import brief
 from luigi_etl.pages import Page, PageFile
 
 WALKS = 3
@@ -54,21 +56,32 @@ def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report
                 return
             pages.discard()
             problem, walk = walk.problem, Walk(limit)
-    raise PassingError(f"no complete walk in {WALKS}: {problem}")
+    raise PassingError(f"{client.host}: no complete walk in {WALKS}: {problem}")
+
+
+class _State(NamedTuple):
+    """The state of the index that a page is of."""
+
+    total: int
+    last_indexed: str | None
 
 
 class Walk:
-    """What the pages seen so far prove."""
+    """What the pages seen so far prove.
+
+    It ends when the complaints are complete, or at a page that brings nothing new. A page with fewer hits
+    than asked for is not the end: the API may cap pages.
+    """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.cursor: str | None = None
         self.problem = ""
-        self._first: Answer | None = None
+        self._first: _State | None = None
         self._pages = 0
         self._nameless = 0
         self._ids = IdSet()
-        self._ended = False
+        self._cap = ""
 
     @property
     def collected(self) -> int:
@@ -85,7 +98,7 @@ class Walk:
     @property
     def is_over(self) -> bool:
         """Tell whether another page is of no use."""
-        return bool(self.problem) or self._ended or (self._first is not None and self.is_proven)
+        return bool(self.problem) or self.is_proven
 
     @property
     def is_proven(self) -> bool:
@@ -103,22 +116,32 @@ class Walk:
 
     def add(self, answer: Answer, asked: int | None = None) -> None:
         """Take in a page; `asked` is how many complaints were asked for, where that is known."""
-        first = self._first = self._first or answer
+        state = _State(answer.total, answer.meta.last_indexed)
+        first = self._first = self._first or state
+        collected = self.collected
         self._pages += 1
         identities = [hit.identity for hit in answer.hits.hits]
         self._ids.add([identity for identity in identities if identity is not None])
         self._nameless += identities.count(None)
-        hits = len(identities)
-        before, self.cursor = self.cursor, answer.cursor if hits else self.cursor
-        self._ended = asked is not None and hits < asked
-        if answer.total != first.total:
-            self.problem = f"the number of matches changed from {first.total:,} to {answer.total:,} meanwhile"
-        elif answer.meta.last_indexed != first.meta.last_indexed:
-            self.problem = f"the index of {first.meta.last_indexed} became that of {answer.meta.last_indexed}"
-        elif hits and self.cursor in (before, None) and not self.is_proven:
-            self.problem = "a page did not lead on to the next"
-        elif self._ended and not self.is_proven:
-            self.problem = f"{self.collected:,} complaints came of {self.expected:,}"
+        self.cursor = answer.cursor
+        if asked and 0 < len(identities) < asked and self.collected < self.expected:
+            sizes = f"{len(identities):,} of {asked:,} asked for"
+            self._cap = (
+                f"; a page held {sizes}: if the API caps pages, set [ccdb] page_size={len(identities)}"
+            )
+        if state.total != first.total:
+            self.problem = f"the number of matches changed from {first.total:,} to {state.total:,} meanwhile"
+        elif state != first:
+            days = [brief(one.last_indexed) for one in (first, state)]
+            self.problem = f"the index of {days[0]} became that of {days[1]}"
+        elif not self.is_proven:
+            self.problem = self._dead_end(collected)
+
+    def _dead_end(self, collected: int) -> str:
+        """Return why no further page can complete the walk, if so; `collected` is before the last page."""
+        if self.collected == collected or self.collected > self.expected:
+            return f"{self.collected:,} complaints came of {self.expected:,}{self._cap}"
+        return "" if self.cursor else "a page did not lead on to the next"
 
 
 def _resumed(pages: PageFile, client: Client, query: Pairs, limit: int) -> Walk:

@@ -2,11 +2,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from luigi_etl.answer import read_answer
+from luigi_etl.answer import Answer, Meta, read_answer
 from luigi_etl.errors import PassingError, RefusedError
-from luigi_etl.extract import Progress, extract
+from luigi_etl.extract import Progress, Walk, extract
 from luigi_etl.pages import PageFile, read_pages
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import Found, Index, Search, replayed_index
@@ -125,6 +128,119 @@ def test_a_hole_is_never_taken_for_the_whole(served: Serve, tmp_path: Path) -> N
     server = served(index=Short(rows.rows.values(), rows.last_indexed, rows._generator, "short"))
     with pytest.raises(PassingError, match="no complete walk in 3: 49 complaints came of 50"):
         walk(server, tmp_path / "gz")
+
+
+class Capped(Index):
+    """An index that gives seven rows at most."""
+
+    def search(self, search: Search) -> Found:
+        return super().search(replace(search, size=min(search.size, 7)))
+
+
+class CappedOnce(Capped):
+    """An index that gives seven rows at most, and only once."""
+
+    def search(self, search: Search) -> Found:
+        found = super().search(search)
+        return replace(found, rows=[]) if search.search_after else found
+
+
+def serve_index(served: Serve, kind: type[Index], *rules: str) -> Served:
+    rows = served(50).sandbox.index
+    return served(
+        50, *rules, index=kind(rows.rows.values(), rows.last_indexed, rows._generator, kind.__name__)
+    )
+
+
+@pytest.mark.parametrize("limit", [0, 5, 7, 20, 50, 60])
+@pytest.mark.parametrize("page_size", [8, 10_000])
+def test_pages_that_the_api_caps_are_walked_to_the_end(
+    served: Serve, tmp_path: Path, limit: int, page_size: int
+) -> None:
+    server = serve_index(served, Capped)
+
+    ids = walk(server, tmp_path / "gz", limit, page_size=page_size)
+
+    assert ids == newest_first(server)[: limit or None]
+    assert len(server.asked) == -(-len(ids) // 7)
+
+
+def test_walk_over_capped_pages_is_resumed(served: Serve, tmp_path: Path) -> None:
+    server = serve_index(served, Capped, "4:status=403")
+    with pytest.raises(RefusedError):
+        walk(server, tmp_path / "gz")
+
+    ids = walk(server, tmp_path / "gz")
+
+    assert ids == newest_first(server)
+    assert len(server.asked) == 9  # eight pages, one of them asked for twice
+
+
+def test_walk_that_a_cap_ends_names_the_setting(served: Serve, tmp_path: Path) -> None:
+    server = serve_index(served, CappedOnce)
+    expected = (
+        "no complete walk in 3: 7 complaints came of 50; a page held 7 of 10,000 asked for: "
+        r"if the API caps pages, set \[ccdb\] page_size=7$"
+    )
+
+    with pytest.raises(PassingError, match=expected):
+        walk(server, tmp_path / "gz")
+
+    assert len(server.asked) == 6
+
+
+def page_of(*ids: str, total: int = 9) -> Answer:
+    hits = [{"_id": one, "sort": [int(one), one]} for one in ids]
+    return read_answer(json.dumps({"hits": {"total": total, "hits": hits}}).encode())
+
+
+@pytest.mark.parametrize(
+    ("pages", "problem"),
+    [
+        ([("5", "4"), ("5", "4")], "2 complaints came of 9"),
+        ([("5",), ("4",), ("3",), ("5",)], "3 complaints came of 9"),
+        ([("5",), ()], "1 complaints came of 9"),
+        ([()], "0 complaints came of 9"),
+        ([("9", "8", "7", "6", "5"), ("4", "3", "2", "1", "0")], "10 complaints came of 9"),
+    ],
+)
+def test_pages_that_bring_nothing_new_end_the_walk(pages: list[tuple[str, ...]], problem: str) -> None:
+    one_walk = Walk(0)
+
+    for page in pages:
+        assert not one_walk.is_over
+        one_walk.add(page_of(*page))
+
+    assert one_walk.is_over
+    assert one_walk.problem == problem
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.sampled_from("123456"), max_size=3), max_size=60), st.integers(0, 6))
+def test_walk_ends_after_no_more_pages_than_complaints(pages: list[list[str]], limit: int) -> None:
+    """Each page but the last brings something new, whatever the API answers."""
+    one_walk = Walk(limit)
+    taken = 0
+
+    for page in pages:
+        if one_walk.is_over:
+            break
+        one_walk.add(page_of(*page), 3)
+        taken += 1
+
+    assert taken <= one_walk.expected + 1
+    assert one_walk.is_over or len(pages) == taken
+
+
+def test_text_of_the_api_in_a_problem_is_printable_and_short() -> None:
+    one_walk = Walk(0)
+    first, second = page_of("5"), page_of("4")
+
+    one_walk.add(msgspec.structs.replace(first, meta=Meta(last_indexed="2026\x1b[31m\n")))
+    one_walk.add(msgspec.structs.replace(second, meta=Meta(last_indexed="x" * 1_000_000)))
+
+    assert one_walk.problem.startswith(r"the index of 2026\x1b[31m became that of xxx")
+    assert len(one_walk.problem) < 300
 
 
 def test_a_refused_query_makes_one_request(served: Serve, tmp_path: Path) -> None:
