@@ -8,7 +8,7 @@ import html
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from io import BytesIO
@@ -17,11 +17,11 @@ from urllib.parse import urlencode, urlsplit
 
 from luigi_etl.answer import Answer, read_answer
 from luigi_etl.contradiction import Pairs, find_contradiction_of_page
-from luigi_etl.errors import PassingError, RefusedError
+from luigi_etl.errors import PassingError, PermanentError, RefusedError
 from luigi_etl.lines import one_line
 from luigi_etl.pace import Pace, default_pace_file
 from luigi_etl.pages import Page
-from luigi_etl.settings import API, NEWEST_FIRST, Settings
+from luigi_etl.settings import API, NEWEST_FIRST, SKEW, Settings
 from luigi_etl.web import Response, Session, Timeouts, WebError
 
 SHORT_RETRIES = 3
@@ -90,11 +90,7 @@ class Client:
         """Make one request, whatever comes of it; return the server's time (aware), if it tells."""
         response, body = self._get(self._address((), 0, None))
         _check_status(self.host, response, body)
-        try:
-            told = parsedate_to_datetime(response.headers.get("Date", ""))
-        except (ValueError, OverflowError):
-            return None
-        return told if told.tzinfo else told.replace(tzinfo=timezone.utc)  # -0000 is UTC (RFC 5322, 3.3)
+        return _date(response.headers)
 
     def _address(self, query: Pairs, size: int, search_after: str | None) -> str:
         paging = {"sort": NEWEST_FIRST, "size": str(size), "no_aggs": "true", "no_highlight": "true"}
@@ -130,6 +126,7 @@ class Client:
     def _ask(self, address: str) -> tuple[Page, Answer]:
         response, body = self._get(address)
         _check_status(self.host, response, body)
+        _check_clock(self.host, response)
         try:
             answer = read_answer(body)
         except PassingError as error:
@@ -185,6 +182,38 @@ def _pace(settings: Settings, host: str) -> Pace | None:
     if not settings.requests_per_minute:
         return None
     return Pace(settings.pace_file or default_pace_file(), host, settings.requests_per_minute)
+
+
+# --- the clock ------------------------------------------------------------------------------------
+
+
+def _check_clock(host: str, response: Response) -> None:
+    """Raise if this machine's clock is ahead of the server's: what is of a later minute would be lost."""
+    there = _date(response.headers)
+    ahead = response.arrived - there if there else timedelta(0)
+    if there and ahead > SKEW:
+        raise PermanentError(
+            f"{host}: this machine's clock is {_span(ahead)} ahead of the API's, where it is "
+            f"{there:%Y-%m-%d %H:%M} UTC; set it, and let NTP keep it"
+        )
+
+
+def _date(headers: Mapping[str, str]) -> datetime | None:
+    """Return when an answer left the server or, with `Age`, a cache; None if that can't be read."""
+    age = headers.get("Age", "").strip()
+    try:
+        date = parsedate_to_datetime(headers.get("Date", "").strip())
+        aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)  # -0000 is UTC (RFC 5322, 3.3)
+        return aware.astimezone(timezone.utc) + timedelta(seconds=int(age) if age else 0)
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _span(time: timedelta) -> str:
+    minutes = time // timedelta(minutes=1)
+    if minutes < 2 * 60:
+        return f"{minutes} minutes"
+    return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{time.days:,} days"
 
 
 # --- errors --------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from urllib.parse import parse_qs, urlsplit
@@ -21,13 +21,12 @@ from luigi.interface import core
 
 from luigi_etl.errors import USAGE_ERROR, SettingError
 from luigi_etl.query import parse_query
-from luigi_etl.settings import API, LARGEST_PAGE, Settings
+from luigi_etl.settings import API, LARGEST_PAGE, SKEW, Settings
 
 if TYPE_CHECKING:
     from luigi_etl.guard import Guard
 
 MOST_DAYS = 36_500
-SKEW = timedelta(minutes=5)  # how far another machine's clock may be ahead
 
 T = TypeVar("T")
 logger = logging.getLogger("luigi_etl")

@@ -18,7 +18,7 @@ from luigi.task_register import Register
 
 from luigi_etl import define
 from luigi_etl.ccdb import Client
-from luigi_etl.config import SKEW, ccdb, service, storage, this_minute
+from luigi_etl.config import ccdb, service, storage, this_minute
 from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
 from luigi_etl.database import Database
 from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
@@ -28,6 +28,7 @@ from luigi_etl.paths import is_of_syncs
 from luigi_etl.prune import prune
 from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run
 from luigi_etl.scheduler import address, answers
+from luigi_etl.settings import SKEW
 
 LEAST_ROOM = 1_000_000_000  # bytes
 LEAST_FILES = 100_000  # inodes: a week of one query's minutes

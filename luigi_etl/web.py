@@ -6,6 +6,7 @@ urllib3 is what requests is made of; requests would take twice as long to import
 import os
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -42,11 +43,15 @@ class Timeouts(NamedTuple):
 
 
 class Response(NamedTuple):
-    """An answer. `chunks` gives its body, decoded, as it arrives, and raises `WebError` where that is cut."""
+    """An answer, and when its headers `arrived` (UTC).
+
+    `chunks` gives its body, decoded, as it arrives, and raises `WebError` where that is cut.
+    """
 
     status: int
     headers: Mapping[str, str]
     chunks: Iterator[bytes]
+    arrived: datetime
 
 
 class Session:
@@ -83,7 +88,7 @@ class Session:
             raise PermanentError(f"{address}: {error}; check [ccdb] url") from None
         except HTTPError as error:
             raise WebError(_reason(error)) from None
-        return Response(raw.status, raw.headers, _chunks(raw))
+        return Response(raw.status, raw.headers, _chunks(raw), datetime.now(timezone.utc))
 
     def close(self) -> None:
         """Close the connection, if there is one."""

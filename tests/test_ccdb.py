@@ -1,6 +1,7 @@
 import json
 import re
 import time
+from datetime import datetime, timezone
 from email.utils import formatdate
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,7 +29,7 @@ def fetch(client: Client, size: int = 10, search_after: str | None = None) -> tu
 
 def response(status: int = 429, **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(status, HTTPHeaderDict(named), iter(()))
+    return Response(status, HTTPHeaderDict(named), iter(()), datetime.now(timezone.utc))
 
 
 def test_every_request_asks_for_the_newest_without_aggregations(served: Serve) -> None:

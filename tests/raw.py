@@ -1,0 +1,69 @@
+"""A server that sends what a test gives it, byte by byte, whatever HTTP says about it."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+Sent = bytes | Callable[[socket.socket], None]
+
+
+def answer(body: bytes, *headers: str, status: str = "200 OK", kind: str = "application/json") -> bytes:
+    """Return a whole answer; a connection is closed after each."""
+    lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
+
+
+def page(*hits: object, total: object = None, **others: object) -> bytes:
+    """Return the body of an answer of the search."""
+    found = {"total": len(hits) if total is None else total, "hits": hits}
+    return json.dumps({"hits": found, **others}).encode()
+
+
+class RawServer:
+    """Sends the n-th of its answers to the n-th request, the last one also to all that follow."""
+
+    def __init__(self, answers: tuple[Sent, ...]) -> None:
+        self.requests: list[bytes] = []
+        self._answers = answers
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
+
+    def run(self) -> None:
+        """Take connections until the socket is closed."""
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def close(self) -> None:
+        """Take no further connection."""
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            request = b""
+            while b"\r\n\r\n" not in request and (data := connection.recv(65536)):
+                request += data
+            sent = self._answers[min(len(self.requests), len(self._answers) - 1)]
+            self.requests.append(request)
+            if callable(sent):
+                sent(connection)
+            else:
+                connection.sendall(sent)
+
+
+@contextmanager
+def serving(*answers: Sent) -> Iterator[RawServer]:
+    """Serve until the block ends."""
+    server = RawServer(answers)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join(10)
