@@ -135,6 +135,8 @@ class Client:
             raise PassingError(f"{self.host}: the search timed out on the server")
         if not answer.is_exact:
             raise PassingError(f"{self.host}: hits.total is only a lower bound, so nothing can be proven")
+        if answer.meta.total_record_count == 0:  # for a minute while it is loaded
+            raise PassingError(f"{self.host}: its index is empty (total_record_count is 0)")
         if answer.shards.failed:
             raise PassingError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
         return Page(address, _in_one_line(body)), answer

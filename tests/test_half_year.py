@@ -333,6 +333,10 @@ class Days:
             assert (_held(connection), _withdrawn(connection), _lines(connection)) == before
         self.troubles += 1
 
+    def reload(self) -> None:
+        """Let the same complaints be indexed again."""
+        self._index.reindex()
+
     def wait(self) -> None:
         """Let an hour pass."""
         self._minute += timedelta(hours=1)
@@ -395,6 +399,7 @@ class Days:
         """Compare the database with the ledger, and what was read again (since a day) with the index."""
         with self._pipeline.database.reading() as connection:
             held, withdrawn, told = _held(connection), _withdrawn(connection), _lines(connection)
+        assert self._pipeline.sql("SELECT * FROM unverified") == []
         assert held == self.ledger.current
         assert withdrawn == self.ledger.withdrawn
         done = Counter(self.ledger.lines)
@@ -514,6 +519,7 @@ def ignoring(days: Days, _: random.Random) -> None:
 def drifted(days: Days, chance: random.Random) -> None:
     """The API sends another form for an hour: a list for a text, or another name."""
     days.sync()
+    days.reload()
     days.sync_in_vain(chance.choice(["tags_list", "rename"]))
     days.wait()
     days.sync()

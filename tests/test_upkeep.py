@@ -6,16 +6,18 @@ import random
 import re
 import shutil
 import time
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import Connection
 
-from luigi_etl import MergeComplaints, StoreComplaints, SyncComplaints
-from luigi_etl.ccdb import SHORT_RETRIES
+from luigi_etl import StoreComplaints, SyncComplaints, lookups
 from luigi_etl.database import Database
 from luigi_etl.sandbox.index import Row
+from luigi_etl.sandbox.script import Script, read_rule
 from luigi_etl.schema import VIEWS, metadata
 from tests.conftest import Chain, Luigid, Pipeline, Serve, Served
 
@@ -72,6 +74,17 @@ class Upkeep:
             "SELECT complaint_id FROM complaints WHERE withdrawn IS NOT NULL ORDER BY 1"
         )
         return [row[0] for row in found]
+
+    def unverified(self) -> list[str]:
+        return [row[0] for row in self.pipeline.sql("SELECT complaint_id FROM unverified ORDER BY 1")]
+
+    def script(self, *events: str) -> None:
+        """Let events happen at each further request."""
+        self.served.sandbox.script = Script([read_rule(f"1:{event}", True) for event in events])
+
+    def error(self, at: int) -> str:
+        (path,) = self.pipeline.files(f"{minute(at):%Y%m%dT%H%MZ}.run.json")
+        return str(json.loads(path.read_text())["error"])
 
     def change(self) -> None:
         """Change the index in every way."""
@@ -191,31 +204,40 @@ def test_what_an_interrupted_sync_changed_is_told_with_what_the_backfill_after_i
     assert sorted(told) == [row[0] for row in broken.truth()]
 
 
-def test_lookups_that_fail_and_pass_lose_no_change(upkeep: Upkeep) -> None:
-    """The first is merged when the second fails: what it found is told all the same."""
+def changed_dates(upkeep: Upkeep, at: int) -> set[str]:
+    (path,) = [one for one in upkeep.pipeline.files(f"12{at:02}Z.changes.csv") if "~sync" in str(one)]
+    with path.open(newline="") as stream:
+        return {line["complaint_id"] for line in csv.DictReader(stream) if line["field"] == "date_received"}
+
+
+def test_lookups_that_fail_are_made_by_the_next_sync(upkeep: Upkeep) -> None:
+    """The first lookup is merged when the second fails: each change is reported once."""
     upkeep.sync(0)
     rows = sorted(upkeep.index.rows.values(), key=lambda row: row.key)[-45:]
     upkeep.index.put([{**row.source, "date_received": "2026-01-01T12:00:00+00:00"} for row in rows])
     upkeep.index.reindex()
-    upkeep.pipeline.configure("ccdb", retries=2)
-    upkeep.index.search = _breaking_once(upkeep.index.search, at=2)  # type: ignore[method-assign]
+    search = upkeep.index.search
+    upkeep.index.search = _breaking_at(search, 2)  # type: ignore[method-assign]
+
     assert upkeep.sync(1)
-    (path,) = [one for one in upkeep.pipeline.files("1201Z.changes.csv") if "~sync" in str(one)]
-    with path.open(newline="") as stream:
-        moved = {line["complaint_id"] for line in csv.DictReader(stream) if line["field"] == "date_received"}
-    assert moved == {row.identifier for row in rows}
+    upkeep.index.search = search  # type: ignore[method-assign]
+    assert upkeep.sync(2)
+
+    first, second = changed_dates(upkeep, 1), changed_dates(upkeep, 2)
+    assert 0 < len(first) < len(second)
+    assert not first & second
+    assert first | second == {row.identifier for row in rows}
+    assert upkeep.withdrawn() == []
 
 
-def _breaking_once(search: Any, at: int) -> Any:
-    """Let the connections of the lookup of a number break, until the task itself tries again."""
+def _breaking_at(search: Any, at: int) -> Any:
+    """Let the connections of the lookup of a number break."""
     terms: list[str] = []
-    broken: list[str] = []
 
     def answer(asked: Any) -> Any:
         if asked.search_term and asked.search_term not in terms:
             terms.append(asked.search_term)
-        if asked.search_term in terms[at - 1 : at] and len(broken) <= SHORT_RETRIES:
-            broken.append(asked.search_term)
+        if asked.search_term in terms[at - 1 : at]:
             raise ConnectionError
         return search(asked)
 
@@ -314,28 +336,35 @@ def test_a_complaint_that_moved_is_not_withdrawn_wherever_it_went(upkeep: Upkeep
     ) == [("changed", "date_received", day)]
 
 
-def test_what_vanished_is_looked_up_once_twenty_at_a_time(upkeep: Upkeep) -> None:
+def test_vanished_complaints_are_looked_up_once(upkeep: Upkeep) -> None:
     upkeep.sync(0)
     upkeep.index.vanish(50)
     upkeep.asked()
+
     assert upkeep.sync(1)
+
     lookups = [one["search_term"] for one in upkeep.asked() if "search_term" in one]
-    assert len(lookups) == 3
     assert max(map(len, lookups)) <= 200
-    assert sum(len(re.findall(r"\d+", one)) for one in lookups) == 50
-    upkeep.asked()
+    ids = {found for one in lookups for found in re.findall(r"\d+", one)}
+    assert len(ids) == 51, "fifty, and a control"
+    assert len(upkeep.withdrawn()) == 50
     upkeep.index.reindex()
     upkeep.sync(2)
     assert [one for one in upkeep.asked() if "search_term" in one] == []
 
 
-def test_an_api_that_looks_up_no_ids_costs_no_sync(upkeep: Upkeep) -> None:
-    """Its engine refuses the search term each time, and answers others."""
+def test_more_lookups_than_a_minute_takes_are_left_to_the_next_sync(
+    upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lookups, "DEFAULT_REQUESTS", 2)
     upkeep.sync(0)
-    upkeep.index.vanish(3)
-    upkeep.index.search = _refusing(upkeep.index.search)  # type: ignore[method-assign]
+    upkeep.index.vanish(40)
+
     assert upkeep.sync(1)
-    assert len(upkeep.withdrawn()) == 3
+    after_one = len(upkeep.withdrawn())
+    assert upkeep.sync(2)
+
+    assert 20 < after_one < len(upkeep.withdrawn()) == 40
 
 
 def _refusing(search: Any) -> Any:
@@ -347,6 +376,219 @@ def _refusing(search: Any) -> Any:
         return search(asked)
 
     return refuse
+
+
+def _breaking(search: Any) -> Any:
+    """Let each connection break on which something is looked up."""
+
+    def break_off(asked: Any) -> Any:
+        if asked.search_term:
+            raise ConnectionError
+        return search(asked)
+
+    return break_off
+
+
+def _blind(search: Any) -> Any:
+    """Find nothing by a search term, as the API does for a term it reads in another way."""
+
+    def find(asked: Any) -> Any:
+        found = search(asked)
+        return replace(found, rows=[], total=0) if asked.search_term else found
+
+    return find
+
+
+def _deaf(search: Any) -> Any:
+    """Ignore the search term."""
+    return lambda asked: search(replace(asked, search_term=""))
+
+
+@pytest.mark.parametrize("fault", [_refusing, _breaking, _blind, _deaf])
+def test_a_lookup_that_proves_nothing_withdraws_nothing(upkeep: Upkeep, fault: Any) -> None:
+    """The complaints stay unverified, and the next sync looks them up, though nothing else changed."""
+    upkeep.sync(0)
+    gone = sorted(upkeep.index.rows)[:3]
+    upkeep.index.remove(gone)
+    search = upkeep.index.search
+    upkeep.index.search = fault(search)  # type: ignore[method-assign]
+
+    assert upkeep.sync(1)
+
+    assert (upkeep.withdrawn(), upkeep.unverified()) == ([], gone)
+    upkeep.index.search = search  # type: ignore[method-assign]
+    assert upkeep.sync(2)
+    assert (upkeep.withdrawn(), upkeep.unverified()) == (gone, [])
+
+
+def test_a_reclassified_complaint_is_not_withdrawn(upkeep: Upkeep) -> None:
+    upkeep.sync(0, query="state=FL")
+    moved = [row for row in upkeep.index.rows.values() if row.value("state") == "FL"][:10]
+    upkeep.index.put({**row.source, "state": "TX"} for row in moved)
+    upkeep.index.reindex()
+
+    assert upkeep.sync(1, query="state=FL")
+
+    assert upkeep.withdrawn() == []
+    assert sum(row[2] == "TX" for row in upkeep.current()) == 10
+
+
+def test_false_withdrawals_of_version_1_are_undone(upkeep: Upkeep) -> None:
+    """Those of complaints that exist, history included; the others keep their minute."""
+    upkeep.sync(0)
+    exists, gone = sorted(upkeep.index.rows)[:2]
+    upkeep.index.remove([gone])
+    with upkeep.pipeline.database.writing() as connection:
+        make_version_1(connection, minute(3), withdrawn=[exists, gone])
+
+    assert upkeep.sync(5)
+
+    assert upkeep.withdrawn() == [gone]
+    assert upkeep.unverified() == []
+    told = upkeep.pipeline.sql(
+        f"SELECT complaint_id, change FROM changes WHERE complaint_id IN ('{exists}', '{gone}') ORDER BY 2, 1"
+    )
+    assert told == [*((one, "new") for one in sorted([exists, gone])), (gone, "withdrawn")]
+    assert upkeep.pipeline.sql("SELECT DISTINCT withdrawn FROM complaints WHERE withdrawn IS NOT NULL") in (
+        [("2026-09-26 12:03",)],
+        [(minute(3),)],
+    )
+
+
+def make_version_1(connection: Connection, at: datetime, withdrawn: list[str]) -> None:
+    """Turn a database into one of version 1 whose newest window withdrew complaints."""
+    ids = ", ".join(f"'{one}'" for one in withdrawn)
+    for statement in (
+        "DROP TABLE unverified",
+        "DROP TABLE held_back",
+        "ALTER TABLE syncs DROP COLUMN form",
+        "UPDATE schema_version SET version = 1",
+        f"UPDATE complaints SET withdrawn = '{at:%Y-%m-%d %H:%M}' WHERE complaint_id IN ({ids})",
+        "INSERT INTO history (complaint_id, change, snapshot_id) SELECT complaint_id, 'withdrawn', "
+        f"(SELECT max(id) FROM snapshots) FROM complaints WHERE complaint_id IN ({ids})",
+    ):
+        connection.exec_driver_sql(statement)
+
+
+# --- implausible data ----------------------------------------------------------------------------
+
+
+def test_an_empty_index_ends_a_sync_before_it_reads(pipeline: Pipeline, served: Serve) -> None:
+    upkeep = Upkeep(pipeline, served(300))
+    upkeep.sync(0)
+    before = upkeep.everything()
+    upkeep.script("empty")
+
+    assert not upkeep.sync(1)
+
+    assert upkeep.everything() == before
+    assert "its index is empty" in upkeep.error(1)
+
+
+def test_a_half_loaded_index_withdraws_nothing(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    before = upkeep.current()
+    upkeep.script("half")
+
+    assert not upkeep.sync(1)
+
+    assert (upkeep.current(), upkeep.withdrawn()) == (before, [])
+    assert re.match(r"held back: \d+ of \d+ complaints would be withdrawn", upkeep.error(1))
+    assert [one for one in upkeep.asked() if "search_term" in one] == []
+    assert not upkeep.sync(2), "as long as it is so"
+    upkeep.script()
+    assert upkeep.sync(3)
+    assert (upkeep.current(), upkeep.unverified()) == (before, [])
+
+
+def lose_two_thirds(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    gone = sorted(upkeep.index.rows)[:200]
+    upkeep.index.remove(gone)
+    upkeep.index.reindex()
+
+
+def test_a_later_day_confirms_an_implausible_loss(upkeep: Upkeep) -> None:
+    lose_two_thirds(upkeep)
+    assert not upkeep.sync(1)
+
+    assert upkeep.sync(24 * 60)
+
+    assert len(upkeep.withdrawn()) > 180
+    assert upkeep.current() == upkeep.truth(since=FIRST)
+
+
+def test_an_option_lets_an_implausible_loss_through(upkeep: Upkeep) -> None:
+    lose_two_thirds(upkeep)
+    assert not upkeep.sync(1)
+
+    upkeep.pipeline.configure("guard", accept="true")
+
+    assert upkeep.sync(2)
+    assert len(upkeep.withdrawn()) > 180
+
+
+def test_data_that_the_cfpb_flags_proves_no_absence(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    upkeep.index.vanish(5)
+    upkeep.script("stale")
+
+    assert upkeep.sync(1)
+
+    assert (upkeep.withdrawn(), upkeep.unverified()) == ([], [])
+
+
+def test_rejected_hits_keep_a_sync_unfinished(upkeep: Upkeep) -> None:
+    """They are kept; every valid complaint is merged; an hour later they are read again."""
+    upkeep.sync(0)
+    upkeep.index.arrive(5)
+    upkeep.script("tags_list")
+
+    assert not upkeep.sync(1)
+
+    assert "hits are no valid complaints" in upkeep.error(1)
+    assert upkeep.pipeline.sql("SELECT count(*) FROM syncs WHERE NOT is_finished") == [(1,)]
+    (rejected,) = upkeep.pipeline.files("1201Z.rejected.jsonl")
+    assert len(rejected.read_text().splitlines()) > 250
+    assert not upkeep.sync(2)
+    upkeep.script()
+    assert upkeep.sync(62)
+    assert upkeep.current() == upkeep.truth(since=FIRST)
+
+
+def test_a_few_rejected_hits_fail_no_sync(upkeep: Upkeep) -> None:
+    row = max(upkeep.index.rows.values(), key=lambda row: row.key)
+    upkeep.index.put([{**row.source, "state": ["CA"]}])
+
+    assert upkeep.sync(0)
+
+    assert len(upkeep.pipeline.files("1200Z.rejected.jsonl")) == 1
+    assert row.identifier not in {one[0] for one in upkeep.current()}
+
+
+def test_a_renamed_field_fails_a_sync_that_merged_the_rest(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    upkeep.index.arrive(5)
+    upkeep.script("rename")
+
+    assert not upkeep.sync(1)
+
+    assert "the API sends no zip_code any more; the API sends a new field zip5" in upkeep.error(1)
+    assert upkeep.current() == upkeep.truth(since=FIRST)
+    upkeep.pipeline.configure("guard", expected_fields="zip_code,zip5")
+    assert upkeep.sync(2)
+
+
+def test_a_sync_touches_no_snapshot_of_the_same_query(upkeep: Upkeep) -> None:
+    """Of the same minute, too: pages, CSV and the newest CSV stay."""
+    query = f"date_received_min={FIRST}"
+    upkeep.pipeline.configure("ccdb", page_size=1000)
+    upkeep.pipeline.run(StoreComplaints, timestamp=minute(0), query=query, limit=0)
+    before = {path: path.read_bytes() for path in upkeep.pipeline.files()}
+
+    assert upkeep.sync(0)
+
+    assert {path: path.read_bytes() for path in before} == before
 
 
 # --- interrupted ---------------------------------------------------------------------------------
@@ -402,39 +644,6 @@ def test_what_is_read_again_because_the_api_changed_is_of_the_minute_it_is_read(
     assert {str(row[3])[:16] for row in seen if row[:3] in changed} == {"2026-09-26 12:01"}
 
 
-def test_what_is_looked_up_only_by_a_later_minute_is_of_that_minute(upkeep: Upkeep) -> None:
-    upkeep.sync(0)
-    row = next(iter(upkeep.index.rows.values()))
-    upkeep.index.remove([row.identifier])
-    upkeep.index.reindex()
-    search = upkeep.index.search
-    upkeep.index.search = _breaking(search)  # type: ignore[method-assign]
-    assert not upkeep.sync(1)
-    upkeep.index.search = search  # type: ignore[method-assign]
-    upkeep.index.put([row.source])
-    upkeep.index.reindex()
-    assert upkeep.sync(2)
-    told = upkeep.pipeline.sql(
-        f"SELECT change, snapshot FROM changes WHERE complaint_id = '{row.identifier}' ORDER BY snapshot"
-    )
-    assert [(change, str(at)[:16]) for change, at in told] == [
-        ("new", "2026-09-26 12:00"),
-        ("withdrawn", "2026-09-26 12:01"),
-        ("returned", "2026-09-26 12:02"),
-    ]
-
-
-def _breaking(search: Any) -> Any:
-    """Let each connection break on which something is looked up."""
-
-    def break_off(asked: Any) -> Any:
-        if asked.search_term:
-            raise ConnectionError
-        return search(asked)
-
-    return break_off
-
-
 def test_a_window_that_fails_keeps_none_of_the_others_from_the_database(
     upkeep: Upkeep, served: Serve
 ) -> None:
@@ -448,13 +657,13 @@ def test_a_window_that_fails_keeps_none_of_the_others_from_the_database(
 def test_files_that_an_ended_sync_left_are_removed_by_the_next_run(upkeep: Upkeep) -> None:
     """It was killed after its end was in the database, before they were gone."""
     upkeep.sync(0)
-    query = upkeep.pipeline.sql("SELECT query FROM snapshots ORDER BY id LIMIT 1")[0][0]
-    upkeep.pipeline.run(MergeComplaints, timestamp=minute(0), query=query, limit=0)
-    assert upkeep.pipeline.files("complaints.csv")
+    left = upkeep.pipeline.root / "syncs/all/snapshots/x/2026-09-26/20260926T1200Z.parsed.jsonl"
+    left.parent.mkdir(parents=True)
+    left.touch()
+
     upkeep.sync(1)
-    assert upkeep.pipeline.files("complaints.csv") == []
-    assert {path.name for path in upkeep.pipeline.root.iterdir() if path.is_dir()} == {"snapshots", "latest"}
-    assert upkeep.pipeline.files(".csv.lock") == []
+
+    assert [path.name for path in (upkeep.pipeline.root / "syncs").iterdir()] == ["all.lock"]
 
 
 def test_a_failed_sync_is_on_record(upkeep: Upkeep, served: Serve) -> None:
@@ -469,7 +678,7 @@ def test_an_id_no_search_term_can_hold_costs_no_sync(upkeep: Upkeep) -> None:
     upkeep.sync(0)
     upkeep.index.remove(["1" * 200])
     assert upkeep.sync(1)
-    assert upkeep.withdrawn() == ["1" * 200]
+    assert (upkeep.withdrawn(), upkeep.unverified()) == ([], ["1" * 200])
 
 
 # --- as its user runs it -------------------------------------------------------------------------
@@ -488,7 +697,7 @@ def test_under_luigid_a_sync_and_its_windows_are_shown_done(
     )
     families = [task["name"] for task in luigid.tasks("DONE").values()]
     assert families.count("SyncComplaints") == 1
-    assert families.count("MergeComplaints") > 2
+    assert families.count("MergeWindow") > 2
 
 
 def test_luigid_shows_what_a_sync_under_way_reads(chain: Chain, served: Serve, luigid: Luigid) -> None:
@@ -531,7 +740,7 @@ def test_two_syncs_at_once_are_one_after_the_other(chain: Chain, served: Serve) 
     chain.configure("ccdb", page_size=2)  # long enough for the second to find the first at work
     command = chain.luigi_command("--ccdb-retries", "600", "--since", "2026-06-01", task="SyncComplaints")
     first = chain.start(*command, "--timestamp", "2026-09-26T1200", url=server.url)
-    lock = chain.folder / "data/snapshots/all~sync/.lock"
+    lock = chain.folder / "data/syncs/all.lock"
     while not lock.exists():
         time.sleep(0.05)
     second = chain.start(*command, "--timestamp", "2026-09-26T1201", url=server.url)
