@@ -1,17 +1,29 @@
 """An answer of the search API, as far as paging and its proof need it; the complaints are left unread."""
 
-from typing import Generic, TypeVar
+from contextlib import suppress
+from typing import Annotated, Generic, TypeVar
 
 import msgspec
+from msgspec import Meta as Limits
 
-from luigi_etl.errors import PassingError
-from luigi_etl.pages import readable
+from luigi_etl.errors import PassingError, RefusedError
+from luigi_etl.lines import brief
+from luigi_etl.pages import hit_spans, members, readable
+
+# Commas in an answer, and so the objects that may be made of it, each of a hundred bytes or two. A hit has
+# 25 of them, and with a narrative about 40.
+MOST_COMMAS = 600_000
+MOST_BYTES_OF_A_HIT = 4_000_000  # the longest complaint has a thirtieth of that
 
 H = TypeVar("H")
+P = TypeVar("P", bound="_Place")
+Count = Annotated[int, Limits(ge=0, le=10**12)]  # what any database can keep
+Line = Annotated[str, Limits(max_length=200, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
+Identifier = Annotated[str, Limits(max_length=200)] | int
 
 
 class _Place(msgspec.Struct, frozen=True, gc=False):
-    sort: tuple[int | float | str | None, str | int] | None = None
+    sort: tuple[int | float | Annotated[str, Limits(max_length=200)] | None, Identifier] | None = None
 
     @property
     def key(self) -> tuple[int, str] | None:
@@ -27,7 +39,7 @@ class _Place(msgspec.Struct, frozen=True, gc=False):
 class Hit(_Place, frozen=True, gc=False):
     """A hit as far as paging and its checks need it; `source` is the unread complaint."""
 
-    id: str | int | None = msgspec.field(name="_id", default=None)
+    id: Identifier | None = msgspec.field(name="_id", default=None)
     source: msgspec.Raw = msgspec.field(name="_source", default=msgspec.Raw())
 
     @property
@@ -39,36 +51,36 @@ class Hit(_Place, frozen=True, gc=False):
 class Total(msgspec.Struct, frozen=True):
     """How many complaints match, over all pages."""
 
-    value: int
+    value: Count
     relation: str = "eq"
 
 
 class Hits(msgspec.Struct, Generic[H], frozen=True):
     """A page's hits; `total` was a bare number before September 2021."""
 
-    total: Total | int
+    total: Total | Count
     hits: list[H]
 
 
 class Shards(msgspec.Struct, frozen=True):
     """How many parts of the index could not answer."""
 
-    failed: int = 0
+    failed: Count = 0
 
 
 class Meta(msgspec.Struct, frozen=True):
     """The state of the index; `sandbox` is set only by the stand-in that comes with this project."""
 
-    last_indexed: str | None = None
-    total_record_count: int | None = None
-    is_data_stale: bool = False
-    has_data_issue: bool = False
-    sandbox: str | None = None
+    last_indexed: Line | None = None
+    total_record_count: Count | None = None
+    is_data_stale: bool | None = False
+    has_data_issue: bool | None = False
+    sandbox: Line | None = None
 
     @property
     def is_flagged(self) -> bool:
         """Whether the CFPB itself warns of the data: then what is missing proves nothing."""
-        return self.is_data_stale or self.has_data_issue
+        return bool(self.is_data_stale or self.has_data_issue)
 
 
 class AnswerOf(msgspec.Struct, Generic[H], frozen=True):
@@ -101,6 +113,7 @@ class Answer(AnswerOf[Hit], frozen=True):
         return f"{last[0]}_{last[1]}" if last else None
 
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _answers = msgspec.json.Decoder(Answer)
 _answers_of_any_hits = msgspec.json.Decoder(AnswerOf[msgspec.Raw])
 
@@ -115,30 +128,70 @@ def read_answer(body: bytes) -> Answer:
 
     Raises:
         PassingError: the body is cut, damaged, or not an answer of the search.
+        RefusedError: it holds more than a page can.
 
     """
+    if (commas := body.count(b",")) > MOST_COMMAS:
+        raise RefusedError(f"the answer holds {commas:,} values; lower [ccdb] page_size")
     try:
-        return _answers.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        answer = _answers.decode(body)
+    except UNREADABLE:
         return _read_answer_hit_by_hit(body)
+    if len(body) > MOST_BYTES_OF_A_HIT:
+        _check_longest([memoryview(hit.source).nbytes for hit in answer.hits.hits])
+    return answer
 
 
 def _read_answer_hit_by_hit(body: bytes) -> Answer:
     """Read an answer of which a part, perhaps one hit, is not as it should be."""
+    answer = separate_hits(body)
+    found = Hits(answer.hits.total, list(map(read_hit, answer.hits.hits)))
+    return Answer(found, answer.timed_out, answer.shards, answer.meta)
+
+
+def separate_hits(body: bytes) -> AnswerOf[bytes]:
+    """Return an answer with its hits as they came, unread.
+
+    Raises:
+        PassingError: the body is cut, damaged, or not an answer of the search.
+        RefusedError: a hit is longer than complaints are.
+
+    """
+    text = readable(body)
     try:
-        answer = _answers_of_any_hits.decode(readable(body).decode("utf-8", "replace"))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise PassingError(f"the answer is cut or damaged ({len(body):,} bytes: {error})") from None
-    hits = [read_hit(raw) for raw in answer.hits.hits]
-    return Answer(Hits(answer.hits.total, hits), answer.timed_out, answer.shards, answer.meta)
+        with suppress(RecursionError):  # of one hit: the others may be as they should be
+            _answers_of_any_hits.decode(text)
+        spans = hit_spans(text)
+        start, end = (spans[0][0], spans[-1][1]) if spans else (0, 0)
+        answer = _answers_of_any_hits.decode(text[:start] + text[end:])
+    except (*UNREADABLE, ValueError) as error:
+        raise PassingError(f"the answer is cut or damaged ({len(body):,} bytes: {brief(error)})") from None
+    _check_longest([end - start for start, end in spans])
+    hits = Hits(answer.hits.total, [body[start:end].strip() for start, end in spans])
+    return AnswerOf(hits, answer.timed_out, answer.shards, answer.meta)
 
 
-def read_hit(raw: msgspec.Raw) -> Hit:
-    """Read of a hit what can be read: all, or at least its place in the order, or nothing."""
-    for kind in (Hit, _Place):
-        try:
-            place: _Place = msgspec.json.decode(raw, type=kind)
-        except msgspec.DecodeError:
-            continue
-        return place if isinstance(place, Hit) else Hit(sort=place.sort)
-    return Hit()
+def _check_longest(lengths: list[int]) -> None:
+    if (longest := max(lengths, default=0)) > MOST_BYTES_OF_A_HIT:
+        raise RefusedError(f"a complaint of {longest:,} bytes can't be true; nothing of the answer is used")
+
+
+def read_hit(raw: bytes | msgspec.Raw) -> Hit:
+    """Read of a hit what can be read: all, or its id and its place in the order, or nothing."""
+    try:
+        return msgspec.json.decode(raw, type=Hit)
+    except UNREADABLE:
+        pass
+    parts = members(bytes(raw))
+    return Hit(
+        sort=_part(parts.get(b"sort"), _Place, b'{"sort":%s}').sort,
+        id=_part(parts.get(b"_id"), Hit, b'{"_id":%s}').id,
+    )
+
+
+def _part(value: bytes | None, kind: type[P], whole: bytes) -> P:
+    """Read a part of a hit, if there is one and it can be read."""
+    try:
+        return msgspec.json.decode(whole % value if value else b"{}", type=kind)
+    except UNREADABLE:
+        return kind()

@@ -11,21 +11,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
-from io import BytesIO
 from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from luigi_etl.answer import Answer, read_answer
+from luigi_etl.body import UnusableBodyError, WebError
 from luigi_etl.contradiction import Pairs, find_contradiction_of_page
-from luigi_etl.errors import PassingError, PermanentError, RefusedError
-from luigi_etl.lines import one_line
+from luigi_etl.errors import EtlError, PassingError, PermanentError, RefusedError
+from luigi_etl.lines import brief
 from luigi_etl.pace import Pace, default_pace_file
 from luigi_etl.pages import Page
 from luigi_etl.settings import API, NEWEST_FIRST, SKEW, Settings
-from luigi_etl.web import Response, Session, Timeouts, WebError
+from luigi_etl.web import Response, Session, Timeouts
 
 SHORT_RETRIES = 3
 LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
+LONGEST_REQUEST = 900.0  # seconds: a page of 24 MiB at 28 kB a second
 LONGEST_SILENT_WAIT = 5.0  # seconds for a turn; of longer ones the caller is told
 
 T = TypeVar("T")
@@ -88,8 +89,8 @@ class Client:
 
     def probe(self) -> datetime | None:
         """Make one request, whatever comes of it; return the server's time (aware), if it tells."""
-        response, body = self._get(self._address((), 0, None))
-        _check_status(self.host, response, body)
+        response = self._get(self._address((), 0, None))
+        _check_status(self.host, response)
         return _date(response.headers)
 
     def _address(self, query: Pairs, size: int, search_after: str | None) -> str:
@@ -124,13 +125,13 @@ class Client:
         return remaining
 
     def _ask(self, address: str) -> tuple[Page, Answer]:
-        response, body = self._get(address)
-        _check_status(self.host, response, body)
+        response = self._get(address)
+        _check_status(self.host, response)
         _check_clock(self.host, response)
         try:
-            answer = read_answer(body)
-        except PassingError as error:
-            raise PassingError(f"{self.host}: {error}") from None
+            answer = read_answer(response.body)
+        except EtlError as error:
+            raise type(error)(f"{self.host}: {error}") from None
         if answer.timed_out:
             raise PassingError(f"{self.host}: the search timed out on the server")
         if not answer.is_exact:
@@ -139,20 +140,24 @@ class Client:
             raise PassingError(f"{self.host}: its index is empty (total_record_count is 0)")
         if answer.shards.failed:
             raise PassingError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
-        return Page(address, _in_one_line(body)), answer
+        return Page(address, _in_one_line(response.body)), answer
 
-    def _get(self, address: str) -> tuple[Response, bytes]:
-        """Send a request at its turn; return the answer and its whole body."""
+    def _get(self, address: str) -> Response:
+        """Send a request at its turn; return the answer."""
         self._await_turn()
         remaining = self._remaining()
         settings = self.settings
-        timeouts = Timeouts(min(settings.connect_timeout, remaining), min(settings.read_timeout, remaining))
+        timeouts = Timeouts(
+            min(settings.connect_timeout, remaining),
+            min(settings.read_timeout, remaining),
+            min(LONGEST_REQUEST, remaining),
+        )
         try:
-            response = self._session.get(address, timeouts)
-            body = BytesIO()  # which, unlike a list of chunks, is never there twice
-            body.writelines(self._in_time(response.chunks))
-            return response, body.getvalue()
+            return self._session.get(address, timeouts)
+        except UnusableBodyError as error:
+            raise RefusedError(f"{self.host}: {error}") from None
         except WebError as error:
+            self._remaining()
             raise PassingError(f"{self.host}: {error}") from None
 
     def _await_turn(self) -> None:
@@ -165,12 +170,6 @@ class Client:
                 then = datetime.now(timezone.utc) + timedelta(seconds=wait)
                 self._tell(f"{pace} leaves none now; next at {then:%H:%M:%S} UTC, in {wait:.0f} s")
             time.sleep(wait)
-
-    def _in_time(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """Give the body as it arrives, so that a server that drips can't outlast the deadline."""
-        for chunk in chunks:
-            yield chunk
-            self._remaining()
 
 
 def _in_one_line(body: bytes) -> bytes:
@@ -225,10 +224,10 @@ class _EngineError(PassingError):
     """424: the search engine is down, or it can't read the query; the body is the same for both."""
 
 
-def _check_status(host: str, response: Response, body: bytes) -> None:
+def _check_status(host: str, response: Response) -> None:
     """Raise unless the answer is JSON with status 200."""
     status = response.status
-    kind = one_line(response.headers.get("Content-Type", "no content type").partition(";")[0]).lower()
+    kind = brief(response.headers.get("Content-Type", "of no type").partition(";")[0].strip(), 60).lower()
     if status == 200 and kind == "application/json":
         return
     if status == 200:
@@ -236,7 +235,7 @@ def _check_status(host: str, response: Response, body: bytes) -> None:
             f"{host}: the answer is {kind}, not JSON: is the address wrong? "
             f"[ccdb] url must end with a slash, as in {API}"
         )
-    said = _message(body, kind)
+    said = _message(response.body, kind)
     if status == 424:
         raise _EngineError(f"{host}: the search engine did not answer (424{said})")
     if status in (408, 429) or status >= 500:
@@ -244,15 +243,26 @@ def _check_status(host: str, response: Response, body: bytes) -> None:
     if status == 400:
         raise RefusedError(f"{host}: the API refuses the query (400{said})")
     if status == 403:
-        page = html.unescape(body.decode("utf-8", "replace"))
-        reference = re.search(r"Reference\s*#?\s*([0-9A-Za-z.]+)", page)
-        quoted = f", reference {reference[1]}" if reference else ""
+        reference = _reference(response.body)
+        quoted = f", reference {reference}" if reference else ""
         raise RefusedError(
             f"{host}: blocked at the edge (403{quoted}): set [ccdb] user_agent, or ask from another network"
         )
+    if status == 414:
+        raise RefusedError(f"{host}: the query is too long (414): ask for fewer or shorter values")
     if 300 <= status < 400:
-        said = f" to {response.headers.get('Location', 'nowhere')[:200]!r}"
+        said = f" to {brief(response.headers.get('Location', 'nowhere'))!r}, which is not followed"
     raise RefusedError(f"{host}: status {status}{said}: check [ccdb] url, which should be {API}")
+
+
+def _reference(page: bytes) -> str:
+    """Return the number by which a content delivery network knows a request it blocked."""
+    _, _, after = page.decode("utf-8", "replace").partition("Reference")
+    try:
+        found = re.match(r"\s*#?\s*([0-9A-Za-z.]+)", html.unescape(after[:200]))
+    except ValueError:  # a character's number with thousands of digits
+        found = None
+    return found[1] if found else ""
 
 
 def _message(body: bytes, kind: str) -> str:
@@ -260,10 +270,10 @@ def _message(body: bytes, kind: str) -> str:
     if kind != "application/json":
         return ""
     try:
-        said = "; ".join(_flattened(json.loads(body)))
-    except ValueError:
+        said = brief("; ".join(_flattened(json.loads(body))), 500)
+    except (ValueError, RecursionError):  # cut, or nested too deeply
         return ""
-    return f": {said[:500]}" if said else ""
+    return f": {said}" if said else ""
 
 
 def _flattened(said: Any, name: str = "") -> Iterator[str]:
@@ -276,7 +286,7 @@ def _flattened(said: Any, name: str = "") -> Iterator[str]:
         for value in said:
             yield from _flattened(value, name)
     else:
-        yield one_line(f"{name}: {said}" if name else str(said))
+        yield f"{name}: {said}" if name else str(said)
 
 
 def _retry_after(response: Response) -> float:

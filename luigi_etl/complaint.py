@@ -6,16 +6,14 @@ so that "no longer sent" can be told from "empty".
 """
 
 import base64
-from collections.abc import Iterator
 from datetime import date, datetime, timezone
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from luigi_etl.answer import AnswerOf, read_answer
+from luigi_etl.answer import UNREADABLE, AnswerOf, read_hit, separate_hits
 from luigi_etl.errors import SettingError
-from luigi_etl.pages import readable
 
 Text = str | UnsetType | None
 
@@ -184,7 +182,6 @@ class _HitFields(msgspec.Struct):
 _answers_of_today = msgspec.json.Decoder(AnswerOf[_HitOfToday])
 _answers = msgspec.json.Decoder(AnswerOf[_Hit])
 _fields_of_answers = msgspec.json.Decoder(AnswerOf[_HitFields])
-_raw_answers = msgspec.json.Decoder(AnswerOf[msgspec.Raw])
 _one_hit = msgspec.json.Decoder(_Hit)
 _one_hits_fields = msgspec.json.Decoder(_HitFields)
 
@@ -197,22 +194,20 @@ class _NotAComplaintError(Exception):
         self.field = field
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
 def read_page(body: bytes) -> Outcome:
     """Turn a page into complaints and rejections; one bad hit never costs the others.
 
     The page is read at once where all is as expected, hit by hit where anything is not.
 
     Raises:
-        ValueError: this is no page of hits.
+        PassingError: this is no page of hits.
+        RefusedError: a hit is longer than complaints are.
 
     """
     for read in (_read_as_of_today, _read_at_once):
         try:
             return read(body)
-        except (*_UNREADABLE, _NotAComplaintError):
+        except (*UNREADABLE, _NotAComplaintError):
             pass
     return _read_hit_by_hit(body)
 
@@ -231,21 +226,8 @@ def _read_at_once(body: bytes) -> Outcome:
 
 def _read_hit_by_hit(body: bytes) -> Outcome:
     unknown: set[str] = set()
-    return Outcome([_read_hit(raw, unknown) for raw in _separate_hits(body)], unknown, read_answer(body))
-
-
-def _separate_hits(body: bytes) -> Iterator[bytes]:
-    """Give the hits of a page one by one, as they came."""
-    text = readable(body)
-    try:
-        hits = _raw_answers.decode(text).hits.hits
-    except _UNREADABLE as error:
-        raise ValueError(f"not a page of hits: {error}") from None
-    end = 0
-    for hit in map(bytes, hits):
-        start = text.index(hit, end)
-        end = start + len(hit)
-        yield body[start:end]
+    answer = separate_hits(body)
+    return Outcome([_read_hit(raw, unknown) for raw in answer.hits.hits], unknown, answer)
 
 
 def _read_hit(raw: bytes, unknown: set[str]) -> Complaint | Rejection:
@@ -255,8 +237,10 @@ def _read_hit(raw: bytes, unknown: set[str]) -> Complaint | Rejection:
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at ")
         return Rejection(reason, path.strip("`") or "$", _verbatim(raw))
-    except _UNREADABLE:
-        return Rejection("not Unicode text, or nested too deeply", "$", _verbatim(raw))
+    except RecursionError:
+        return Rejection("nested too deeply", "$", _as_bytes(raw))
+    except UNREADABLE:
+        return Rejection("not Unicode text", "$", _verbatim(raw))
     except _NotAComplaintError as error:
         return Rejection(str(error), f"$._source.{error.field}", _verbatim(raw))
     return complaint
@@ -267,8 +251,14 @@ def _verbatim(raw: bytes) -> msgspec.Raw:
     try:
         raw.decode()
     except UnicodeDecodeError:
-        return msgspec.Raw(msgspec.json.encode({"base64": base64.b64encode(raw).decode()}))
+        return _as_bytes(raw)
     return msgspec.Raw(raw)
+
+
+def _as_bytes(raw: bytes) -> msgspec.Raw:
+    """Return a hit that no JSON reader would read as an object that holds its bytes, beside its id."""
+    encoded = {"_id": read_hit(raw).identity, "base64": base64.b64encode(raw).decode()}
+    return msgspec.Raw(msgspec.json.encode(encoded))
 
 
 def _normalised(complaint: Complaint) -> Complaint:

@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from luigi_etl.answer import AnswerOf, expected
 from luigi_etl.complaint import COLUMNS, Complaint, Outcome, Rejection, read_page
-from luigi_etl.errors import DamagedFileError, PassingError
+from luigi_etl.errors import DamagedFileError, PassingError, RefusedError
 from luigi_etl.files import atomic_writes
 from luigi_etl.ids import IdSet
 from luigi_etl.pages import Page, read_pages
@@ -112,7 +112,7 @@ class _Parser:
         """
         try:
             self._take(page.address, read_page(page.body))
-        except (PassingError, ValueError) as error:
+        except (PassingError, RefusedError) as error:
             raise DamagedFileError(
                 f"{self._pages} holds a page that can't be read ({error}); delete it to fetch again"
             ) from error

@@ -27,9 +27,9 @@ def fetch(client: Client, size: int = 10, search_after: str | None = None) -> tu
         return client.page((), size, search_after)
 
 
-def response(status: int = 429, **headers: str) -> Response:
+def response(status: int = 429, body: bytes = b"", **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(status, HTTPHeaderDict(named), iter(()), datetime.now(timezone.utc))
+    return Response(status, HTTPHeaderDict(named), body, datetime.now(timezone.utc))
 
 
 def test_every_request_asks_for_the_newest_without_aggregations(served: Serve) -> None:
@@ -192,9 +192,10 @@ def test_the_time_to_wait_may_be_a_moment_to_come() -> None:
 
 
 def test_what_the_server_says_cannot_command_the_terminal() -> None:
-    refusal = response(400, content_type="Application/JSON; charset=utf-8")
+    body = b'{"state": ["\\u001b[31mred\\nline"]}'
+    refusal = response(400, body, content_type="Application/JSON; charset=utf-8")
     with pytest.raises(RefusedError) as caught:
-        _check_status("host", refusal, b'{"state": ["\\u001b[31mred\\nline"]}')
+        _check_status("host", refusal)
     assert str(caught.value) == "host: the API refuses the query (400: state: \\x1b[31mred line)"
 
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from luigi_etl.complaint import Complaint, Rejection, columns_labelled, columns_named, read_page
-from luigi_etl.errors import SettingError
+from luigi_etl.errors import PassingError, SettingError
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.generate import Generator
 
@@ -137,7 +137,7 @@ def test_a_page_without_hits_is_no_fault() -> None:
     ],
 )
 def test_what_is_no_page_is_refused(body: bytes) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
+    with pytest.raises(PassingError, match="the answer is cut or damaged"):
         read_page(body)
 
 
@@ -281,9 +281,24 @@ def test_half_a_surrogate_pair_and_bytes_that_are_no_utf_8_cost_only_their_own_h
     assert [type(result) for result in results] == [Complaint, Rejection, Rejection, Complaint]
 
 
-def test_a_page_nested_too_deeply_is_no_page() -> None:
-    with pytest.raises(ValueError, match="not a page of hits"):
-        read_page(page(b'{"_source":{"complaint_id":"2","new":' + b"[" * 500_000 + b"]" * 500_000 + b"}}"))
+@pytest.mark.parametrize("place", range(3))
+def test_hit_nested_too_deeply_costs_only_itself(place: int) -> None:
+    deep = b'{"_id":"2","_source":{"new\\"{":' + b'[{"a":' * 50_000 + b"0" + b"}]" * 50_000 + b"}}"
+    hits = [GOOD, GOOD]
+    hits.insert(place, deep)
+
+    results = read_page(page(*hits)).results
+
+    rejected = results.pop(place)
+    assert isinstance(rejected, Rejection)
+    assert rejected.reason == "nested too deeply"
+    assert json.loads(bytes(rejected.hit)) == {"_id": "2", "base64": base64.b64encode(deep).decode()}
+    assert [type(result) for result in results] == [Complaint, Complaint]
+
+
+def test_answer_nested_too_deeply_outside_its_hits_is_no_page() -> None:
+    with pytest.raises(PassingError, match="the answer is cut or damaged"):
+        read_page(b'{"_meta":' + b"[" * 500_000 + b"]" * 500_000 + b"," + page(GOOD)[1:])
 
 
 # --- three ways to read a page --------------------------------------------------------------------

@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from luigi_etl.body import MOST_BYTES_OF_ERRORS, WebError
 from luigi_etl.ccdb import Client
 from luigi_etl.errors import PassingError, PermanentError
 from luigi_etl.settings import Settings
-from luigi_etl.web import TRUSTED, Session, Timeouts, WebError
+from luigi_etl.web import TRUSTED, Session, Timeouts
 
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 QUICK = Timeouts(5, 5)
@@ -120,7 +121,7 @@ def answer(status: int, body: bytes, *headers: str) -> bytes:
 
 
 def body(session: Session, address: str) -> bytes:
-    return b"".join(session.get(address, QUICK).chunks)
+    return session.get(address, QUICK).body
 
 
 # --- the connection ------------------------------------------------------------------------------
@@ -150,11 +151,13 @@ def test_a_server_that_keeps_no_connection_is_asked_by_new_ones(start: Start) ->
     assert len(server.connections) == 2
 
 
-def test_what_is_left_of_an_answer_is_not_taken_for_the_next(start: Start) -> None:
-    server = start(ok(b"x" * 3_000_000))
+def test_what_is_left_of_an_error_is_not_taken_for_the_next(start: Start) -> None:
+    server = start(answer(500, b"x" * 3_000_000, "Content-Length: 3000000"))
     session = Session(f"http://{server.host}/", {})
-    next(session.get(f"http://{server.host}/", QUICK).chunks)
-    assert len(body(session, f"http://{server.host}/")) == 3_000_000
+
+    answers = [session.get(f"http://{server.host}/", QUICK) for _ in range(2)]
+
+    assert [(one.status, one.body) for one in answers] == [(500, b"x" * MOST_BYTES_OF_ERRORS)] * 2
 
 
 def test_the_client_names_itself_and_what_it_takes(start: Start) -> None:
@@ -347,7 +350,7 @@ def test_a_server_without_a_path_is_asked_for_its_root(start: Start) -> None:
 def test_a_refusal_is_read_with_its_headers_though_it_is_empty(start: Start) -> None:
     server = start(answer(429, b"", "Content-Encoding: gzip", "Content-Length: 0", "Retry-After: 30"))
     refused = Session(f"http://{server.host}/", {}).get(f"http://{server.host}/", QUICK)
-    assert (refused.status, refused.headers["Retry-After"], b"".join(refused.chunks)) == (429, "30", b"")
+    assert (refused.status, refused.headers["Retry-After"], refused.body) == (429, "30", b"")
 
 
 def test_a_server_that_does_not_answer_is_waited_for_as_long_as_was_said() -> None:

@@ -10,7 +10,7 @@ def own(url: str) -> bytes:
     """Ask by `luigi_etl.web`."""
     from luigi_etl.web import Session, Timeouts
 
-    return b"".join(Session(url, {}).get(url, Timeouts(10, 60)).chunks)
+    return Session(url, {}).get(url, Timeouts(10, 60)).body
 
 
 def other(url: str) -> bytes:
