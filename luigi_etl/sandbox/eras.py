@@ -46,6 +46,7 @@ ERAS = {
             refuses_large_exports=False,
             knows_json_format=True,
         ),
+        Era("2026-07", gone=_CONSENT, refuses_large_exports=False, knows_json_format=True),
         Era("2026-08", gone=_CONSENT | _NARRATIVE),
     )
 }

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
@@ -15,13 +14,11 @@ from zlib import crc32
 
 from luigi_etl.sandbox.eras import Era
 from luigi_etl.sandbox.generate import NOW, Generator, Source
+from luigi_etl.sandbox.terms import TermError, UnsupportedTermError, matcher
 
 Key = tuple[float, str]
 LARGEST_WINDOW = 10_000
 LOOK_AHEAD = 200
-WORD = r"\w+"
-LOOKUP = r"\s*complaint_id:(\(.*\)|\d+|/.*/)\s*"
-ID = r"\s*(?:\d+|\"\d+\"|\(\s*\d+\s*\))\s*"
 SCORE = 1.0
 AGGREGATED = (
     "company",
@@ -112,7 +109,7 @@ class Index:
 
     def arrive(self, number: int) -> None:
         """Add complaints: of today, or published weeks late."""
-        self._put(_row(self._generator.late()) for _ in range(number))
+        self._put(row_of(self._generator.late()) for _ in range(number))
 
     def change(self, number: int) -> None:
         """Change complaints as their companies respond."""
@@ -131,11 +128,11 @@ class Index:
         with self.lock:
             rows = sorted(self.rows.values(), key=_by_date)
             earlier = _moment(rows[0].milliseconds) - timedelta(days=1)
-            self._put(_row(self._generator.redated(row.source, earlier)) for row in rows[-number:])
+            self._put(row_of(self._generator.redated(row.source, earlier)) for row in rows[-number:])
 
     def put(self, sources: Iterable[Source]) -> None:
         """Add complaints, or put them in the place of those with their ids."""
-        self._put(map(_row, sources))
+        self._put(map(row_of, sources))
 
     def remove(self, identifiers: Iterable[str]) -> None:
         """Remove complaints by their ids."""
@@ -173,6 +170,7 @@ class Index:
 
         Raises:
             EngineError: a page too large, a cursor or a search term that can't be read.
+            UnsupportedTermError: the sandbox does not know what the engine would find, or its order.
 
         """
         if search.size > LARGEST_WINDOW:
@@ -180,6 +178,8 @@ class Index:
         with self.lock:
             matches = self._matches(search)
             by_date = search.sort.startswith("created_date")
+            if search.search_term and search.size and len(matches) > 1 and not by_date:
+                raise UnsupportedTermError("the order of relevance is not known; add sort=created_date_desc")
             start = _after(search, matches, by_date) if search.search_after is not None else 0
             page = matches[start : start + search.size]
             return Found(
@@ -199,6 +199,9 @@ class Index:
             self.rows.update({row.identifier: row for row in rows})
             self._sorted.clear()
 
+    def _texts(self, name: str) -> set[str]:
+        return {value for row in self.rows.values() if isinstance(value := row.value(name), str)}
+
     def _some(self, number: int) -> list[Row]:
         rows = list(self.rows.values())
         return self._generator.random.sample(rows, min(number, len(rows)))
@@ -207,7 +210,7 @@ class Index:
         """Return all matches in the order asked for; kept until the index changes."""
         asked = (search.sort, search.search_term, search.field, search.filters)
         if asked not in self._sorted:
-            wanted = _predicate(search)
+            wanted = _predicate(search, self._texts)
             order, _, direction = search.sort.rpartition("_")
             key: Callable[[Row], Any] = _by_date if order == "created_date" else _by_id
             self._sorted[asked] = sorted(
@@ -219,7 +222,7 @@ class Index:
 def generated_index(number: int, seed: int, era: Era, days: int, now: datetime = NOW) -> Index:
     """Return an index of `number` generated complaints of the `days` before `now` (aware)."""
     generator = Generator(seed, era, days, now)
-    rows = map(_row, generator.complaints(number))
+    rows = map(row_of, generator.complaints(number))
     description = f"{number:,} generated complaints, seed {seed}, era {era.name}"
     return Index(rows, now.date().isoformat(), generator, description)
 
@@ -258,7 +261,8 @@ def sort_values(row: Row, by_date: bool) -> list[Any]:
     return [row.milliseconds if by_date else SCORE, row.identifier]
 
 
-def _row(source: Source) -> Row:
+def row_of(source: Source) -> Row:
+    """Return a complaint as the index holds it."""
     sent = source.get("date_sent_to_company") or ""
     return Row(str(source["complaint_id"]), _milliseconds(source["date_received"]), sent[:10], source)
 
@@ -327,7 +331,7 @@ def _aggregations(matches: list[Row]) -> dict[str, Any]:
     return result
 
 
-def _predicate(search: Search) -> Callable[[Row], bool]:
+def _predicate(search: Search, texts: Callable[[str], set[str]]) -> Callable[[Row], bool]:
     """Return whether a row matches: filters AND, values of one OR, several `not_` names only together."""
     tests = [_filter(name, values) for name, values in search.filters if not name.startswith("not_")]
     excluded = [
@@ -336,7 +340,11 @@ def _predicate(search: Search) -> Callable[[Row], bool]:
         if name.startswith("not_")
     ]
     if search.search_term:
-        tests.append(_words(search.search_term, search.field))
+        try:
+            found = matcher(search.search_term, search.field, texts)
+        except TermError:
+            raise EngineError from None
+        tests.append(lambda row: found(row.value))
 
     def wanted(row: Row) -> bool:
         if excluded and all(test(row) for test in excluded):
@@ -354,6 +362,10 @@ def _filter(name: str, values: tuple[str, ...]) -> Callable[[Row], bool]:
     if name in ("product", "issue"):
         families = _families(values)
         return lambda row: _is_or_is_below(row, name, families)
+    if name == "has_narrative":
+        if not set(values) <= {"true", "false"}:
+            raise EngineError
+        return lambda row: row.value(name) in [value == "true" for value in values]
     return lambda row: row.value(name) in values
 
 
@@ -373,48 +385,3 @@ def _families(values: tuple[str, ...]) -> dict[str, set[str]]:
 def _is_or_is_below(row: Row, name: str, families: dict[str, set[str]]) -> bool:
     children = families.get(str(row.value(name)))
     return children is not None and (not children or row.value(f"sub_{name}") in children)
-
-
-def _words(search_term: str, name: str) -> Callable[[Row], bool]:
-    """Return whether all words stand in the field; `all` are all fields.
-
-    Of Lucene's syntax it knows phrases, and ids looked up by `complaint_id:(1 OR 2)`;
-    it refuses what can't be read, and what it does not know.
-    """
-    if lookup := re.fullmatch(LOOKUP, search_term, re.ASCII):
-        wanted_ids = _looked_up(lookup[1])
-        return lambda row: row.identifier in wanted_ids
-    if search_term.count('"') % 2 or set("()[]{}^~*?:/\\+") & set(search_term):
-        raise EngineError
-    if {"AND", "OR", "NOT", "TO"} & set(search_term.split()):
-        raise EngineError
-    # Every other part stands between quotes; words are told apart as the engine does.
-    parts = [_tokens(part) for part in search_term.split('"')]
-    wanted = [f" {word} " for part in parts[::2] for word in part.split()]
-    wanted += [part for part in parts[1::2] if part.strip()]
-
-    def found(row: Row) -> bool:
-        fields = row.source if name == "all" else (name,)
-        texts = [_tokens(value) for value in map(row.value, fields) if isinstance(value, str)]
-        return all(any(word in text for text in texts) for word in wanted)
-
-    return found
-
-
-def _looked_up(ids: str) -> frozenset[str]:
-    """Return the ids that a lookup finds; a blank is no operator in Lucene, so `(1 2)` is one term."""
-    inner = ids[1:-1] if ids[0] in "(/" else ids
-    if ids[0] == "/" and re.fullmatch(r"\d+(\|\d+)*", inner, re.ASCII):
-        return frozenset(inner.split("|"))
-    if re.fullmatch(r"\s*\d+(\s+\d+)+\s*", inner, re.ASCII):
-        return frozenset()
-    joined = r"\s+OR\s+|\|\||(?<=[\")])\s*(?=[\"(])"
-    parts = re.split(joined, inner)
-    if not all(re.fullmatch(ID, part, re.ASCII) for part in parts):
-        raise EngineError
-    return frozenset(part.strip('() "\t') for part in parts)
-
-
-def _tokens(text: str) -> str:
-    """Return the words of a text, in small letters, each between spaces."""
-    return f" {' '.join(re.findall(WORD, text.lower()))} "

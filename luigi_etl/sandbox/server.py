@@ -5,27 +5,34 @@ import csv
 import gzip
 import html
 import io
+import json
+import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from math import ceil
 from typing import Any
+from urllib.parse import parse_qs
 
 import msgspec
 
 from luigi_etl.sandbox.eras import ERAS, TODAY, Era
 from luigi_etl.sandbox.index import EngineError, Index, Row, Search, sort_values
-from luigi_etl.sandbox.parameters import UnknownFormatError, read_search
+from luigi_etl.sandbox.parameters import read_search
 from luigi_etl.sandbox.script import CHANGES, Event, Script
+from luigi_etl.sandbox.terms import UnsupportedTermError
 
 PATH = "/data-research/consumer-complaints/search/api/v1/"
 ADDRESS = "127.0.0.1"
 LARGEST_EXPORT = 100_000
+LONGEST_LINE = 8190  # of a request, as web servers have it
 FLAGS = ("is_data_stale", "has_data_issue")
 JSON_ERRORS: dict[int, Any] = {
     400: {"state": {"0": ['"ZZ" is not a valid choice.']}},
@@ -58,7 +65,7 @@ EXPORT_COLUMNS = {
 class Throttle:
     """So many requests of a kind in any `window` seconds; those refused do not count."""
 
-    limits: dict[str, int] = field(default_factory=lambda: {"json": 20, "csv": 2})
+    limits: dict[str, int] = field(default_factory=lambda: {"json": 20, "csv": 2, "detail": 5})
     window: float = 60.0
     _taken: dict[str, deque[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -70,7 +77,7 @@ class Throttle:
             taken = self._taken.setdefault(kind, deque())
             while taken and taken[0] <= now - self.window:
                 taken.popleft()
-            if len(taken) >= self.limits[kind]:
+            if len(taken) >= self.limits.get(kind, len(taken) + 1):
                 return max(1, ceil((taken[0] if taken else now) + self.window - now))
             taken.append(now)
             return 0
@@ -155,13 +162,18 @@ class _Handler(BaseHTTPRequestHandler):
         """Answer a request, well or as the script has it."""
         sandbox = self.server.sandbox
         path, _, query = self.path.partition("?")
-        if path != PATH:
+        if len(self.requestline) > LONGEST_LINE:
+            self.close_connection = True
+            self._send(_web_page(414, "Request-URI Too Large"))
+            return
+        identifier = path.removeprefix(PATH)
+        if not path.startswith(PATH) or not re.fullmatch("[0-9]*", identifier):
             self._send(_web_page(200, "Consumer Complaint Database"))
             return
         events = sandbox.next_events()
         sandbox.make([event for event in events if event.name in CHANGES and not event.during])
         self._seconds_behind = sum(event.value for event in events if event.name == "behind")
-        answer = self._throttled(query) or _broken(events, sandbox.era) or self._answer(query, events)
+        answer = self._answer(identifier, query, events)
         sandbox.requests.append((self.path, answer.status))
         self._deliver(answer, events)
 
@@ -176,31 +188,30 @@ class _Handler(BaseHTTPRequestHandler):
         """Return the time of the header `Date`."""
         return super().date_time_string((timestamp or time.time()) - self._seconds_behind)
 
+    def do_OPTIONS(self) -> None:
+        """Describe the API as Django REST framework does."""
+        renders = ["application/json"] * (1 + self.server.sandbox.era.knows_json_format) + ["text/csv"]
+        parses = ["application/json", "application/x-www-form-urlencoded", "multipart/form-data"]
+        self._send(_json(200, {"name": "Search", "description": "", "renders": renders, "parses": parses}))
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
         """Keep the terminal for the command that is run."""
 
-    def _kind(self, query: str) -> str:
-        accepted = self.headers.get("Accept", "*/*")
-        return "csv" if "format=csv" in query.split("&") or accepted.startswith("text/csv") else "json"
-
-    def _throttled(self, query: str) -> Answer | None:
-        throttle = self.server.sandbox.throttle
-        wait = throttle.wait(self._kind(query)) if throttle else 0
-        return _throttled(wait) if wait else None
-
-    def _answer(self, query: str, events: list[Event]) -> Answer:
+    def _answer(self, identifier: str, query: str, events: list[Event]) -> Answer:
+        """Answer in the order of Django REST framework: format, throttle, parameters."""
         sandbox = self.server.sandbox
-        if self.headers.get("Accept") == "text/html":
-            return _json(406, {"detail": "Could not satisfy the request Accept header."})
+        name = parse_qs(query).get("format", [""])[-1]
         try:
-            search, messages = read_search(query, sandbox.era)
-        except UnknownFormatError:
+            kind = _negotiated(name, self.headers.get("Accept", "*/*"), sandbox.era)
+        except LookupError:
             return _json(404, {"detail": "Not found."})
-        if messages:
-            return _json(400, messages)
-        if self._kind(query) == "csv":
-            return _export(sandbox, search)
-        return _search(sandbox, search, events)
+        if not kind:
+            return _json(406, {"detail": "Could not satisfy the request Accept header."})
+        if sandbox.throttle and (wait := sandbox.throttle.wait("detail" if identifier else kind)):
+            return _rendered(_throttled(wait), kind)
+        if identifier:
+            return _broken(events, sandbox.era) or _detail(sandbox, identifier)
+        return _broken(events, sandbox.era) or _rendered(_found(sandbox, query, kind, events), kind)
 
     def _deliver(self, answer: Answer, events: list[Event]) -> None:
         faults = {event.name: event.value for event in events}
@@ -260,6 +271,54 @@ def _json(status: int, content: Any, *headers: tuple[str, str]) -> Answer:
     return Answer(status, msgspec.json.encode(content), headers=headers)
 
 
+def _negotiated(name: str, accept: str, era: Era) -> str:
+    """Return the kind of the answer: json, csv, or nothing that the client accepts.
+
+    Raises:
+        LookupError: the era has no such `format`.
+
+    """
+    kinds = {"application/json": "json", "text/csv": "csv"}
+    if name:
+        known = {"csv": "text/csv", "default": "application/json"}
+        known |= {"json": "application/json"} if era.knows_json_format else {}
+        kinds = {known[name]: kinds[known[name]]}
+    ranges = [part.partition(";")[0].strip() for part in accept.split(",")]
+    # The more precise a range, the earlier it counts; its quality does not.
+    for wanted in sorted(ranges, key=lambda one: one.count("*")):
+        for media, kind in kinds.items():
+            if wanted in ("*/*", media, f"{media.partition('/')[0]}/*"):
+                return kind
+    return ""
+
+
+def _found(sandbox: Sandbox, query: str, kind: str, events: list[Event]) -> Answer:
+    search, messages = read_search(query, sandbox.era)
+    if messages:
+        return _json(400, messages)
+    try:
+        return _export(sandbox, search) if kind == "csv" else _search(sandbox, search, events)
+    except EngineError:
+        return _engine_error(sandbox.era)
+    except UnsupportedTermError as error:
+        return _unsupported(search, str(error))
+
+
+def _rendered(answer: Answer, kind: str) -> Answer:
+    """Return an error as the API renders it: in CSV only its names are left."""
+    if kind != "csv" or answer.content_type == "text/csv" or answer.status == 501:
+        return answer
+    names = "".join(json.loads(answer.body))
+    return replace(answer, body=names.encode(), content_type="text/csv")
+
+
+def _unsupported(search: Search, reason: str) -> Answer:
+    """Refuse a search whose right answer is not known, also on the terminal."""
+    message = f"sandbox: search_term {search.search_term!r} is not supported: {reason}"
+    sys.stderr.write(f"luigi-etl: {message}\n")
+    return _json(501, {"error": message})
+
+
 def _web_page(status: int, text: str) -> Answer:
     page = f"<!DOCTYPE html><html><body>{html.escape(text)}</body></html>"
     return Answer(status, page.encode(), "text/html; charset=utf-8")
@@ -304,10 +363,7 @@ def _search(sandbox: Sandbox, search: Search, events: list[Event]) -> Answer:
         search = replace(search, no_aggs=False)
     search = _distorted(search, named)
     index = _held(sandbox.index, named)
-    try:
-        found = index.search(search)
-    except EngineError:
-        return _engine_error(sandbox.era)
+    found = index.search(search)
     during = [event for event in events if event.name in CHANGES and event.during]
     if during:
         sandbox.make(during)
@@ -373,12 +429,45 @@ def _hit(row: Row, era: Era, by_date: bool, named: dict[str, float]) -> dict[str
     return {**hit, **score, "_source": _drifted(row.source, named), "sort": sort_values(row, by_date)}
 
 
+def _detail(sandbox: Sandbox, identifier: str) -> Answer:
+    """Answer `/<id>`: the whole document, without `_meta` and `sort`."""
+    row = sandbox.index.rows.get(identifier)
+    hits = [_document(sandbox, row)] if row else []
+    content = {
+        "took": 11,
+        "timed_out": False,
+        "_shards": {"total": 5, "successful": 5, "skipped": 0, "failed": 0},
+        "hits": {
+            "total": {"value": len(hits), "relation": "eq"},
+            "max_score": 1.0 if hits else None,
+            "hits": hits,
+        },
+    }
+    return _json(200, content)
+
+
+def _document(sandbox: Sandbox, row: Row) -> dict[str, Any]:
+    hit = _hit(row, sandbox.era, False, {})
+    del hit["sort"]
+    indexed = f"{sandbox.index.last_indexed}T12:00:00-05:00"
+    dates = {name: row.value(name) for name in ("date_received", "date_sent_to_company")}
+    formatted = {
+        f"{name}_formatted": _american(value) for name, value in {**dates, "date_indexed": indexed}.items()
+    }
+    updated = int(datetime.fromisoformat(indexed).timestamp())
+    return {**hit, "_source": {**row.source, **formatted, "date_indexed": indexed, ":updated_at": updated}}
+
+
+def _american(value: str | None) -> str | None:
+    return f"{value[5:7]}/{value[8:10]}/{value[2:4]}" if value else None
+
+
 def _export(sandbox: Sandbox, search: Search) -> Answer:
     """Answer `format=csv`: size and sort do not count, null is the text None, rows end in CR LF."""
     everything = Search(search_term=search.search_term, field=search.field, filters=search.filters)
     matches = sandbox.index.all_matching(everything)
     if sandbox.era.refuses_large_exports and len(matches) > LARGEST_EXPORT:
-        return _json(400, "size")
+        return Answer(400, b"size", "text/csv")
     columns = {label: name for label, name in EXPORT_COLUMNS.items() if name not in sandbox.era.gone}
     text = io.StringIO(newline="")
     writer = csv.writer(text)
@@ -391,6 +480,5 @@ def _export(sandbox: Sandbox, search: Search) -> Answer:
 def _export_cell(row: Row, name: str, era: Era) -> str:
     value = row.source.get(name)
     if name.startswith("date_") and value:
-        year, month, day = value[:10].split("-")
-        return value[:10] if era.instants else f"{month}/{day}/{year[2:]}"
+        return value[:10] if era.instants else str(_american(value))
     return str(value)

@@ -1,0 +1,202 @@
+"""`search_term` beyond the recorded answers: Lucene's syntax, its analyzers, and what is refused."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from luigi_etl.sandbox.analysis import indexed_words, same_stem, standard_words
+from luigi_etl.sandbox.eras import ERAS
+from luigi_etl.sandbox.generate import Generator
+from luigi_etl.sandbox.index import Index, row_of
+from luigi_etl.sandbox.server import Sandbox, serve
+
+TODAY = ERAS["2026-08"]
+COMPLAINTS: list[dict[str, Any]] = [
+    {"complaint_id": "11", "company": "Acme Bank, N.A.", "product": "Mortgage", "state": "CA", "tags": None},
+    {"complaint_id": "12", "company": "The Wi-Fi Bank", "product": "Debt collection", "state": "NY"},
+    {"complaint_id": "13", "company": "McDonald & Sons' Loans", "product": "Student loan", "state": "CA"},
+    {
+        "complaint_id": "14",
+        "company": "Zeta",
+        "product": "Mortgage",
+        "issue": "Problem with a company's answer",
+        "state": "TX",
+        "tags": "Older American, Servicemember",
+        "date_received": "2025-12-31T23:59:59.999Z",
+    },
+]
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    rows = [row_of({"date_received": "2026-01-15T12:00:00.000Z", **one}) for one in COMPLAINTS]
+    with serve(Sandbox(Index(rows, "2026-01-16", Generator(1, TODAY, 90), ""), throttle=None)) as url:
+        yield url
+
+
+def ask(url: str, term: str, **params: str) -> requests.Response:
+    fixed = {"no_aggs": "true", "sort": "created_date_desc", "field": "all", "search_term": term}
+    return requests.get(url, {**fixed, **params}, timeout=10)
+
+
+def ids(url: str, term: str, **params: str) -> list[str]:
+    answer = ask(url, term, **params)
+    assert answer.status_code == 200, answer.text
+    return sorted(hit["_id"] for hit in answer.json()["hits"]["hits"])
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("mortgage", ["11", "14"]),
+        ("acme mortgage", []),  # two fields
+        ("acme bank", ["11"]),
+        ("wi fi bank", ["12"]),
+        ("the", []),
+        ("mortgage, debt", ["11", "12", "14"]),  # a comma: OR between words
+        ("AUTO mortgage", ["11", "14"]),
+        ("acme AND mortgage", ["11"]),  # each in a field of its own
+        ("mortgage -acme", ["14"]),
+        ("+mortgage acme", ["11", "14"]),
+        ("NOT mortgage", ["12", "13"]),
+        ("mortgage AND NOT state:TX", ["11"]),
+        ("zeta debt AND collection", ["12"]),  # the first words don't form a series before AND
+        ("(acme OR zeta) AND state:CA", ["11"]),
+        ("state:(CA OR NY)", ["11", "12", "13"]),
+        ("state:(CA NY)", []),  # one value of a keyword
+        ("state:ca", []),
+        ("company:(acme zeta!)", None),
+        ('company:"wi-fi bank"', []),  # a word that was split takes two places
+        ('company:"acme bank"', ["11"]),
+        ('company:"bank wi-fi"', []),
+        ('company:"wi bank"~1', ["12"]),
+        ("company:donald", ["13"]),
+        ("company:mcdonald", ["13"]),
+        ("company:sons'", ["13"]),
+        ("company:n.a.", ["11"]),
+        ("company.raw:Zeta", ["14"]),
+        ("company.raw:zeta", []),
+        ('tags:"Older American, Servicemember"', ["14"]),
+        ("tags:Servicemember", []),
+        ("company's", ["14"]),
+        ("mort*", ["11", "14"]),
+        ("m?rt*ge", ["11", "14"]),
+        ("mortgaeg~1", ["11", "14"]),
+        ("/mort[a-z]+/", ["11", "14"]),
+        ("complaint_id:[12 TO 13]", ["12", "13"]),
+        ("complaint_id:{12 TO *]", ["13", "14"]),
+        ("complaint_id:>12", ["13", "14"]),
+        ("date_received:2025", ["14"]),
+        ("date_received:[* TO 2025-12-31]", ["14"]),
+        ("date_received:[2026-01-15T12:00 TO *]", ["11", "12", "13"]),
+        ("date_received:soon", []),
+        ("_exists_:tags", ["14"]),
+        ("*:*", ["11", "12", "13", "14"]),
+        ("nofield:x", []),
+    ],
+)
+def test_terms_find_what_lucene_finds(url: str, term: str, found: list[str] | None) -> None:
+    if found is None:
+        assert ask(url, term).status_code == 424
+    else:
+        assert ids(url, term) == found
+
+
+@pytest.mark.parametrize(
+    "term", ["a/b", "AND", "a OR", "a^ 2", "a^x", "(a", "a)", '"a', "[1 TO 2", "a:b:", "+", "x\\"]
+)
+def test_syntax_errors_are_424(url: str, term: str) -> None:
+    answer = ask(url, term)
+
+    assert (answer.status_code, answer.json()) == (424, {"error": "There was an error calling OpenSearch"})
+
+
+@pytest.mark.parametrize("term", ["date_received:soon", "date_received:mort*"])
+def test_wrong_values_are_424_in_one_field(url: str, term: str) -> None:
+    """A search of all fields is lenient, one of a single field is not."""
+    assert ask(url, term, field="company").status_code == 424
+
+
+@pytest.mark.parametrize(
+    ("term", "reason"),
+    [
+        ("loan's AND company:loan", "stem"),
+        ("company:banks", "'bank'"),
+        ("company:/(a~b)/", "regular expression"),
+        ("date_received:[now-1d TO *]", "reckoned"),
+        ("date_indexed:2026", "indexed"),
+        ("comp\\*:x", "comp*"),
+        ("_index:x", "_index"),
+        ("mortgage~7", "fuzziness"),
+        ("消費者 金融", "letters"),
+    ],
+)
+def test_unknown_answers_are_refused_loudly(
+    url: str, capfd: pytest.CaptureFixture[str], term: str, reason: str
+) -> None:
+    answer = ask(url, term)
+
+    assert answer.status_code == 501
+    assert "is not supported" in answer.json()["error"]
+    assert reason in answer.json()["error"]
+    assert answer.json()["error"] in capfd.readouterr().err
+
+
+def test_the_order_of_relevance_is_refused(url: str) -> None:
+    assert ask(url, "mortgage", sort="relevance_desc").status_code == 501
+    assert ask(url, "acme", sort="relevance_desc").status_code == 200
+    assert ask(url, "mortgage", sort="relevance_desc", size="0").status_code == 200
+
+
+def test_a_series_keeps_stop_words_apart(url: str) -> None:
+    assert ids(url, "the wi-fi", field="company") == ["12"]
+    assert ids(url, "the", field="company") == []
+    assert ids(url, "the AND zeta", field="company") == ["14"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Company's A.B.C. 3.5 R&D", ["company's", "a.b.c", "3.5", "r", "d"]),
+        ("Escrow, taxes, or insurance", ["escrow", "taxes", "or", "insurance"]),
+    ],
+)
+def test_standard_words_break_as_in_unicode(text: str, words: list[str]) -> None:
+    assert [word for _, word in standard_words(text)] == words
+
+
+def test_words_of_companies_are_split_within() -> None:
+    assert indexed_words("The Systems,Inc. WiFi2") == (
+        (1, "systems,inc."),
+        (1, "systems"),
+        (2, "inc"),
+        (1, "systemsinc"),
+        (3, "wifi2"),
+        (3, "wi"),
+        (4, "fi"),
+        (5, "2"),
+        (3, "wifi"),
+        (3, "wifi2"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("bank", "bank", True),
+        ("companies", "company", True),
+        ("american", "america", True),
+        ("banks", "bank", None),
+        ("lending", "lender", None),
+        ("canadian", "canada", None),
+        ("bank", "loan", False),
+        ("na", "national", False),
+        ("company's", "company", False),
+        ("café", "cafe", False),
+    ],
+)
+def test_stems_are_known_or_not(one: str, other: str, same: bool | None) -> None:
+    assert same_stem(one, other) is same
+    assert same_stem(other, one) is same
