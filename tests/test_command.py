@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -161,15 +162,31 @@ def test_it_serves_on_the_port_asked_for(capfd: pytest.CaptureFixture[str]) -> N
     assert capfd.readouterr().out.strip() == url
 
 
+def test_the_data_ends_today(capfd: pytest.CaptureFixture[str]) -> None:
+    first = datetime.now(timezone.utc).date()
+
+    newest = meta(capfd)["last_updated"][:10]
+
+    assert newest in {f"{first}", f"{datetime.now(timezone.utc).date()}"}
+
+
+def test_the_last_day_can_be_chosen(capfd: pytest.CaptureFixture[str]) -> None:
+    described = [meta(capfd, "--today", "2026-09-26") for _ in range(2)]
+
+    assert described[0] == described[1]
+    assert described[0]["last_updated"] == described[0]["last_indexed"] == "2026-09-26T12:00:00-05:00"
+
+
 # --- bad input -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--era", "2020-01"], "--era '2020-01' is not one of 2021-09, 2025-11, 2026-06, 2026-08"),
+        (["--era", "2020-01"], "--era '2020-01' is not one of 2021-09, 2025-11, 2026-06, 2026-07, 2026-08"),
         (["--complaints", "-1"], "--complaints must be 0 or more"),
         (["--complaints", "many"], "argument --complaints: invalid int value: 'many'"),
+        (["--today", "yesterday"], "--today 'yesterday' is not a day as 2026-09-26"),
         (["--days", "0"], "--days must be from 1 to 36500"),
         (["--at", "1:explode"], "'1:explode' is not N:EVENT"),
         (["--every", "0:reset"], "'0:reset' is not N:EVENT"),

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -36,7 +37,12 @@ def add_to(commands: Subcommands) -> None:
     add("--port", type=int, default=0, help="port to serve on (default: a free one)")
     add("--complaints", type=int, default=1000, metavar="N", help="how many to generate (default: 1000)")
     add("--days", type=int, default=90, metavar="N", help="received in so many days (default: 90)")
-    add("--era", default="2026-08", help="what the API was in: 2021-09, 2025-11, 2026-06, 2026-08 (default)")
+    add("--today", metavar="DAY", help="the last of these days, as 2026-09-26 (default: today, up to now)")
+    add(
+        "--era",
+        default="2026-08",
+        help="what the API was in: 2021-09, 2025-11, 2026-06, 2026-07, 2026-08 (default)",
+    )
     add("--seed", type=int, default=1, metavar="N", help="same seed, same complaints (default: 1)")
     add("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="serve recorded answers")
     add("--no-throttle", action="store_true", help="take more than 20 requests a minute")
@@ -87,9 +93,19 @@ def _made(options: argparse.Namespace) -> "Sandbox":
     if options.replay:
         index = replayed_index(options.replay, options.seed, era)
     else:
-        index = generated_index(options.complaints, options.seed, era, options.days)
+        index = generated_index(options.complaints, options.seed, era, options.days, _now(options.today))
     throttle = None if options.no_throttle else Throttle()
     return Sandbox(index, era, throttle, Script(rules), options.gzip)
+
+
+def _now(day: str | None) -> datetime:
+    """Return the time up to which complaints were received: 22:00 UTC of a given day."""
+    if day is None:
+        return datetime.now(timezone.utc)
+    try:
+        return datetime.fromisoformat(f"{date.fromisoformat(day)}T22:00:00+00:00")
+    except ValueError:
+        raise ValueError(f"--today {day!r} is not a day as 2026-09-26") from None
 
 
 def _run_with(url: str, command: list[str]) -> int:

@@ -13,7 +13,7 @@ NOW = datetime(2026, 9, 26, 22, 0, tzinfo=timezone.utc)
 CREDIT = "Credit reporting or other personal consumer reports"
 PRODUCTS = {
     CREDIT: 60.0,
-    "Credit reporting, credit repair services, or other personal consumer reports": 17.0,
+    "Credit reporting, credit repair services, or other personal consumer reports": 17.0,  # until 2023
     "Debt collection": 7.5,
     "Mortgage": 3.5,
     "Checking or savings account": 2.6,
@@ -23,25 +23,91 @@ PRODUCTS = {
     "Student loan": 0.9,
     "Vehicle loan or lease": 3.4,
 }
+CREDIT_FORMERLY = "Credit reporting, credit repair services, or other personal consumer reports"
 SUB_PRODUCTS = {
+    CREDIT: ("Credit reporting", "Credit reporting", "Credit reporting", "Other personal consumer report"),
+    CREDIT_FORMERLY: ("Credit reporting", "Credit reporting", "Other personal consumer report", None),
     "Debt collection": ("Medical debt", "Credit card debt", "I do not know"),
     "Mortgage": ("Conventional home mortgage", "FHA mortgage"),
     "Checking or savings account": ("Checking account", "Savings account"),
-    "Student loan": ("Federal student loan servicing", "Private student loan"),
-}
-ISSUES = {
-    "Incorrect information on your report": (
-        "Information belongs to someone else",
-        "Account status incorrect",
+    "Credit card": ("General-purpose credit card or charge card", "Store credit card"),
+    "Credit card or prepaid card": ("General-purpose credit card or charge card", "Government benefit card"),
+    "Money transfer, virtual currency, or money service": (
+        "Domestic (US) money transfer",
+        "Virtual currency",
     ),
-    "Improper use of your report": ("Reporting company used your report improperly",),
-    "Attempts to collect debt not owed": ("Debt is not yours", "Debt was result of identity theft"),
-    "Managing an account": ("Deposits and withdrawals", None),
-    "Trouble during payment process": (None,),
+    "Student loan": ("Federal student loan servicing", "Private student loan"),
+    "Vehicle loan or lease": ("Loan", "Lease", None),
+}
+REPORT_ISSUES = (
+    ("Incorrect information on your report", "Information belongs to someone else"),
+    ("Incorrect information on your report", "Account status incorrect"),
+    ("Improper use of your report", "Reporting company used your report improperly"),
+    ("Improper use of your report", "Credit inquiries on your report that you don't recognize"),
+    (
+        "Problem with a company's investigation into an existing problem",
+        "Their investigation did not fix an error on your report",
+    ),
+)
+CARD_ISSUES = (
+    ("Problem with a purchase shown on your statement", "Credit card company isn't resolving a dispute"),
+    ("Fees or interest", "Charged too much interest"),
+    ("Getting a credit card", "Application denied"),
+    ("Trouble using your card", None),
+)
+ISSUES = {  # with their sub-issues
+    CREDIT: REPORT_ISSUES,
+    CREDIT_FORMERLY: REPORT_ISSUES,
+    "Debt collection": (
+        ("Attempts to collect debt not owed", "Debt is not yours"),
+        ("Attempts to collect debt not owed", "Debt was result of identity theft"),
+        ("Written notification about debt", "Didn't receive enough information to verify debt"),
+    ),
+    "Mortgage": (
+        ("Trouble during payment process", "Escrow, taxes, or insurance"),
+        ("Struggling to pay mortgage", None),
+    ),
+    "Checking or savings account": (
+        ("Managing an account", "Deposits and withdrawals"),
+        ("Managing an account", "Problem using a debit or ATM card"),
+        ("Closing an account", None),
+    ),
+    "Credit card": CARD_ISSUES,
+    "Credit card or prepaid card": CARD_ISSUES,
+    "Money transfer, virtual currency, or money service": (
+        ("Fraud or scam", None),
+        ("Other transaction problem", None),
+    ),
+    "Student loan": (
+        ("Dealing with your lender or servicer", "Trouble with how payments are being handled"),
+        ("Struggling to repay your loan", None),
+    ),
+    "Vehicle loan or lease": (
+        ("Managing the loan or lease", "Billing problem"),
+        ("Problems at the end of the loan or lease", None),
+    ),
 }
 STATES = {"FL": 13.5, "TX": 12.7, "CA": 10.2, "GA": 7.4, "NY": 6.1, "IL": 4.3, "PA": 4.2} | dict.fromkeys(
     ("NJ", "NC", "OH", "MI", "VA", "AZ", "WA", "PR", "AE"), 4.6
 )
+ZIP_CODES = {  # the first and last three digits of a state's
+    "FL": (320, 349),
+    "TX": (750, 799),
+    "CA": (900, 961),
+    "GA": (300, 319),
+    "NY": (100, 149),
+    "IL": (600, 629),
+    "PA": (150, 196),
+    "NJ": (70, 89),
+    "NC": (270, 289),
+    "OH": (430, 459),
+    "MI": (480, 499),
+    "VA": (220, 246),
+    "AZ": (850, 865),
+    "WA": (980, 994),
+    "PR": (6, 9),
+    "AE": (90, 98),
+}
 BUREAUS = {
     "EQUIFAX, INC.": 26.0,
     "TRANSUNION INTERMEDIATE HOLDINGS, INC.": 25.0,
@@ -54,7 +120,15 @@ ODD_COMPANIES = (
     "Dash \u2014 Associates, LLC",
     "=SUM(A1:A9) Holdings",
 )
-RESPONSES = ("Closed with explanation", "Closed with non-monetary relief", "In progress", "Untimely response")
+IN_PROGRESS = "In progress"
+CLOSED = (
+    *["Closed with explanation"] * 14,
+    *["Closed with non-monetary relief"] * 5,
+    "Closed with monetary relief",
+    "Untimely response",
+)
+RESPONSES = (*dict.fromkeys(CLOSED), IN_PROGRESS)
+LONGEST_ANSWER = 60  # days
 PUBLIC_RESPONSES = (
     "Company has responded to the consumer and the CFPB and chooses not to provide a public response",
     "Company believes it acted appropriately as authorized by contract or law",
@@ -64,7 +138,10 @@ WORDS = "my report account the bank dispute letter payment never was removed aga
 
 
 class Generator:
-    """An endless, seeded source of complaints received in the `days` before `now`."""
+    """An endless, seeded source of complaints received in the `days` before `now`.
+
+    One seed gives the same complaints all day; those whose hour has not come yet are `days` older.
+    """
 
     def __init__(self, seed: int, era: Era, days: int, now: datetime = NOW) -> None:
         self.era = era
@@ -72,6 +149,7 @@ class Generator:
         self.now = now
         self.random = random.Random(seed)  # noqa: S311
         self._taken: set[int] = set()
+        self._narrates = "complaint_what_happened" not in era.gone
 
     def complaints(self, number: int) -> Iterator[Source]:
         """Generate complaints."""
@@ -82,15 +160,19 @@ class Generator:
             yield self._complaint(product, state)
 
     def late(self) -> Source:
-        """Generate a complaint received today or, for every other one, weeks ago."""
+        """Generate a complaint received in the last hour or, for every other one, weeks ago."""
         source = next(self.complaints(1))
         if self.random.random() < 0.5:
-            source["date_received"] = self._instant(self.now + timedelta(seconds=self.random.randrange(3600)))
+            received = self._instant(self.now - timedelta(seconds=self.random.randrange(3600)))
+            source |= {"date_received": received, "date_sent_to_company": received}
+            source |= {"company_response": IN_PROGRESS, "company_public_response": None}
         return source
 
     def changed(self, source: Source) -> Source:
         """Return a complaint after its company went on with it."""
-        response = self.random.choice([r for r in RESPONSES if r != source.get("company_response")])
+        response = self.random.choice(
+            [one for one in RESPONSES[:-1] if one != source.get("company_response")]
+        )
         return {
             **source,
             "company_response": response,
@@ -105,31 +187,42 @@ class Generator:
     def _complaint(self, product: str, state: str) -> Source:
         chance = self.random.random
         choose = self.random.choice
-        received = self.now - timedelta(milliseconds=self.random.randrange(self.days * 86_400_000))
-        issue = choose(list(ISSUES))
-        narrative = self._narrative() if chance() < 0.29 else ""
+        received = self._received()
+        age = (self.now - received).total_seconds() / 86_400
+        sent = received + timedelta(hours=1 + self.random.expovariate(1 / 14))
+        is_closed = age > min(LONGEST_ANSWER, self.random.expovariate(1 / 12))
+        # Drawn also where they are not needed yet: the next complaints must not depend on `now`.
+        response, public_response = choose(CLOSED), choose(PUBLIC_RESPONSES) if chance() < 0.6 else None
+        issue, sub_issue = choose(ISSUES[product])
+        narrative = self._narrative() if self._narrates and chance() < 0.29 else ""
         source = {
             "product": product,
             "complaint_what_happened": narrative,
-            "date_sent_to_company": None if chance() < 0.001 else self._instant(received),
+            "date_sent_to_company": None if chance() < 0.001 else self._instant(min(sent, self.now)),
             "issue": issue,
-            "sub_product": choose(SUB_PRODUCTS.get(product, ("Credit reporting", None))),
-            "zip_code": None if chance() < 0.01 else self._zip_code(),
+            "sub_product": choose(SUB_PRODUCTS[product]),
+            "zip_code": None if chance() < 0.01 else self._zip_code(state),
             "tags": choose(TAGS) if chance() < 0.06 else None,
             "has_narrative": bool(narrative),
             "complaint_id": self._complaint_id(),
             "timely": "Yes" if chance() < 0.98 else "No",
             "consumer_consent_provided": "Consent provided" if narrative else None,
-            "company_response": choose(RESPONSES),
+            "company_response": response if is_closed else IN_PROGRESS,
             "submitted_via": choose(("Web", "Web", "Web", "Phone", "Referral")),
             "company": self._company(),
             "date_received": self._instant(received),
             "state": None if chance() < 0.005 else state,
             "consumer_disputed": "N/A",
-            "company_public_response": None if chance() < 0.48 else choose(PUBLIC_RESPONSES),
-            "sub_issue": choose(ISSUES[issue]),
+            "company_public_response": public_response if is_closed else None,
+            "sub_issue": sub_issue,
         }
         return {field: value for field, value in source.items() if field not in self.era.gone}
+
+    def _received(self) -> datetime:
+        """Return an instant: that of the seed, but earlier by all days where it lies ahead."""
+        midnight = self.now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        received = midnight - timedelta(milliseconds=self.random.randrange(1, self.days * 86_400_000))
+        return received if received <= self.now else received - timedelta(days=self.days)
 
     def _instant(self, moment: datetime) -> str:
         if self.era.instants:
@@ -145,9 +238,10 @@ class Generator:
                 self._taken.add(identifier)
                 return str(identifier)
 
-    def _zip_code(self) -> str:
-        zip_code = f"{self.random.randrange(501, 99_951):05}"
-        return f"{zip_code[:3]}XX" if self.random.random() < 0.3 else zip_code
+    def _zip_code(self, state: str) -> str:
+        first, last = ZIP_CODES[state]
+        prefix = f"{self.random.randint(first, last):03}"
+        return f"{prefix}XX" if self.random.random() < 0.3 else f"{prefix}{self.random.randrange(1, 100):02}"
 
     def _company(self) -> str:
         draw = self.random.random() * 100

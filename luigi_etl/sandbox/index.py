@@ -6,7 +6,7 @@ import threading
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ Key = tuple[float, str]
 LARGEST_WINDOW = 10_000
 LOOK_AHEAD = 200
 SCORE = 1.0
+NO_DATE = -(2**63)  # the milliseconds by which the engine sorts what has no date
+YOUNG = 60  # days in which a company's response still develops
 AGGREGATED = (
     "company",
     "company_public_response",
@@ -59,8 +61,8 @@ class Row:
 
     @property
     def received(self) -> str:
-        """The UTC day it was received."""
-        return _moment(self.milliseconds).date().isoformat()
+        """The UTC day it was received; empty without a date."""
+        return "" if self.milliseconds == NO_DATE else _moment(self.milliseconds).date().isoformat()
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,12 @@ class Index:
         self._put(row_of(self._generator.late()) for _ in range(number))
 
     def change(self, number: int) -> None:
-        """Change complaints as their companies respond."""
-        self._put(
-            Row(row.identifier, row.milliseconds, row.sent, self._generator.changed(row.source), row.envelope)
-            for row in self._some(number)
-        )
+        """Change complaints as their companies respond: those of the last weeks first."""
+        since = self._generator.now.timestamp() * 1000 - YOUNG * 86_400_000
+        with self.lock:
+            young = self._some(number, lambda row: row.milliseconds >= since)
+            old = self._some(number - len(young), lambda row: row.milliseconds < since)
+            self._put(replace(row, source=self._generator.changed(row.source)) for row in [*young, *old])
 
     def vanish(self, number: int) -> None:
         """Remove complaints without a trace."""
@@ -126,7 +129,7 @@ class Index:
     def redate(self, number: int) -> None:
         """Move the newest complaints to the day before the oldest: behind the cursor of whoever walks."""
         with self.lock:
-            rows = sorted(self.rows.values(), key=_by_date)
+            rows = sorted(self._some(len(self.rows), lambda row: bool(row.received)), key=_by_date)
             earlier = _moment(rows[0].milliseconds) - timedelta(days=1)
             self._put(row_of(self._generator.redated(row.source, earlier)) for row in rows[-number:])
 
@@ -202,8 +205,8 @@ class Index:
     def _texts(self, name: str) -> set[str]:
         return {value for row in self.rows.values() if isinstance(value := row.value(name), str)}
 
-    def _some(self, number: int) -> list[Row]:
-        rows = list(self.rows.values())
+    def _some(self, number: int, wanted: Callable[[Row], bool] = lambda _: True) -> list[Row]:
+        rows = list(filter(wanted, self.rows.values()))
         return self._generator.random.sample(rows, min(number, len(rows)))
 
     def _matches(self, search: Search) -> list[Row]:
@@ -264,7 +267,7 @@ def sort_values(row: Row, by_date: bool) -> list[Any]:
 def row_of(source: Source) -> Row:
     """Return a complaint as the index holds it."""
     sent = source.get("date_sent_to_company") or ""
-    return Row(str(source["complaint_id"]), _milliseconds(source["date_received"]), sent[:10], source)
+    return Row(str(source["complaint_id"]), _milliseconds(source.get("date_received")), sent[:10], source)
 
 
 def _recorded_row(hit: dict[str, Any]) -> Row:
@@ -272,13 +275,15 @@ def _recorded_row(hit: dict[str, Any]) -> Row:
     source = hit["_source"]
     sort: tuple[Any, Any] = hit.get("sort") or (None, hit["_id"])
     # A search by relevance sorts by its score, a float or null.
-    milliseconds = sort[0] if isinstance(sort[0], int) else _milliseconds(source["date_received"])
+    milliseconds = sort[0] if isinstance(sort[0], int) else _milliseconds(source.get("date_received"))
     sent = source.get("date_sent_to_company") if isinstance(source, dict) else None
     envelope = {key: hit[key] for key in hit if key not in ("_source", "sort")}
     return Row(str(sort[1]), milliseconds, str(sent or "")[:10], source, envelope)
 
 
-def _milliseconds(instant: str) -> int:
+def _milliseconds(instant: str | None) -> int:
+    if instant is None:
+        return NO_DATE
     return int(datetime.fromisoformat(instant.replace("Z", "+00:00")).timestamp() * 1000)
 
 

@@ -4,6 +4,7 @@ import json
 import re
 import statistics
 from collections import Counter
+from datetime import datetime, timedelta, timezone
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.generate import NOW, Generator
+from luigi_etl.sandbox.generate import ISSUES, NOW, ZIP_CODES, Generator
 
 MANY = 6000
 
@@ -80,6 +81,61 @@ def test_companies_hold_odd_characters(odd: str) -> None:
 
 def test_a_company_may_begin_with_a_no_break_space() -> None:
     assert any(complaint["company"].startswith("\u00a0") for complaint in complaints())
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def test_issues_belong_to_their_products() -> None:
+    for complaint in complaints():
+        assert (complaint["issue"], complaint["sub_issue"]) in ISSUES[complaint["product"]]
+
+
+def test_zip_codes_lie_in_their_states() -> None:
+    for complaint in complaints():
+        if complaint["zip_code"] and complaint["state"]:
+            first, last = ZIP_CODES[complaint["state"]]
+            assert first <= int(complaint["zip_code"][:3]) <= last
+
+
+def test_complaints_are_sent_hours_to_days_later() -> None:
+    hours = [
+        (moment(one["date_sent_to_company"]) - moment(one["date_received"])) / timedelta(hours=1)
+        for one in complaints()
+        if one["date_sent_to_company"]
+    ]
+    longer = sum(delay > 24 for delay in hours) / MANY
+
+    assert min(hours) >= 0
+    assert statistics.median(hours) > 1
+    assert 0.02 < longer < 0.4
+    assert max(moment(one["date_received"]) for one in complaints()) <= NOW
+
+
+def test_only_young_complaints_are_in_progress() -> None:
+    ages = {True: [0.0], False: [0.0]}
+    for one in complaints():
+        age = (NOW - moment(one["date_received"])) / timedelta(days=1)
+        ages[one["company_response"] == "In progress"].append(age)
+
+    assert statistics.mean(ages[True]) < 20 < statistics.mean(ages[False])
+    assert max(ages[True]) <= 60
+
+
+def test_one_seed_gives_the_same_complaints_all_day() -> None:
+    noon = datetime(2026, 9, 26, 12, tzinfo=timezone.utc)
+    generators = [Generator(1, ERAS["2026-08"], 90, now) for now in (noon, noon.replace(hour=23))]
+    at_noon, at_night = (
+        {one["complaint_id"]: one["date_received"] for one in generator.complaints(900)}
+        for generator in generators
+    )
+    moved = [key for key in at_noon if at_noon[key] != at_night[key]]
+
+    assert at_noon.keys() == at_night.keys()
+    assert 0 < len(moved) < 20
+    assert {at_night[key][:10] for key in moved} == {"2026-09-26"}
+    assert {at_noon[key][:10] for key in moved} == {"2026-06-28"}
 
 
 def test_ids_are_unique() -> None:

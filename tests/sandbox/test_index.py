@@ -500,6 +500,21 @@ def test_what_is_no_complaint_is_replayed_too(holding: Holding) -> None:
     assert replayed["_source"] == {"unheard": [1, None]}
 
 
+@pytest.mark.parametrize("source", [{}, {"date_received": None}])
+def test_recording_without_a_date_is_replayed(served: Serve, tmp_path: Path, source: dict[str, Any]) -> None:
+    """The engine sorts what has no date behind all that has one."""
+    dated, undated = complaint("1"), {"_id": "2", "_source": {"complaint_id": "2", **source}}
+    file = recording(tmp_path / "two.json", undated, dated)
+    url = served(0, "3:redate=1", index=replayed_index([file], 1, TODAY)).url
+
+    found = hits(url, sort="created_date_desc")
+
+    assert [hit["_id"] for hit in found] == ["1", "2"]
+    assert found[1]["sort"] == [-(2**63), "2"]
+    assert ids(url, date_received_min="1970-01-01", date_received_max="2100-01-01") == ["1"]
+    assert len(hits(url)) == 2
+
+
 def test_several_recordings_make_one_index(served: Serve, tmp_path: Path) -> None:
     files = [recording(tmp_path / f"{number}.json", complaint(str(number))) for number in (1, 2)]
 
@@ -595,9 +610,8 @@ def test_what_arrives_is_of_the_time_that_the_index_moved_on_to() -> None:
         '{"hits": {"total": 1}}',
         '{"hits": {"hits": [1]}}',
         '{"hits": {"hits": [{"_id": "1"}]}}',
-        '{"hits": {"hits": [{"_id": "1", "_source": {}}]}}',
         '{"hits": {"hits": [{"_id": "1", "_source": {"date_received": "soon"}}]}}',
-        pytest.param('{"hits": {"hits": [{"_id": "1", "_source": {"date_received": null}}]}}'),
+        '{"hits": {"hits": [{"_id": "1", "_source": {"date_received": 7}}]}}',
     ],
 )
 def test_what_is_no_recording_is_refused_naming_the_file(tmp_path: Path, content: str) -> None:
