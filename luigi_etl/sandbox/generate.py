@@ -226,8 +226,8 @@ class Generator:
 
     def _instant(self, moment: datetime) -> str:
         if self.era.instants:
-            return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
-        return f"{moment:%Y-%m-%d}T12:00:00-05:00"
+            return f"{moment.isoformat(timespec='milliseconds')[:23]}Z"
+        return f"{moment.isoformat()[:10]}T12:00:00-05:00"
 
     def _complaint_id(self) -> str:
         """Return an unused id, of 5 to 8 digits and not in the order of dates."""
@@ -240,8 +240,8 @@ class Generator:
 
     def _zip_code(self, state: str) -> str:
         first, last = ZIP_CODES[state]
-        prefix = f"{self.random.randint(first, last):03}"
-        return f"{prefix}XX" if self.random.random() < 0.3 else f"{prefix}{self.random.randrange(1, 100):02}"
+        digits = int(self.random.random() * (last + 1 - first) * 100) + first * 100
+        return f"{digits // 100:03}XX" if self.random.random() < 0.3 else f"{digits:05}"
 
     def _company(self) -> str:
         draw = self.random.random() * 100
