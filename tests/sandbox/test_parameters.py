@@ -66,7 +66,15 @@ def total(url: str, query: str) -> int:
         ("no_aggs=maybe", "Must be a valid boolean."),
         ("no_highlight=maybe", "Must be a valid boolean."),
         *[(f"{name}=11/06/2024", DATE) for name in DATES],
+        ("frm=10001", "Ensure this value is less than or equal to 10000."),
+        ("page=0", "Ensure this value is greater than or equal to 1."),
+        ("page=10001", "Ensure this value is less than or equal to 10000."),
+        ("size=1.5", REQUIRED_INTEGER),
+        (f"size={'1' * 1001}", "String value too large."),
+        ("search_term=a%00b", "Null characters are not allowed."),
+        ("search_term=%C2%A0", BLANK),
         ("date_received_min=2026-02-30", DATE),
+        ("date_received_min=2026-W60", DATE),
         ("date_received_min=", DATE),
     ],
 )
@@ -166,3 +174,50 @@ def test_a_value_with_a_comma_is_one_value(url: str) -> None:
 
 def test_a_filter_value_that_exists_nowhere_matches_nothing(url: str) -> None:
     assert total(url, "product=Payday%20loans") == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "content"),
+    [
+        ("frm=5&size=10", {"non_field_errors": ["frm is not zero or a multiple of size"]}),
+        ("company=a%00b", {"company": {"0": ["Null characters are not allowed."]}}),
+        ("zip_code=%203345", {"zip_code": {"0": ["Ensure this field has at least 5 characters."]}}),
+        ("state=%20CA", {"state": {"0": [choice(" CA")]}}),
+        (
+            "product=a%E2%80%A2b%E2%80%A2c",
+            {"product": ['Product is malformed, it needs to be "product" or "product\u2022subproduct"']},
+        ),
+        (
+            "issue=a%E2%80%A2b%E2%80%A2c",
+            {"issue": ['Issue is malformed, it needs to be "issue" or "issue\u2022subissue"']},
+        ),
+    ],
+)
+def test_wrong_values_are_400_as_in_the_server(url: str, query: str, content: dict[str, Any]) -> None:
+    answer = ask(url, query)
+
+    assert (answer.status_code, answer.json()) == (400, content)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("size=1.0", "size=%201%20", "frm=10&size=10", "frm=5&size=0", "page=2"),
+        *("no_highlight=yes", "no_highlight=OFF", "field=_all", "format=", "format=default"),
+    ],
+)
+def test_odd_spellings_are_accepted_as_in_the_server(url: str, query: str) -> None:
+    assert ask(url, query).status_code == 200
+
+
+@pytest.mark.parametrize("day", ["2026-9-5", "20260905", "2026-W36-6", "2026W366"])
+def test_days_are_written_in_several_ways(url: str, day: str) -> None:
+    assert total(url, f"date_received_min={day}") == total(url, "date_received_min=2026-09-05") > 0
+
+
+@pytest.mark.parametrize("blank", ["%20", "%C2%A0", "%E3%80%80", "%1F", "%0A"])
+def test_blanks_around_a_value_are_cut_off(url: str, blank: str) -> None:
+    """A company whose name begins with a no-break space can't be asked for: another one answers."""
+    there = total(url, "company=EQUIFAX,%20INC.")
+
+    assert total(url, f"company={blank}EQUIFAX,%20INC.{blank}") == there > 0

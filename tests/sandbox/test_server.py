@@ -8,6 +8,7 @@ import re
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,7 +17,7 @@ import requests
 
 from luigi_etl.sandbox import server
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.index import generated_index
+from luigi_etl.sandbox.index import generated_index, replayed_index
 from luigi_etl.sandbox.script import Script, read_rule
 from luigi_etl.sandbox.server import Sandbox, Throttle, serve
 from tests.conftest import Serve
@@ -28,6 +29,8 @@ COLUMNS = (
     "Company,State,ZIP code,Tags,Consumer consent provided?,Submitted via,Date sent to company,"
     "Company response to consumer,Timely response?,Consumer disputed?,Complaint ID"
 ).split(",")
+JSON = "application/json"
+HTML = "text/html; charset=utf-8"
 CONSENT_COLUMNS = {"Consumer consent provided?", "Consumer disputed?"}
 
 
@@ -147,6 +150,77 @@ def test_answers_are_compressed_for_who_takes_it(served: Serve) -> None:
 
 def test_answers_are_not_compressed_unless_told(served: Serve) -> None:
     assert "Content-Encoding" not in get(served(5).url, **{"Accept-Encoding": "gzip"}).headers
+
+
+@pytest.mark.parametrize(
+    ("query", "accept", "status", "content_type"),
+    [
+        ("format=csv", "*/*", 200, "text/csv"),
+        ("format=csv", "text/*", 200, "text/csv"),
+        ("format=csv", JSON, 406, JSON),
+        ("format=default", "text/csv", 406, JSON),
+        ("", "application/xml", 406, JSON),
+        ("", "*/*,text/csv", 200, "text/csv"),
+        ("format=csv&state=ZZ", "*/*", 400, "text/csv"),
+    ],
+)
+def test_format_and_accept_go_together(
+    served: Serve, query: str, accept: str, status: int, content_type: str
+) -> None:
+    answer = get(served(1).url, query, Accept=accept)
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, content_type)
+
+
+def test_an_error_of_an_export_is_only_its_names(served: Serve) -> None:
+    assert get(served(1).url, "format=csv&state=ZZ&company=").text == "companystate"
+
+
+def test_options_describes_the_api(served: Serve) -> None:
+    answer = requests.options(served(1).url, timeout=10)
+
+    assert (answer.status_code, answer.json()["renders"]) == (200, [JSON, "text/csv"])
+
+
+@pytest.mark.parametrize(("era", "keys"), [("2021-09", 24), ("2026-08", 20)])
+def test_a_complaint_is_answered_by_its_id(served: Serve, era: str, keys: int) -> None:
+    url = served(3, era=era).url
+    found = one_hit(url)
+
+    content = requests.get(f"{url}{found['_id']}", timeout=10).json()
+
+    (hit,) = content["hits"]["hits"]
+    assert content.keys() == {"took", "timed_out", "_shards", "hits"}
+    assert "sort" not in hit
+    assert len(hit["_source"]) == keys
+    assert found["_source"].items() <= hit["_source"].items()
+    assert requests.get(f"{url}1", timeout=10).json()["hits"]["hits"] == []
+
+
+def test_a_recorded_complaint_is_answered_as_it_was(served: Serve, recorded: Path) -> None:
+    file = recorded / "2021-12-detail.json"
+    answer = json.loads(file.read_bytes())
+    there = served(era="2021-09", index=replayed_index([file], 1, ERAS["2021-09"]))
+
+    replayed = requests.get(f"{there.url}3146099", timeout=10).json()
+
+    assert replayed["hits"]["hits"][0].keys() == answer["hits"]["hits"][0].keys()
+    assert replayed["hits"]["hits"][0]["_source"].keys() == answer["hits"]["hits"][0]["_source"].keys()
+    assert replayed["hits"]["total"] == answer["hits"]["total"]
+
+
+def test_complaints_by_their_ids_have_a_budget_of_five(served: Serve) -> None:
+    url = served(1, throttle=Throttle()).url
+
+    assert [requests.get(f"{url}7", timeout=10).status_code for _ in range(6)] == [200] * 5 + [429]
+    assert get(url).status_code == 200
+
+
+def test_a_line_that_is_too_long_is_414(served: Serve) -> None:
+    there = served(1)
+
+    assert get(there.url, "&".join(["company=A"] * 700)).status_code == 200
+    assert get(there.url, "&".join(["company=A"] * 900)).status_code == 414
 
 
 # --- the answer, and what it was in each era -----------------------------------------------------
@@ -379,9 +453,6 @@ def test_a_client_is_throttled_whatever_connection_it_uses(served: Serve) -> Non
 
 
 # --- faults --------------------------------------------------------------------------------------
-
-JSON = "application/json"
-HTML = "text/html; charset=utf-8"
 
 
 @pytest.mark.parametrize(
