@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
 
+from luigi_etl.coverage import rebuild
 from luigi_etl.errors import DatabaseAwayError, DatabaseError, EtlError, NoDatabaseError, StorageError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import one_line
@@ -19,6 +20,7 @@ from luigi_etl.schema import NEWEST, check_version, prepare, version_of
 WAIT = 10  # seconds for another writer, or for a server's answer to a connection
 CACHE = 64 * 1024  # KiB of SQLite's pages in memory
 _FILL = "`luigi --module luigi_etl SyncComplaints --local-scheduler`"
+WITHOUT_COVERAGE = 1  # the version of the schema that did not record it
 LOCK = 0x6C75696769  # this program's among PostgreSQL's advisory locks
 
 # How SQLite's messages begin; their numbers are there only from Python 3.11 on.
@@ -79,7 +81,8 @@ class Database:
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT}s'")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-            prepare(connection)
+            if prepare(connection) == WITHOUT_COVERAGE:
+                rebuild(connection)
             yield connection
 
     @contextlib.contextmanager

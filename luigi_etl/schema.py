@@ -75,6 +75,12 @@ complaints = Table(
     Index("complaints_by_date_received", "date_received"),
     Index("complaints_by_company", "company", "date_received"),
 )
+_by_withdrawal = Index(
+    "complaints_withdrawn",
+    complaints.c.withdrawn,
+    sqlite_where=complaints.c.withdrawn.is_not(None),
+    postgresql_where=complaints.c.withdrawn.is_not(None),
+)
 history = Table(
     "history",
     metadata,
@@ -119,6 +125,17 @@ held_back = Table(
     Column("lost", Number, nullable=False),
     Column("covered", Number, nullable=False),
 )
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("id", Number, primary_key=True),
+    Column("query", Text, nullable=False),  # without its bounds of date_received
+    Column("first_day", Date),  # null: no bound
+    Column("last_day", Date),  # null: no bound
+    Column("as_of", Minute, nullable=False),
+    Column("row_limit", Number, nullable=False),  # 0: every complaint of these days
+    Column("range_start", Date, nullable=False),  # the same in all rows whose days adjoin
+)
 _version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 
 VIEWS = {
@@ -130,12 +147,19 @@ VIEWS = {
         "SELECT h.complaint_id, h.change, h.field, h.old, h.new, s.timestamp AS snapshot "
         "FROM history h JOIN snapshots s ON s.id = h.snapshot_id"
     ),
+    "coverage_by_query": (
+        "SELECT query, CASE WHEN count(first_day) = count(*) THEN min(first_day) END AS first_day, "
+        "CASE WHEN count(last_day) = count(*) THEN max(last_day) END AS last_day, "
+        "min(as_of) AS as_of, max(as_of) AS newest_as_of, row_limit = 0 AS complete, "
+        "nullif(row_limit, 0) AS newest FROM coverage "
+        "GROUP BY query, row_limit, range_start, CASE WHEN row_limit > 0 THEN id END"
+    ),
 }
 
 Step = Callable[[Connection], object]
 
 
-def _to_version_2(connection: Connection) -> None:
+def _doubt_withdrawals(connection: Connection) -> None:
     """Let later syncs verify each withdrawal that version 1 concluded from a part of the complaints alone."""
     unverified.create(connection)
     held_back.create(connection)
@@ -155,12 +179,22 @@ def _to_version_2(connection: Connection) -> None:
     connection.execute(unverified.insert().from_select(["complaint_id", "since"], unproven))
 
 
-STEPS: Sequence[Step] = (_to_version_2,)  # from version 1 to 2, ...; a new database is made at the last
+def _to_version_2(connection: Connection) -> None:
+    _doubt_withdrawals(connection)
+    _by_withdrawal.create(connection)
+    coverage.create(connection)
+    connection.execute(text(f"CREATE VIEW coverage_by_query AS {VIEWS['coverage_by_query']}"))
+
+
+# From version 1 to 2, from 2 to 3, ...; a new database is made at the last.
+STEPS: Sequence[Step] = (_to_version_2,)
 NEWEST = 1 + len(STEPS)
 
 
-def prepare(connection: Connection, steps: Sequence[Step] = STEPS) -> None:
+def prepare(connection: Connection, steps: Sequence[Step] = STEPS) -> int | None:
     """Make the tables and views, or bring those of an older version to this one.
+
+    Return the version before, None where there was nothing.
 
     Raises:
         SchemaError: the database holds tables that are not ours, or is of a newer version.
@@ -173,12 +207,13 @@ def prepare(connection: Connection, steps: Sequence[Step] = STEPS) -> None:
         for name, query in VIEWS.items():
             connection.execute(text(f"CREATE VIEW {name} AS {query}"))
         connection.execute(_version.insert().values(version=newest))
-        return
+        return None
     check_version(version, newest)
     for step in steps[version - 1 :]:
         step(connection)
     if version < newest:
         connection.execute(_version.update().values(version=newest))
+    return version
 
 
 def version_of(connection: Connection) -> int | None:

@@ -5,10 +5,12 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, tex
 
 from luigi_etl.database import Database
 from luigi_etl.errors import SchemaError
-from luigi_etl.schema import Step, prepare
+from luigi_etl.schema import STEPS, Step, prepare
 from tests.conftest import Beside
 
 Row = tuple[object, ...]
+
+NEWEST = 1 + len(STEPS)
 
 
 def with_a_column(name: str) -> Step:
@@ -35,7 +37,7 @@ def columns(database: Database, table: str = "history") -> list[str]:
 def migrate(database: Database, *steps: Step) -> None:
     """Bring a database to a version this program does not know yet."""
     with database.writing() as connection:
-        prepare(connection, steps)
+        prepare(connection, [*STEPS, *steps])
 
 
 def version(beside: Beside) -> list[Row]:
@@ -44,7 +46,7 @@ def version(beside: Beside) -> list[Row]:
 
 @pytest.fixture
 def made(database: Database) -> Database:
-    """Give a database that has its tables, of version 1."""
+    """Give a database that has its tables, of the newest version."""
     with database.writing():
         return database
 
@@ -65,7 +67,7 @@ def test_the_first_to_write_makes_the_views(beside: Beside) -> None:
 
 @pytest.mark.usefixtures("made")
 def test_the_first_to_write_records_the_version(beside: Beside) -> None:
-    assert version(beside) == [(1,)]
+    assert version(beside) == [(NEWEST,)]
 
 
 def test_the_second_to_write_makes_nothing_anew(made: Database, beside: Beside) -> None:
@@ -76,7 +78,7 @@ def test_the_second_to_write_makes_nothing_anew(made: Database, beside: Beside) 
     )
     with made.writing():
         pass
-    assert (beside("SELECT complaint_id FROM complaints"), version(beside)) == ([("7",)], [(1,)])
+    assert (beside("SELECT complaint_id FROM complaints"), version(beside)) == ([("7",)], [(NEWEST,)])
 
 
 def test_a_new_database_is_made_at_the_newest_version(database_address: str | Path, beside: Beside) -> None:
@@ -90,32 +92,33 @@ def test_a_new_database_is_made_at_the_newest_version(database_address: str | Pa
 
 @pytest.mark.parametrize("method", ["reading", "writing"])
 def test_a_newer_version_is_refused(made: Database, beside: Beside, method: str) -> None:
-    beside("UPDATE schema_version SET version = 7")
+    beside("UPDATE schema_version SET version = 99")
     with pytest.raises(SchemaError) as caught, getattr(made, method)():
         pass
     assert str(caught.value) == (
-        "the database's schema is of version 7; this luigi_etl knows up to 1: install a newer luigi_etl"
+        "the database's schema is of version 99; "
+        f"this luigi_etl knows up to {NEWEST}: install a newer luigi_etl"
     )
 
 
 def test_a_newer_version_is_left_as_it_is(made: Database, beside: Beside) -> None:
-    beside("UPDATE schema_version SET version = 7")
+    beside("UPDATE schema_version SET version = 99")
     with pytest.raises(SchemaError), made.writing():
         pass
-    assert version(beside) == [(7,)]
+    assert version(beside) == [(99,)]
 
 
 def test_an_older_version_is_brought_up_step_by_step(made: Database, beside: Beside) -> None:
     migrate(made, with_a_column("second"), with_a_column("third"))
     assert beside("SELECT second, third FROM history") == []
-    assert version(beside) == [(3,)]
+    assert version(beside) == [(NEWEST + 2,)]
 
 
 def test_only_the_steps_that_lie_ahead_are_taken(made: Database, beside: Beside) -> None:
     with made.writing() as connection:
-        prepare(connection, [with_a_column("second")])
-        prepare(connection, [failing, with_a_column("third")])
-    assert version(beside) == [(3,)]
+        prepare(connection, [*STEPS, with_a_column("second")])
+        prepare(connection, [*STEPS, failing, with_a_column("third")])
+    assert version(beside) == [(NEWEST + 2,)]
 
 
 def test_steps_are_taken_in_order(made: Database) -> None:
@@ -127,7 +130,7 @@ def test_steps_are_taken_in_order(made: Database) -> None:
 def test_a_step_that_fails_leaves_the_version(made: Database, beside: Beside) -> None:
     with pytest.raises(RuntimeError):
         migrate(made, with_a_column("second"), failing)
-    assert version(beside) == [(1,)]
+    assert version(beside) == [(NEWEST,)]
 
 
 def test_a_step_that_fails_leaves_nothing_of_any_step(made: Database) -> None:
@@ -171,7 +174,7 @@ def test_tables_of_others_may_stand_beside_ours(database: Database, beside: Besi
     beside("CREATE TABLE invoices (number INTEGER)")
     with database.writing():
         pass
-    assert (beside("SELECT * FROM invoices"), version(beside)) == ([], [(1,)])
+    assert (beside("SELECT * FROM invoices"), version(beside)) == ([], [(NEWEST,)])
 
 
 def test_a_table_that_is_refused_is_left_alone(database: Database, beside: Beside) -> None:
