@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, select, update
 
+from luigi_etl.coverage import record_snapshot
 from luigi_etl.database import Database
 from luigi_etl.datapackage import hash_of_file, read_facts
 from luigi_etl.errors import DatabaseError, HeldBackError
@@ -42,6 +43,7 @@ class Taken(NamedTuple):
     is_complete: bool
     is_sandbox: bool
     content_hash: str
+    is_whole: bool = False  # all that match were merged, none was rejected
 
 
 def merge(
@@ -73,6 +75,7 @@ def merge(
         and _names_all(files, parse_query(facts.query)),
         is_sandbox=bool(facts.sandbox),
         content_hash=facts.parsed_hash,
+        is_whole=facts.limit == 0 and not facts.is_flagged and facts.parsed == facts.hits_total,
     )
     merge_sightings(database, taken, _seen(files, facts.parsed_hash), report, guard)
 
@@ -90,6 +93,7 @@ def merge_window(database: Database, files: SnapshotFiles, query: Query, report:
         is_complete=_is_whole(summary) and _names_all(files, query),
         is_sandbox=bool(summary.sandbox),
         content_hash=content_hash,
+        is_whole=not summary.is_flagged and summary.parsed == summary.hits_total,
     )
     merge_sightings(database, taken, _seen(files, content_hash), report)
 
@@ -120,6 +124,9 @@ def merge_sightings(
             incomplete = update(snapshots).where(snapshots.c.id == snapshot.id).values(is_complete=False)
             connection.execute(incomplete)
         conclude(connection, snapshot)
+        record_snapshot(
+            connection, taken.timestamp, snapshot.query, taken.limit, is_whole=taken.is_whole and not problem
+        )
     if problem:
         raise HeldBackError(problem)
 
