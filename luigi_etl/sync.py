@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, select, update
 
 from luigi_etl.ccdb import Client
 from luigi_etl.changes import Counts, Key, write_changes
+from luigi_etl.coverage import confirm, is_to_confirm
 from luigi_etl.database import Database
 from luigi_etl.errors import NoDatabaseError, PassingError
 from luigi_etl.files import atomic_write, storage_errors
@@ -136,6 +137,7 @@ class Upkeep:
         self._tidy()
         last, state = self.last(), _state(client, self._query)
         if last and last.state == state and last.since <= since and not _is_to_be_repeated(last, now, guard):
+            self._confirm(last, now)
             return None
         planned = [
             Window(now, str(one)) for one in self._planned(client, since, now.date(), state.hits_total)
@@ -189,6 +191,15 @@ class Upkeep:
             for one in sync.windows:
                 with self._files(one).rejected.open("rb") as of_window:
                     shutil.copyfileobj(of_window, stream)
+
+    def _confirm(self, sync: Sync, now: datetime) -> None:
+        """Record, once a day, that what a sync read is still what the API has."""
+        synced = min((one.timestamp for one in sync.windows), default=now)
+        with self.database.reading() as connection:
+            is_due = is_to_confirm(connection, now, self._query, synced)
+        if is_due:
+            with self.database.writing() as connection:
+                confirm(connection, now, self._query, synced)
 
     def _planned(self, client: Client, since: date, today: date, total: int) -> list[Query]:
         def count(query: Query) -> int:

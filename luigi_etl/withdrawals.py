@@ -27,9 +27,9 @@ from sqlalchemy import (
     update,
 )
 
+from luigi_etl.coverage import parsed
 from luigi_etl.held import Change, Held, Merging, mark, remember
 from luigi_etl.matching import condition, proves_withdrawal
-from luigi_etl.query import parse_query
 from luigi_etl.schema import Minute, complaints, history, snapshots, unverified
 
 
@@ -145,7 +145,8 @@ def _complete_after(connection: Connection, snapshot: Merging) -> list[Merging]:
         .where(snapshots.c.is_complete)
         .order_by(snapshots.c.timestamp)
     )
-    return [Merging(row.id, row.timestamp, parse_query(row.query), is_complete=True) for row in found]
+    queries = ((row, parsed(row.query)) for row in found)
+    return [Merging(row.id, row.timestamp, query, is_complete=True) for row, query in queries if query]
 
 
 def _newest_line_of_each() -> ScalarSelect[int]:
