@@ -19,6 +19,8 @@ from pyarrow import parquet
 
 from luigi_etl.command import run
 from luigi_etl.complaint import DEFAULT_COLUMNS
+from luigi_etl.config import this_minute
+from luigi_etl.coverage import record_snapshot
 from luigi_etl.database import Database
 from luigi_etl.export import matching
 from luigi_etl.query import parse_query
@@ -49,9 +51,9 @@ Fields = Mapping[str, str | None]
 
 @pytest.fixture
 def database(database: Database) -> Database:
-    """Give a database with its tables and without complaints."""
-    with database.writing():
-        pass
+    """Give a database with its tables and without complaints, which covers all of them."""
+    with database.writing() as connection:
+        record_snapshot(connection, this_minute(), parse_query(""), 0, is_whole=True)
     return database
 
 

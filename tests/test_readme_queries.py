@@ -46,8 +46,8 @@ def filled(database: Database, tmp_path: Path) -> Database:
     return database
 
 
-def test_there_are_ten() -> None:
-    assert len(QUERIES) == 10
+def test_there_are_eleven() -> None:
+    assert len(QUERIES) == 11
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.splitlines()[0].removeprefix("-- "))

@@ -3,8 +3,13 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from luigi_etl.commands import Subcommands, interrupt_when_told_to_end
+
+if TYPE_CHECKING:
+    from luigi_etl.database import Database
+    from luigi_etl.query import Query
 
 STANDARD_OUTPUT = "-"
 
@@ -46,10 +51,23 @@ def run(options: argparse.Namespace) -> int:
     query = parse_query(options.query)
     for note in query.notes:
         logger.warning("query: %s", note)
-    with matching(Database(storage().database_address), query) as rows:
+    database = Database(storage().database_address)
+    with matching(database, query) as rows:
+        _warn(database, query)
         if not path:
             write_all(block.lines for block in as_csv(rows))
             return 0
         count = export(rows, path)
     print_line(f"{count:,} complaints: {path}")
     return 0
+
+
+def _warn(database: "Database", query: "Query") -> None:
+    """Warn where the database may not hold what the query asks for."""
+    from luigi_etl.config import this_minute
+    from luigi_etl.doubts import doubts
+
+    with database.reading() as connection:
+        lines = doubts(connection, query, this_minute())
+    for line in lines:
+        logger.warning("luigi-etl: warning: %s", line)
