@@ -19,6 +19,7 @@ from luigi.task_register import Register
 from luigi_etl import define
 from luigi_etl.ccdb import Client
 from luigi_etl.config import ccdb, service, storage, this_minute
+from luigi_etl.coverage import CoveredRange, covered, ranges
 from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
 from luigi_etl.database import Database
 from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
@@ -33,6 +34,7 @@ from luigi_etl.settings import SKEW
 LEAST_ROOM = 1_000_000_000  # bytes
 LEAST_FILES = 100_000  # inodes: a week of one query's minutes
 LATEST = timedelta(minutes=10)
+MOST_RANGES = 5  # of the database's coverage
 DAY = timedelta(days=1)
 PATIENCE = 90.0  # seconds for the one request, the wait for its turn (at most 61) included
 CRON_DAEMONS = {"cron", "crond"}
@@ -267,12 +269,24 @@ def _database() -> Iterator[Finding]:
     try:
         with database.reading() as connection:
             held = count(connection)
+            known = ranges(covered(connection))
     except NoDatabaseError:
         yield _without_database(database.name, ended_well)
     except PassingError as error:
         yield _ill(f"{error}: if it stays so, see to it, or to [storage] database")
     else:
         yield _well(f"{database.name}: {held:,} complaints, {_last_sync(ended_well)}")
+        yield from _coverage(known)
+
+
+def _coverage(known: list[CoveredRange]) -> Iterator[Finding]:
+    """Give what the database covers, in at most `MOST_RANGES` lines and one for the rest."""
+    for one in known[:MOST_RANGES]:
+        yield _well(f"it covers {one}")
+    if len(known) > MOST_RANGES:
+        yield _well(f"and {len(known) - MOST_RANGES:,} more: see `luigi-etl status`")
+    if not known:
+        yield _well("it covers no query completely")
 
 
 def _without_database(name: str, ended_well: list[Run]) -> Finding:

@@ -20,9 +20,11 @@ import pytest
 
 from luigi_etl import doctor
 from luigi_etl.config import this_minute
+from luigi_etl.coverage import record_snapshot
 from luigi_etl.database import Database
 from luigi_etl.doctor import Finding, cron_daemons, examine
 from luigi_etl.paths import SnapshotFiles
+from luigi_etl.query import parse_query
 from tests.conftest import PROGRAMS, Beside, Chain, Luigid, Serve, UserCrontab, free_port
 from tests.made import SLUG, ended, merged, record, stored, synced
 
@@ -33,6 +35,8 @@ ONE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 SECONDS_OF_A_DAY = 86_400
+STATES = ["AK", "AL", "AR", "AZ", "CA", "CO", "CT"]
+LISTED = [f"it covers state={state}, as of 2026-11-27 09:26 UTC" for state in STATES]
 
 
 def examined(chain: Chain, url: str = NOWHERE) -> list[Finding]:
@@ -581,11 +585,13 @@ def test_a_database_is_told_with_what_it_holds_and_its_last_sync(
     arguments = ("--timestamp", f"{minute:%Y-%m-%dT%H%M}")
     assert chain.luigi(*arguments, task="SyncComplaints", url=served(2000).url).code == 0
     ((held,),) = beside("SELECT count(*) FROM complaints")
-    ((well, message),) = found(chain, "database")
+    (well, message), (_, coverage) = found(chain, "database")
     assert well
     assert message == (
         f"{Database(database_address).name}: {held} complaints, the last sync of {minute:%Y-%m-%d %H:%M} UTC"
     )
+    first = (minute - timedelta(days=90)).date()
+    assert coverage == f"it covers all complaints from {first} on, as of {minute:%Y-%m-%d %H:%M} UTC"
 
 
 def test_the_last_sync_is_the_last_that_ended_well(chain: Chain, served: Serve) -> None:
@@ -595,12 +601,34 @@ def test_the_last_sync_is_the_last_that_ended_well(chain: Chain, served: Serve) 
     ended(chain.folder / "data", minute + ONE, "failed", slug="all~sync")
     ended(chain.folder / "data", minute + 2 * ONE, "skipped", slug="all~sync")
     told = f"data/complaints.db: 10 complaints, the last sync of {minute:%Y-%m-%d %H:%M} UTC"
-    assert found(chain, "database") == [(True, told)]
+    assert found(chain, "database")[0] == (True, told)
 
 
 def test_a_database_without_a_sync_is_well(chain: Chain, served: Serve) -> None:
     assert chain.luigi(task="MergeComplaints", url=served().url).code == 0
-    assert found(chain, "database") == [(True, "data/complaints.db: 10 complaints, no sync on record")]
+    assert found(chain, "database")[0] == (True, "data/complaints.db: 10 complaints, no sync on record")
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (0, ["it covers no query completely"]),
+        (2, LISTED[:2]),
+        (7, [*LISTED[:5], "and 2 more: see `luigi-etl status`"]),
+    ],
+)
+def test_coverage_is_listed_in_a_few_lines(
+    here: Here, sqlite_address: Path, states: int, expected: list[str]
+) -> None:
+    minute = datetime(2026, 11, 27, 9, 26)
+    luigi.configuration.get_config().set("storage", "database", str(sqlite_address))
+    with Database(sqlite_address).writing() as connection:
+        for state in STATES[:states]:
+            record_snapshot(connection, minute, parse_query(f"state={state}"), 0, is_whole=True)
+
+    _, *findings = here("database")
+
+    assert findings == [(True, line) for line in expected]
 
 
 @pytest.mark.parametrize("make", [merged, synced])
