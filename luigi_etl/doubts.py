@@ -22,8 +22,8 @@ from luigi_etl.coverage import (
     uncovered,
     utc,
 )
-from luigi_etl.matching import CHILDREN, condition, families, is_lasting
-from luigi_etl.query import Query
+from luigi_etl.matching import CHILDREN, condition, is_lasting
+from luigi_etl.query import Query, families
 from luigi_etl.schema import complaints
 
 FIRST_DAY = date(2011, 12, 1)  # the CFPB's first complaint
