@@ -107,6 +107,7 @@ COLUMNS = (
     ),
 )
 DEFAULT_COLUMNS = COLUMNS[:-1]
+LONGEST_ID = 100  # digits; PostgreSQL can't index a text of any length
 _BY_FIELD = {column.field: column for column in COLUMNS}
 _BY_LABEL = {column.label: column for column in COLUMNS}
 
@@ -267,6 +268,8 @@ def _normalised(complaint: Complaint) -> Complaint:
     if not (identifier.isascii() and identifier.isdecimal()):
         shown = identifier if len(identifier) <= 40 else identifier[:40] + "..."
         raise _NotAComplaintError(f"the id is not a number: {shown!r}", "complaint_id")
+    if len(identifier) > LONGEST_ID:
+        raise _NotAComplaintError(f"the id has {len(identifier):,} digits", "complaint_id")
     complaint.complaint_id = identifier
     if received := complaint.date_received:
         complaint.date_received = _utc_day(received, "date_received")

@@ -46,6 +46,7 @@ Minute = DateTime().with_variant(
 )
 Number = BigInteger().with_variant(Integer, "sqlite")
 metadata = MetaData()
+RESTORE = "bring back a copy, or set [storage] database to another"
 
 snapshots = Table(
     "snapshots",
@@ -59,7 +60,11 @@ snapshots = Table(
     Column("is_complete", Boolean, nullable=False),
     Column("is_sandbox", Boolean, nullable=False),
     Column("content_hash", Text, nullable=False),
-    UniqueConstraint("timestamp", "query", "row_limit"),
+    # PostgreSQL's B-trees take values up to 2,700 bytes; a query may be longer.
+    UniqueConstraint("timestamp", "query", "row_limit").ddl_if(dialect="sqlite"),
+    Index("snapshots_once", "timestamp", text("md5(query)"), "row_limit", unique=True).ddl_if(
+        dialect="postgresql"
+    ),
 )
 complaints = Table(
     "complaints",
@@ -73,7 +78,9 @@ complaints = Table(
     Column("sent", Integer, nullable=False),  # bits: the fields, in their order, that were ever sent with it
     Column("last_sent", Text),  # JSON: of those that were not when it was seen last, when they were
     Index("complaints_by_date_received", "date_received"),
-    Index("complaints_by_company", "company", "date_received"),
+    Index("complaints_by_company", "company", "date_received").ddl_if(dialect="sqlite"),
+    # SP-GiST takes a text of any length.
+    Index("complaints_by_company", "company", postgresql_using="spgist").ddl_if(dialect="postgresql"),
 )
 _by_withdrawal = Index(
     "complaints_withdrawn",
@@ -120,7 +127,7 @@ unverified = Table(
 held_back = Table(
     "held_back",
     metadata,
-    Column("query", Text, primary_key=True),
+    Column("query", Text, nullable=False),
     Column("timestamp", Minute, nullable=False),
     Column("lost", Number, nullable=False),
     Column("covered", Number, nullable=False),
@@ -159,6 +166,20 @@ VIEWS = {
 Step = Callable[[Connection], object]
 
 
+def _lift_limits_of_indexes(connection: Connection) -> None:
+    """Replace PostgreSQL's indexes that fail on long values."""
+    if connection.dialect.name != "postgresql":
+        return
+    connection.execute(text("DROP INDEX IF EXISTS complaints_by_company"))
+    connection.execute(
+        text("ALTER TABLE snapshots DROP CONSTRAINT IF EXISTS snapshots_timestamp_query_row_limit_key")
+    )
+    connection.execute(text("CREATE INDEX complaints_by_company ON complaints USING spgist (company)"))
+    connection.execute(
+        text("CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, md5(query), row_limit)")
+    )
+
+
 def _doubt_withdrawals(connection: Connection) -> None:
     """Let later syncs verify each withdrawal that version 1 concluded from a part of the complaints alone."""
     unverified.create(connection)
@@ -180,6 +201,7 @@ def _doubt_withdrawals(connection: Connection) -> None:
 
 
 def _to_version_2(connection: Connection) -> None:
+    _lift_limits_of_indexes(connection)
     _doubt_withdrawals(connection)
     _by_withdrawal.create(connection)
     coverage.create(connection)
@@ -220,14 +242,18 @@ def version_of(connection: Connection) -> int | None:
     """Return the version of a database's schema, or None where nothing was made yet.
 
     Raises:
-        SchemaError: there are tables or views of our names, and no version of ours.
+        SchemaError: there are tables or views of our names, and not one version of ours.
 
     """
     inspector = inspect(connection)
     if inspector.has_table(_version.name) and _is_our_version(inspector):
-        version: int | None = connection.scalar(select(_version.c.version))
-        if version is not None:
-            return version
+        versions = connection.scalars(select(_version.c.version)).all()
+        if len(versions) > 1:
+            raise SchemaError(
+                f"the database is damaged: schema_version holds {len(versions)} rows, not one; {RESTORE}"
+            )
+        if versions:
+            return int(versions[0])
     tables, views = set(inspector.get_table_names()), set(inspector.get_view_names())
     if taken := (tables | views) & (metadata.tables.keys() | VIEWS.keys()):
         name = min(taken)
@@ -248,9 +274,11 @@ def check_version(version: int, newest: int = NEWEST) -> None:
     """See to it that this version of the program can use a database.
 
     Raises:
-        SchemaError: it is of a newer one.
+        SchemaError: it is of a newer one, or of none that ever was.
 
     """
+    if version < 1:
+        raise SchemaError(f"the database is damaged: schema_version holds {version}; {RESTORE}")
     if version > newest:
         raise SchemaError(
             f"the database's schema is of version {version}; this luigi_etl knows up to {newest}: "

@@ -1,15 +1,15 @@
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, select, text
 
 from luigi_etl.database import Database
 from luigi_etl.errors import SchemaError
-from luigi_etl.schema import STEPS, Step, prepare
+from luigi_etl.schema import STEPS, Step, complaints, prepare
 from tests.conftest import Beside
+from tests.version_1 import VERSION_1_OF_POSTGRESQL, VERSION_1_OF_SQLITE
 
 Row = tuple[object, ...]
-
 NEWEST = 1 + len(STEPS)
 
 
@@ -37,7 +37,7 @@ def columns(database: Database, table: str = "history") -> list[str]:
 def migrate(database: Database, *steps: Step) -> None:
     """Bring a database to a version this program does not know yet."""
     with database.writing() as connection:
-        prepare(connection, [*STEPS, *steps])
+        prepare(connection, (*STEPS, *steps))
 
 
 def version(beside: Beside) -> list[Row]:
@@ -92,12 +92,13 @@ def test_a_new_database_is_made_at_the_newest_version(database_address: str | Pa
 
 @pytest.mark.parametrize("method", ["reading", "writing"])
 def test_a_newer_version_is_refused(made: Database, beside: Beside, method: str) -> None:
-    beside("UPDATE schema_version SET version = 99")
+    beside("UPDATE schema_version SET version = 7")
+
     with pytest.raises(SchemaError) as caught, getattr(made, method)():
         pass
     assert str(caught.value) == (
-        "the database's schema is of version 99; "
-        f"this luigi_etl knows up to {NEWEST}: install a newer luigi_etl"
+        f"the database's schema is of version 7; this luigi_etl knows up to {NEWEST}: "
+        "install a newer luigi_etl"
     )
 
 
@@ -138,6 +139,92 @@ def test_a_step_that_fails_leaves_nothing_of_any_step(made: Database) -> None:
     with pytest.raises(RuntimeError):
         migrate(made, with_a_column("second"), failing)
     assert columns(made) == before
+
+
+# --- damaged versions ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["reading", "writing"])
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE schema_version SET version = 0", "schema_version holds 0; "),
+        ("UPDATE schema_version SET version = -3", "schema_version holds -3; "),
+        ("INSERT INTO schema_version VALUES (1)", "schema_version holds 2 rows, not one; "),
+    ],
+)
+def test_damaged_version_is_named(
+    made: Database, beside: Beside, method: str, statement: str, found: str
+) -> None:
+    beside(statement)
+
+    with pytest.raises(SchemaError) as caught, getattr(made, method)():
+        pass
+
+    assert str(caught.value) == (
+        f"the database is damaged: {found}bring back a copy, or set [storage] database to another"
+    )
+
+
+# --- version 1 -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_version_1(database: Database, beside: Beside) -> Database:
+    """Give a database as version 1 made it, with one complaint."""
+    is_file = database.name.endswith(".db")
+    for statement in (VERSION_1_OF_SQLITE if is_file else VERSION_1_OF_POSTGRESQL).split(";"):
+        beside(statement)
+    return database
+
+
+def test_version_1_can_be_read(of_version_1: Database, beside: Beside) -> None:
+    with of_version_1.reading() as connection:
+        found = connection.scalars(select(complaints.c.company)).all()
+
+    assert (found, version(beside)) == (["Acme Bank"], [(1,)])
+
+
+def test_version_1_is_migrated_by_the_first_write(of_version_1: Database, beside: Beside) -> None:
+    with of_version_1.writing():
+        pass
+
+    assert (beside("SELECT company FROM complaints"), version(beside)) == ([("Acme Bank",)], [(NEWEST,)])
+
+
+def test_migrated_database_is_as_a_new_one(
+    of_version_1: Database, database_address: str | Path, tmp_path: Path, beside: Beside
+) -> None:
+    with of_version_1.writing() as connection:
+        migrated = shape(connection)
+    new = Database(tmp_path / "new.db")
+    if isinstance(database_address, str):
+        beside("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        new = of_version_1
+
+    with new.writing() as connection:
+        assert shape(connection) == migrated
+
+
+def shape(connection: Connection) -> dict[str, object]:
+    """Return the columns and indexes of all tables, and the names of the views."""
+    inspector = inspect(connection)
+    tables: dict[str, object] = {
+        name: (
+            [
+                (column["name"], repr(column["type"]), column["nullable"])
+                for column in inspector.get_columns(name)
+            ],
+            sorted(
+                (index["name"], index["column_names"], index["unique"])
+                for index in inspector.get_indexes(name)
+            ),
+            inspector.get_pk_constraint(name)["constrained_columns"],
+            [constraint["column_names"] for constraint in inspector.get_unique_constraints(name)],
+        )
+        for name in inspector.get_table_names()
+    }
+    return {**tables, "views": sorted(inspector.get_view_names())}
 
 
 # --- tables of others ----------------------------------------------------------------------------

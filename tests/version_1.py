@@ -1,0 +1,58 @@
+"""The tables of version 1 of the database, as the program of that time made them, with one complaint."""
+
+import re
+
+_STATEMENTS = """
+CREATE TABLE complaints (
+    complaint_id TEXT NOT NULL,
+    date_received DATE, product TEXT, sub_product TEXT, issue TEXT, sub_issue TEXT,
+    complaint_what_happened TEXT, company_public_response TEXT, company TEXT, state TEXT, zip_code
+    TEXT, tags TEXT, consumer_consent_provided TEXT, submitted_via TEXT, date_sent_to_company DATE,
+    company_response TEXT, timely TEXT, consumer_disputed TEXT, has_narrative BOOLEAN,
+    first_seen MINUTE NOT NULL, last_seen MINUTE NOT NULL, last_changed MINUTE NOT NULL,
+    withdrawn MINUTE, sent INTEGER NOT NULL, last_sent TEXT,
+    PRIMARY KEY (complaint_id)
+);
+CREATE INDEX complaints_by_company ON complaints (company, date_received);
+CREATE INDEX complaints_by_date_received ON complaints (date_received);
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+CREATE TABLE snapshots (
+    id SERIAL NOT NULL, timestamp MINUTE NOT NULL, query TEXT NOT NULL, row_limit NUMBER NOT NULL,
+    rows NUMBER NOT NULL, last_indexed TEXT, is_complete BOOLEAN NOT NULL, is_sandbox BOOLEAN NOT NULL,
+    content_hash TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (timestamp, query, row_limit)
+);
+CREATE TABLE syncs (
+    id SERIAL NOT NULL, timestamp MINUTE NOT NULL, query TEXT NOT NULL, since DATE NOT NULL,
+    last_indexed TEXT, total_record_count NUMBER, hits_total NUMBER NOT NULL, windows TEXT NOT NULL,
+    lookups TEXT, is_finished BOOLEAN NOT NULL, PRIMARY KEY (id)
+);
+CREATE TABLE history (
+    id SERIAL NOT NULL, complaint_id TEXT NOT NULL, change TEXT NOT NULL, field TEXT, old TEXT, new TEXT,
+    snapshot_id NUMBER NOT NULL, PRIMARY KEY (id), FOREIGN KEY(snapshot_id) REFERENCES snapshots (id)
+);
+CREATE INDEX history_by_complaint ON history (complaint_id);
+CREATE INDEX history_by_snapshot ON history (snapshot_id);
+CREATE VIEW current_complaints AS SELECT complaint_id,
+    date_received, product, sub_product, issue, sub_issue, complaint_what_happened,
+    company_public_response, company, state, zip_code, tags, consumer_consent_provided,
+    submitted_via, date_sent_to_company, company_response, timely, consumer_disputed, has_narrative,
+    first_seen, last_seen, last_changed FROM complaints WHERE withdrawn IS NULL;
+CREATE VIEW changes AS SELECT h.complaint_id, h.change, h.field, h.old, h.new, s.timestamp AS snapshot
+    FROM history h JOIN snapshots s ON s.id = h.snapshot_id;
+INSERT INTO schema_version VALUES (1);
+INSERT INTO snapshots (timestamp, query, row_limit, rows, is_complete, is_sandbox, content_hash)
+    VALUES ('2026-11-22 09:26', 'size=10', 10, 1, false, false, 'sha256:0');
+INSERT INTO complaints (complaint_id, company, first_seen, last_seen, last_changed, sent)
+    VALUES ('7', 'Acme Bank', '2026-11-22 09:26', '2026-11-22 09:26', '2026-11-22 09:26', 128);
+INSERT INTO history (complaint_id, change, snapshot_id) VALUES ('7', 'new', 1)
+"""
+
+
+def _in(types: dict[str, str]) -> str:
+    return re.sub(r"\b(?:MINUTE|SERIAL|NUMBER)\b", lambda found: types[found[0]], _STATEMENTS)
+
+
+VERSION_1_OF_SQLITE = _in({"MINUTE": "DATETIME", "SERIAL": "INTEGER", "NUMBER": "INTEGER"})
+VERSION_1_OF_POSTGRESQL = _in(
+    {"MINUTE": "TIMESTAMP WITHOUT TIME ZONE", "SERIAL": "BIGSERIAL", "NUMBER": "BIGINT"}
+)
