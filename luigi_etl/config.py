@@ -278,23 +278,31 @@ def _folder(setting: str) -> Callable[[str], str]:
     return check
 
 
+_LIBPQ = re.compile(r"\b(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=", re.ASCII)
+
+
 def _database(text: str) -> str:
     if "\0" in text:
         raise SettingError(f"[storage] database: {text!r} is not a file")
     if "://" not in text:
+        if _LIBPQ.search(text):  # refused without a word of it: a password may be in it
+            raise SettingError(
+                "[storage] database: a libpq connection string (host=... dbname=...) can't be used; "
+                "write it as postgresql://USER@HOST:PORT/NAME"
+            )
         return text
     try:
         parts = urlsplit(text)
-        has_password = bool(parts.password) or "password" in parse_qs(parts.query)
+        has_password = bool(parts.password) or any("password" in name for name in parse_qs(parts.query))
     except ValueError as error:
         raise SettingError(f"[storage] database: it is not an address: {error}") from None
     if has_password:
         raise SettingError(
             "[storage] database: a password does not belong here; keep it in ~/.pgpass or $PGPASSWORD"
         )
-    if parts.scheme.partition("+")[0] not in ("sqlite", "postgresql"):
+    if parts.scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
         raise SettingError(
-            f"[storage] database: {text!r} is neither a file nor sqlite:///FILE nor postgresql://HOST/NAME"
+            "[storage] database: it is neither a file nor sqlite:///FILE nor postgresql://HOST/NAME"
         )
     return text
 

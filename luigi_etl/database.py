@@ -3,25 +3,32 @@
 import contextlib
 import functools
 import logging
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError, StatementError
 
 from luigi_etl.coverage import rebuild
+from luigi_etl.damage import find_damage
 from luigi_etl.errors import DatabaseAwayError, DatabaseError, EtlError, NoDatabaseError, StorageError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import one_line
-from luigi_etl.schema import NEWEST, check_version, prepare, version_of
+from luigi_etl.schema import NEWEST, RESTORE, check_version, prepare, version_of
 
 WAIT = 10  # seconds for another writer, or for a server's answer to a connection
 CACHE = 64 * 1024  # KiB of SQLite's pages in memory
 _FILL = "`luigi --module luigi_etl SyncComplaints --local-scheduler`"
 WITHOUT_COVERAGE = 1  # the version of the schema that did not record it
 LOCK = 0x6C75696769  # this program's among PostgreSQL's advisory locks
+LONGEST = 300  # characters of a driver's message
+
+# Errors of a cell that is not of its column's type; a bug may raise them, too.
+_OF_A_CELL = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 
 # How SQLite's messages begin; their numbers are there only from Python 3.11 on.
 _SQLITE_HELD = ("database is locked", "locking protocol")
@@ -49,7 +56,11 @@ _POSTGRES_REFUSES_AT_ONCE = (  # in words: before there is a connection there is
     "permission denied for",
     "invalid connection option",
     "invalid sslmode",
+    "no such database",  # pgbouncer's words
+    "no such user",
+    "unsupported startup parameter",
 )
+_POSTGRES_DATA = "22"  # the messages of this class quote values
 
 
 class Database:
@@ -128,15 +139,33 @@ class Database:
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except DBAPIError as error:
-            told = self._told(error)
-            if told is None:
+        except EtlError:
+            raise
+        except (StatementError, *_OF_A_CELL) as error:
+            failure = self._failure(error)
+            if failure is None:
                 raise
-            raise told from error
+            raise failure from error
+
+    def _failure(self, error: Exception) -> EtlError | None:
+        """Return the expected failure behind an error, or None for a bug that is not of the database."""
+        told = self._told(error) if isinstance(error, DBAPIError) else None
+        if told:
+            return told
+        if damage := self._damage():
+            return DatabaseError(f"{self.name} is damaged: {damage}; {RESTORE}")
+        if isinstance(error, StatementError):
+            return DatabaseError(f"{self.name}: {_said(error.orig)}; if it happens again, {RESTORE}")
+        return None
+
+    def _damage(self) -> str:
+        with contextlib.suppress(SQLAlchemyError, EtlError), self._engine("BEGIN").connect() as connection:
+            return find_damage(connection)
+        return ""
 
     def _told(self, error: DBAPIError) -> EtlError | None:
-        """Return the failure that stands for the driver's, or None where that tells of a bug."""
-        said = one_line(_said(error.orig)).removesuffix(".")
+        """Return the failure that the driver names, or None if it names none that is known."""
+        said = _said(error.orig)
         if self._file is None:
             return self._told_by_postgres(error, said)
         if said.startswith(_SQLITE_HELD):
@@ -165,7 +194,7 @@ class Database:
             if "password" in said:
                 remedy = "put the right one into ~/.pgpass, or into $PGPASSWORD"
             return DatabaseError(f"{self.name} refuses: {said}; {remedy}")
-        if not state and isinstance(error, OperationalError):
+        if error.connection_invalidated or (not state and isinstance(error, OperationalError)):
             return DatabaseAwayError(f"{self.name}: {said}")
         return None
 
@@ -174,8 +203,12 @@ class Database:
 
 
 def _said(error: BaseException | None) -> str:
-    """Return what a driver says, without the statement and the hints that PostgreSQL's adds."""
-    return getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+    """Return a driver's message in one short line, without statement, hints and values."""
+    if (getattr(error, "sqlstate", None) or "").startswith(_POSTGRES_DATA):
+        return f"a value was not accepted ({type(error).__name__})"
+    message = getattr(getattr(error, "diag", None), "message_primary", None) or str(error)
+    without_value = message.partition(" with text ")[0]  # SQLite: could not decode to UTF-8 column 'x' ...
+    return one_line(without_value)[:LONGEST].removesuffix(".")
 
 
 @functools.cache  # it holds no connection, but what it learnt of the server, and compiled statements
@@ -183,15 +216,30 @@ def _postgres_engine(url: URL, name: str) -> Engine:
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # of a lost connection it warns besides raising
     # A server that dies without a word is found out within minutes, not hours.
     network = {"tcp_user_timeout": 6000 * WAIT, "keepalives_idle": 6 * WAIT}
+    # A pooler such as pgbouncer gives each transaction another session: nothing may outlive a transaction.
+    session = {"prepare_threshold": None, "client_encoding": "utf8"}
+    arguments = {"connect_timeout": WAIT, **network, **session}
     try:
-        return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": WAIT, **network})
+        engine = create_engine(url, poolclass=NullPool, connect_args=arguments, hide_parameters=True)
     except ImportError as error:
         raise DatabaseError(f"{name} needs a driver ({error}): pip install '.[postgres]'") from error
+
+    @event.listens_for(engine, "connect")
+    def check_encoding(connection: Any, _: object) -> None:
+        encoding = (connection.info.parameter_status("server_encoding") or "UTF8").upper()
+        if encoding != "UTF8":
+            connection.close()
+            raise DatabaseError(
+                f"{name}: its encoding is {encoding}, which can't hold every complaint; make another with "
+                "`createdb -E UTF8 -T template0 NAME` and set [storage] database to it"
+            )
+
+    return engine
 
 
 @functools.cache
 def _sqlite_engine(url: URL, begin: str) -> Engine:
-    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": WAIT})
+    engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": WAIT}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
@@ -227,7 +275,7 @@ def _url(address: str | Path) -> URL:
     if isinstance(address, Path):
         return URL.create("sqlite", database=str(address))
     with contextlib.suppress(ValueError, ArgumentError):
-        url = make_url(address)
+        url = make_url(re.sub(r"^postgres(?=[:+])", "postgresql", address))
         if url.get_backend_name() == "postgresql":
             return url.set(drivername="postgresql+psycopg")
         if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):

@@ -21,6 +21,7 @@ from luigi_etl.ccdb import Client
 from luigi_etl.config import ccdb, service, storage, this_minute
 from luigi_etl.coverage import CoveredRange, covered, ranges
 from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
+from luigi_etl.damage import find_missing
 from luigi_etl.database import Database
 from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
 from luigi_etl.held import count
@@ -29,6 +30,7 @@ from luigi_etl.paths import is_of_syncs
 from luigi_etl.prune import prune
 from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run
 from luigi_etl.scheduler import address, answers
+from luigi_etl.schema import RESTORE
 from luigi_etl.settings import SKEW
 
 LEAST_ROOM = 1_000_000_000  # bytes
@@ -268,13 +270,16 @@ def _database() -> Iterator[Finding]:
     ended_well = newest_of_each(storage().path, besides=TROUBLE | {"skipped"})
     try:
         with database.reading() as connection:
-            held = count(connection)
+            held, missing = count(connection), find_missing(connection)
             known = ranges(covered(connection))
     except NoDatabaseError:
         yield _without_database(database.name, ended_well)
     except PassingError as error:
         yield _ill(f"{error}: if it stays so, see to it, or to [storage] database")
     else:
+        if missing:
+            yield _ill(f"{database.name} is damaged: {missing}; {RESTORE}")
+            return
         yield _well(f"{database.name}: {held:,} complaints, {_last_sync(ended_well)}")
         yield from _coverage(known)
 

@@ -9,8 +9,9 @@ from msgspec import UNSET
 from sqlalchemy import ColumnElement, Connection, func, select, update
 
 from luigi_etl.bulk import IDENTITY, inserting, replacing
+from luigi_etl.errors import SchemaError
 from luigi_etl.query import Query
-from luigi_etl.schema import FIELDS, complaints, history
+from luigi_etl.schema import FIELDS, RESTORE, complaints, history
 from luigi_etl.sightings import Sighting, Value
 
 Kind = Literal["new", "changed", "withdrawn", "returned"]
@@ -79,7 +80,13 @@ class Held(NamedTuple):
         return _json(times)
 
     def _times(self) -> dict[str, datetime]:
-        return _times.decode(self.last_sent) if self.last_sent else {}
+        try:
+            return _times.decode(self.last_sent) if self.last_sent else {}
+        except msgspec.DecodeError as error:
+            raise SchemaError(
+                "the database is damaged: "
+                f"complaints.last_sent of {self.complaint_id} can't be read; {RESTORE}"
+            ) from error
 
 
 def first_seen(sighting: Sighting, minute: datetime) -> Held:

@@ -45,7 +45,7 @@ Minute = DateTime().with_variant(
     "sqlite",
 )
 Number = BigInteger().with_variant(Integer, "sqlite")
-metadata = MetaData()
+metadata = MetaData()  # `info["since"]`: the version that a table or a column is there from
 RESTORE = "bring back a copy, or set [storage] database to another"
 
 snapshots = Table(
@@ -114,7 +114,7 @@ syncs = Table(
     Column("windows", Text, nullable=False),
     Column("lookups", Text),
     Column("is_finished", Boolean, nullable=False),
-    Column("form", Text),  # JSON of guard.Form, once the sync came to its end
+    Column("form", Text, info={"since": 2}),  # JSON of guard.Form, once the sync came to its end
 )
 # Complaints that a complete observation, of the minute `since`, lacked, and that nothing proves to be gone.
 unverified = Table(
@@ -122,6 +122,7 @@ unverified = Table(
     metadata,
     Column("complaint_id", Text, primary_key=True),
     Column("since", Minute, nullable=False),
+    info={"since": 2},
 )
 # Queries whose losses were implausible, and when that was first seen.
 held_back = Table(
@@ -131,6 +132,7 @@ held_back = Table(
     Column("timestamp", Minute, nullable=False),
     Column("lost", Number, nullable=False),
     Column("covered", Number, nullable=False),
+    info={"since": 2},
 )
 coverage = Table(
     "coverage",
@@ -142,6 +144,7 @@ coverage = Table(
     Column("as_of", Minute, nullable=False),
     Column("row_limit", Number, nullable=False),  # 0: every complaint of these days
     Column("range_start", Date, nullable=False),  # the same in all rows whose days adjoin
+    info={"since": 2},
 )
 _version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 

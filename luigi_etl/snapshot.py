@@ -128,6 +128,7 @@ class Recorded(Tracked):
         super().__init__(*args, **kwargs)
         self._began = time.monotonic()
         ccdb()  # a setting that can't be used is told before anything is scheduled
+        storage()
 
     @cached_property
     def parsed_query(self) -> Query:

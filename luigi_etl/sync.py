@@ -7,7 +7,7 @@ import fcntl
 import shutil
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, TypeVar
 
 import msgspec
 from sqlalchemy import ColumnElement, select, update
@@ -16,15 +16,16 @@ from luigi_etl.ccdb import Client
 from luigi_etl.changes import Counts, Key, write_changes
 from luigi_etl.coverage import confirm, is_to_confirm
 from luigi_etl.database import Database
-from luigi_etl.errors import NoDatabaseError, PassingError
+from luigi_etl.errors import NoDatabaseError, PassingError, SchemaError
 from luigi_etl.files import atomic_write, storage_errors
 from luigi_etl.guard import Form, Guard, form_of
 from luigi_etl.parse import read_summary
 from luigi_etl.paths import SnapshotFiles, sync_folder, sync_lock
 from luigi_etl.query import Query, parse_query
-from luigi_etl.schema import syncs
+from luigi_etl.schema import RESTORE, syncs
 from luigi_etl.windows import windows
 
+T = TypeVar("T")
 _REPEATED_AFTER = timedelta(hours=1)
 _locks: dict[Path, IO[bytes]] = {}  # those this process keeps to its end: Luigi runs a sync in several steps
 
@@ -222,7 +223,7 @@ class Upkeep:
             return None
         state = State(row.last_indexed, row.total_record_count, row.hits_total)
         lookups = [] if row.lookups is None else _windows(row.lookups)
-        form = None if row.form is None else msgspec.json.decode(row.form, type=Form)
+        form = None if row.form is None else _decoded(row.form, Form)
         return Sync(row.id, row.timestamp, row.since, state, _windows(row.windows), lookups, form)
 
     def _note(self, sync: Sync, **told: object) -> None:
@@ -271,4 +272,11 @@ def _text(several: list[Window]) -> str:
 
 
 def _windows(text: str) -> list[Window]:
-    return msgspec.json.decode(text, type=list[Window])
+    return _decoded(text, list[Window])
+
+
+def _decoded(text: str, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.DecodeError as error:
+        raise SchemaError(f"the database is damaged: a row of syncs can't be read; {RESTORE}") from error

@@ -5,6 +5,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,18 +72,41 @@ class PostgresServer:
             "DROP SCHEMA public CASCADE; CREATE SCHEMA public; GRANT USAGE ON SCHEMA public TO PUBLIC", name
         )
 
+    @contextmanager
+    def pooled(self, name: str) -> Iterator[str]:
+        """Give the address of a database behind pgbouncer, which gives each transaction another session."""
+        with tempfile.TemporaryDirectory(prefix="luigi_etl.pgbouncer.") as folder:
+            settings = Path(folder) / "pgbouncer.ini"
+            settings.write_text(
+                f"[databases]\n{name} = host={self.folder} port={self.port} user={USER}\n"
+                f"[pgbouncer]\nunix_socket_dir = {folder}\nlisten_port = {self.port}\nauth_type = any\n"
+                f"pool_mode = transaction\ndefault_pool_size = 2\nlogfile = {folder}/log\n"
+            )
+            if os.getuid() == 0:
+                shutil.chown(folder, ACCOUNT)
+            pooler = subprocess.Popen(["pgbouncer", "--quiet", settings], **self._account)
+            try:
+                _wait_for(Path(folder) / f".s.PGSQL.{self.port}")
+                yield f"postgresql://{USER}@/{name}?host={folder}&port={self.port}"
+            finally:
+                pooler.kill()
+                pooler.wait(timeout=20)
+
     def execute(self, statement: str, name: str = "postgres") -> None:
         """Run a statement in one of its databases."""
         with psycopg.connect(self.address(name), autocommit=True) as connection:
             connection.execute(statement.encode())
 
+    @property
+    def _account(self) -> dict[str, Any]:
+        return {"user": ACCOUNT, "group": ACCOUNT} if os.getuid() == 0 else {}
+
     def _run(self, program: str, *arguments: object) -> None:
         """Run one of PostgreSQL's programs on the server's data, as someone it runs for."""
-        account: dict[str, Any] = {"user": ACCOUNT, "group": ACCOUNT} if os.getuid() == 0 else {}
         command = [self._programs / program, "--pgdata", self.folder / "data", *arguments]
         with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as the server runs
             run = subprocess.run(
-                list(map(str, command)), cwd=self.folder, stdout=output, stderr=output, **account
+                list(map(str, command)), cwd=self.folder, stdout=output, stderr=output, **self._account
             )
             output.seek(0)
             assert run.returncode == 0, output.read().decode()
@@ -98,6 +122,13 @@ def _programs() -> Path:
     if not found:
         pytest.skip("PostgreSQL is not here: apt install postgresql")
     return Path(found).resolve().parent
+
+
+def _wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 20
+    while not path.exists():
+        assert time.monotonic() < deadline, f"there is no {path}"
+        time.sleep(0.02)
 
 
 def _version(program: Path) -> float:

@@ -61,6 +61,11 @@ def test_a_setting_that_cannot_be_used_is_refused(name: str, value: Any) -> None
     [
         "postgresql://me:secret@host/name",
         "postgresql://host/name?user=me&password=secret",
+        "postgresql://host/name?sslpassword=secret",
+        "jdbc:postgresql://me:secret@host/name",
+        "host=db.example.org dbname=complaints password=secret",
+        "password = 'secret' host = db.example.org",
+        "service=secret",
         "mysql://host/name",
         "postgresql://[",
         "a\0b",
@@ -79,6 +84,8 @@ def test_a_database_that_cannot_be_used_is_refused_and_no_password_repeated(addr
         ("/srv/c.db", Path("/srv/c.db")),
         ("sqlite:///c.db", "sqlite:///c.db"),
         ("postgresql://me@host/name", "postgresql://me@host/name"),
+        ("postgres://me@host/name", "postgres://me@host/name"),
+        ("data/rows=10.db", Path("data/rows=10.db")),
     ],
 )
 def test_the_database_is_a_file_in_the_root_another_file_or_an_address(

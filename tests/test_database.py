@@ -92,9 +92,19 @@ def test_a_first_block_that_fails_leaves_no_tables(database: Database) -> None:
     assert "is empty" in told(database, NoDatabaseError, "reading")
 
 
-def test_a_mistake_in_a_block_keeps_its_traceback(database: Database) -> None:
-    with pytest.raises(DBAPIError), database.writing() as connection:
+def test_mistake_in_a_statement_is_one_line(database: Database) -> None:
+    with pytest.raises(DatabaseError) as caught, database.writing() as connection:
         connection.execute(text("SELECT * FROM an_open_readonly_table_that_is_full_and_locked"))
+
+    assert str(caught.value).isprintable()
+    assert "SELECT" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, DBAPIError)
+
+
+def test_bug_in_a_block_keeps_its_traceback(database: Database) -> None:
+    holding(database, "state")
+    with pytest.raises(ValueError, match="a bug"), database.reading():
+        raise ValueError("a bug")
 
 
 def test_a_module_that_a_block_lacks_is_not_the_driver(database: Database) -> None:
@@ -526,6 +536,7 @@ def test_a_server_without_room_is_told(own_postgres: PostgresServer) -> None:
         ("sqlite:///data/complaints.db", "data/complaints.db"),
         ("postgresql://db.example.org/complaints", "postgresql://db.example.org/complaints"),
         ("postgresql+psycopg://db.example.org/complaints", "postgresql://db.example.org/complaints"),
+        ("postgres://db.example.org/complaints", "postgresql://db.example.org/complaints"),
         ("postgresql://me:secret@db.example.org/complaints", "postgresql://me:***@db.example.org/complaints"),
         (
             "postgresql://me:se/cret@db.example.org/complaints",

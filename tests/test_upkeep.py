@@ -735,6 +735,20 @@ def test_what_it_cannot_use_is_refused_in_a_line(chain: Chain, arguments: tuple[
     assert (run.code, run.err) == (2, f"luigi: error: {said}\n")
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["postgresql://me:secret@127.0.0.1/name", "host=127.0.0.1 dbname=name password=secret", "mysql://h/name"],
+)
+def test_unusable_database_setting_is_one_line(chain: Chain, address: str) -> None:
+    chain.configure("storage", database=address)
+
+    run = chain.luigi(task="SyncComplaints")
+
+    assert run.code == 2
+    assert re.fullmatch(r"luigi: error: \[storage\] database: .*\n", run.err)
+    assert "secret" not in run.err + run.out
+
+
 def test_two_syncs_at_once_are_one_after_the_other(chain: Chain, served: Serve) -> None:
     server = served(1000)
     chain.configure("ccdb", page_size=2)  # long enough for the second to find the first at work
