@@ -10,7 +10,10 @@ from importlib import import_module
 from luigi_etl.errors import USAGE_ERROR, EtlError
 from luigi_etl.lean import import_luigi
 
-COMMANDS = ("crontab", "doctor", "status", "runs", "redo", "export", "luigid", "unattended", "sandbox")
+COMMANDS = (
+    *("crontab", "doctor", "status", "runs", "redo", "export", "forget"),
+    *("luigid", "unattended", "sandbox"),
+)
 FAILED = 1
 INTERRUPTED = 130  # as shells have it
 

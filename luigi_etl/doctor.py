@@ -25,8 +25,9 @@ from luigi_etl.damage import find_missing
 from luigi_etl.database import Database
 from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
 from luigi_etl.held import count
+from luigi_etl.later import later_in_database, latest_warning, remedy
 from luigi_etl.lines import one_line
-from luigi_etl.paths import is_of_syncs
+from luigi_etl.paths import is_of_syncs, latest_folder
 from luigi_etl.prune import prune
 from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run
 from luigi_etl.scheduler import address, answers
@@ -271,7 +272,8 @@ def _database() -> Iterator[Finding]:
     try:
         with database.reading() as connection:
             held, missing = count(connection), find_missing(connection)
-            known = ranges(covered(connection))
+            later = None if missing else later_in_database(connection)
+            known = [] if missing else ranges(covered(connection))
     except NoDatabaseError:
         yield _without_database(database.name, ended_well)
     except PassingError as error:
@@ -280,6 +282,8 @@ def _database() -> Iterator[Finding]:
         if missing:
             yield _ill(f"{database.name} is damaged: {missing}; {RESTORE}")
             return
+        if later:
+            yield _ill(remedy(database.name, later))
         yield _well(f"{database.name}: {held:,} complaints, {_last_sync(ended_well)}")
         yield from _coverage(known)
 
@@ -321,13 +325,16 @@ def _runs() -> Iterator[Finding]:
         return
     last = max(runs, key=lambda run: run.minute)
     if last.minute > now + SKEW:
-        yield _ill(f"the last run, {_told(last)}, is in the future: the clock was set back; see to NTP")
+        yield _ill(f"{remedy(f'the last run, {_told(last)}', last.minute)}; let NTP keep the clock")
     elif now - last.minute > LATEST:
         yield _ill(
             f"the last run, {_told(last)}, is long ago: see to cron, and to the log in [service] folder"
         )
     elif last.outcome not in TROUBLE - {"unfinished"}:
         yield _well(f"the last run, {_told(last)}")
+    for latest in sorted(latest_folder(root).glob("*.csv")):
+        if warning := latest_warning(latest):
+            yield _ill(warning)
     for newest in runs:
         run = newest_run(root, newest.query, besides=["skipped"])
         if run and _is_to_be_seen_to(run, newest, now):

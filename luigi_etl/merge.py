@@ -1,6 +1,6 @@
 """A snapshot into the database, in one transaction: what is new, changed, gone, or back."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import chain, islice
 from typing import NamedTuple
@@ -111,12 +111,7 @@ def merge_sightings(
         snapshot = _enter(connection, taken)
         if snapshot is None:
             return
-        batches = _Batches(connection, snapshot)
-        done = 0
-        while batch := list(islice(seen, BATCH)):
-            batches.take(batch)
-            done += len(batch)
-            report(done, taken.rows)
+        _take_all(connection, snapshot, seen, lambda done: report(done, taken.rows))
         loss = measure_loss(connection, snapshot)
         problem = check_loss(connection, snapshot.query, loss, guard, snapshot.timestamp)
         if problem:  # a snapshot that is not complete proves nothing, now or when others are merged
@@ -129,6 +124,24 @@ def merge_sightings(
         )
     if problem:
         raise HeldBackError(problem)
+
+
+def merge_again(connection: Connection, snapshot: Merging, seen: Iterator[Sighting]) -> None:
+    """Merge what a snapshot that the database knows saw of complaints."""
+    _take_all(connection, snapshot, seen, lambda _: None)
+    conclude(connection, snapshot)
+
+
+def _take_all(
+    connection: Connection, snapshot: Merging, seen: Iterator[Sighting], report: Callable[[int], object]
+) -> None:
+    """Merge the values of what was seen; `report` gets the count so far."""
+    batches = _Batches(connection, snapshot)
+    done = 0
+    while batch := list(islice(seen, BATCH)):
+        batches.take(batch)
+        done += len(batch)
+        report(done)
 
 
 def _is_whole(summary: Summary) -> bool:
