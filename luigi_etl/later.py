@@ -4,7 +4,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luigi_etl.config import SKEW, this_minute
+from luigi_etl.config import this_minute
+from luigi_etl.settings import SKEW
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
