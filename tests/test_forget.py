@@ -19,9 +19,11 @@ from luigi_etl.later import database_warning, latest_warning, remedy
 from luigi_etl.query import parse_query
 from luigi_etl.schema import complaints, history, snapshots, syncs
 from luigi_etl.store import publish
-from tests.conftest import Chain, Pipeline, read_only
+from tests.conftest import Chain, Pipeline, Serve, read_only
 from tests.made import merged, stored, synced, taken
 from tests.test_merge import ASKED, HISTORY, MINUTE, Book, complaint, minute
+from tests.test_upkeep import FIRST, Upkeep
+from tests.test_upkeep import MINUTE as MINUTE_OF_SYNCS
 
 NOTHING = Forgotten()
 
@@ -455,3 +457,29 @@ def test_doctor_fails_for_a_later_minute(pipeline: Pipeline) -> None:
 
     assert [f"{later:%Y-%m-%dT%H%M} is later than now" in one for one in ill] == [True, True, True]
     assert all("`luigi-etl forget --after 20" in one for one in ill)
+
+
+# --- a sync --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_sync_after_forgetting_brings_the_truth(pipeline: Pipeline, served: Serve) -> None:
+    """The clock was ahead for one sync; windows leave no files, so the next sync reads them again."""
+    upkeep = Upkeep(pipeline, served(300))
+    for at in (0, 90, 1):
+        assert upkeep.sync(at)
+        upkeep.change()
+    frozen = upkeep.current()
+
+    found = forget(pipeline.database, pipeline.root, MINUTE_OF_SYNCS + timedelta(minutes=1))
+    assert upkeep.sync(2)
+
+    assert found.snapshots
+    assert found.syncs == 2
+    assert upkeep.current() == upkeep.truth(since=FIRST) != frozen
+    assert upkeep.withdrawn() == [one for one in _held_ids(pipeline) if one not in upkeep.index.rows]
+    assert upkeep.pipeline.sql("SELECT * FROM snapshots WHERE timestamp > '2026-09-26 12:02'") == []
+
+
+def _held_ids(pipeline: Pipeline) -> list[str]:
+    return [str(row[0]) for row in pipeline.sql("SELECT complaint_id FROM complaints ORDER BY 1")]
