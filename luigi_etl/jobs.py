@@ -6,6 +6,7 @@ a folder of this user among the temporary files stands in.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -14,28 +15,38 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import msgspec
 
 from luigi_etl.errors import EtlError, StorageError
 
-_ROOM = 4096  # bytes: one block, overwritten in one piece
+BLOCK = 4096  # bytes, overwritten in one piece
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a job; times are aware UTC.
-
-    `written` counts how often it was; `failures` the runs that failed since the last success, the first of
-    them at `failing_since` with `first_error`. `rows` and `rejected` are of the last success; `process`,
-    `began` and `seconds` of the last run.
-    """
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept between runs; `written` counts how often it was."""
 
     written: int = 0
+
+
+R = TypeVar("R", bound=Record)
+
+
+class Memory(Record, frozen=True, kw_only=True):
+    """What is known of a job; times are aware UTC.
+
+    `failures` are the runs that failed since the last success, the first of them at `failing_since` with
+    `first_error`; `cause` is the key of the last one's. `rows` and `rejected` are of the last success;
+    `process`, `began` and `seconds` of the last run.
+    """
+
     process: int = 0
     began: datetime | None = None
     failures: int = 0
     failing_since: datetime | None = None
     first_error: str = ""
+    cause: str = ""
     last_success: datetime | None = None
     rows: int = 0
     rejected: int = 0
@@ -49,6 +60,72 @@ class BusyError(EtlError):
         began = f", begun at {memory.began:%Y-%m-%d %H:%M:%S} UTC" if memory.began else ""
         super().__init__(f"another run is under way (process {memory.process}{began})")
         self.memory = memory
+
+
+@dataclass(frozen=True)
+class State(Generic[R]):
+    """A file that keeps a record over restarts and outages, by its name, folder, and size."""
+
+    name: str
+    folder: Path
+    kind: type[R]
+    room: int = BLOCK
+
+    def read(self) -> R:
+        """Return the record that was written last, or an empty one."""
+        found = [record for folder in self._folders() if (record := _read(self._path(folder), self.kind))]
+        return max(found, key=lambda record: record.written, default=self.kind())
+
+    def write(self, record: R) -> None:
+        """Keep a record; where it can't be kept at all it is lost."""
+        newest = msgspec.structs.replace(record, written=self.read().written + 1)
+        content = msgspec.json.encode(newest).ljust(self.room)
+        folders = self._folders()
+        for at, folder in enumerate(folders):
+            with contextlib.suppress(OSError):
+                _make(folder)
+                _overwrite(self._path(folder), content)
+                for other in folders[at + 1 :]:
+                    self._path(other).unlink(missing_ok=True)
+                return
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from changing the record; go on without a lock where there can be none."""
+        with contextlib.ExitStack() as opened:
+            with contextlib.suppress(OSError, StorageError):
+                descriptor = self.lock_file()
+                opened.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+
+    def lock_file(self) -> int:
+        """Open the file for the lock.
+
+        Raises:
+            StorageError: no folder can be used for it.
+
+        """
+        problem: OSError | None = None
+        for folder in self._folders():
+            path = folder / f"{self.name}.lock"
+            for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no right to write
+                try:
+                    _make(folder)
+                    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+                except OSError as error:
+                    problem = problem or error
+        raise StorageError(
+            f"cannot write {self.folder}: {problem}; give access there, or set [service] folder"
+        ) from problem
+
+    def _path(self, folder: Path) -> Path:
+        return folder / f"{self.name}.state"
+
+    def _folders(self) -> list[Path]:
+        """Return the folder, and the one that stands in for it, if nobody else can write there."""
+        stand_in = Path(tempfile.gettempdir()) / f"luigi_etl-{os.getuid()}" / _flat(self.folder)
+        return [self.folder, stand_in] if _can_be_ours(stand_in.parent) else [self.folder]
 
 
 @dataclass(frozen=True)
@@ -69,7 +146,7 @@ class Job:
             StorageError: no folder can be used for the lock.
 
         """
-        descriptor = self._lock_file()
+        descriptor = self._state.lock_file()
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -82,47 +159,19 @@ class Job:
 
     def recall(self) -> Memory:
         """Return what was remembered last; nothing on record is a job that never ran."""
-        found = [memory for folder in self._folders() if (memory := _read(self._state(folder)))]
-        return max(found, key=lambda memory: memory.written, default=Memory())
+        return self._state.read()
 
     def remember(self, memory: Memory) -> None:
         """Keep this over restarts and outages; where it can't be kept at all it is lost."""
-        newest = msgspec.structs.replace(memory, written=self.recall().written + 1)
-        content = msgspec.json.encode(newest).ljust(_ROOM)
-        folders = self._folders()
-        for at, folder in enumerate(folders):
-            with contextlib.suppress(OSError):
-                _make(folder)
-                _overwrite(self._state(folder), content)
-                for other in folders[at + 1 :]:
-                    self._state(other).unlink(missing_ok=True)
-                return
+        self._state.write(memory)
 
     def _remember_beginning(self) -> None:
         began = datetime.now(timezone.utc)
         self.remember(msgspec.structs.replace(self.recall(), process=os.getpid(), began=began))
 
-    def _lock_file(self) -> int:
-        problem: OSError | None = None
-        for folder in self._folders():
-            path = folder / f"{self.name}.lock"
-            for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no right to write
-                try:
-                    _make(folder)
-                    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-                except OSError as error:
-                    problem = problem or error
-        raise StorageError(
-            f"cannot write {self.folder}: {problem}; give access there, or set [service] folder"
-        ) from problem
-
-    def _state(self, folder: Path) -> Path:
-        return folder / f"{self.name}.state"
-
-    def _folders(self) -> list[Path]:
-        """Return the folder, and the one that stands in for it, if nobody else can write there."""
-        stand_in = Path(tempfile.gettempdir()) / f"luigi_etl-{os.getuid()}" / _flat(self.folder)
-        return [self.folder, stand_in] if _can_be_ours(stand_in.parent) else [self.folder]
+    @property
+    def _state(self) -> State[Memory]:
+        return State(self.name, self.folder, Memory)
 
 
 def _flat(folder: Path) -> str:
@@ -146,9 +195,9 @@ def _can_be_ours(folder: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
-def _read(path: Path) -> Memory | None:
+def _read(path: Path, kind: type[R]) -> R | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Memory)
+        return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError):
         return None
 
@@ -156,6 +205,7 @@ def _read(path: Path) -> Memory | None:
 def _overwrite(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
-        os.pwrite(descriptor, content, 0)
+        if os.pwrite(descriptor, content, 0) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:
         os.close(descriptor)

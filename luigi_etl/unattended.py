@@ -27,11 +27,11 @@ from luigi.task_register import TaskClassNotFoundException
 from luigi_etl import define
 from luigi_etl.config import refuse, service
 from luigi_etl.errors import DamagedFileError, EtlError
-from luigi_etl.jobs import BusyError, Job, Memory
+from luigi_etl.jobs import BusyError, Job, Memory, State
 from luigi_etl.lean import keep_what_stays_the_same
 from luigi_etl.lines import one_line
 from luigi_etl.logs import add_bounded_file
-from luigi_etl.outage import Ended, Told, after_failure, after_success
+from luigi_etl.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
 from luigi_etl.parse import read_summary
 from luigi_etl.scheduler import Address, address, answers
 from luigi_etl.snapshot import Recorded
@@ -51,11 +51,6 @@ class Plan:
     luigid: Address
     notify: str
     metrics: Path | None
-
-    @property
-    def title(self) -> str:
-        """What a person is told that it is."""
-        return self.job.name if self.job != self.unreadable else self.job.name.partition("~")[0]
 
     @property
     def log(self) -> Path:
@@ -131,32 +126,42 @@ def _attended(plan: Plan) -> int:
         seconds = round(time.monotonic() - clock, 3)
         log.info(f"exit code {ended.code} after {seconds:.1f} s")
         memory = msgspec.structs.replace(plan.job.recall(), seconds=seconds)
-        told = _concluded(plan, memory, ended, began)
-        _tell(told.message, plan.notify, log)
-        plan.job.remember(told.memory)  # after the telling: rather told twice than never
-        _write_metrics(plan, told.memory, log)
+        if ended.code == 0:
+            memory = _counted(plan, memory)
+        elif ended.code != retcode().already_running:
+            _see_to_the_record(plan, ended, began)
+        memory = _conclude(plan, plan.job, memory, ended, log)
+        _write_metrics(plan, memory, log)
         if ended.code == 0 and plan.job != plan.unreadable:
-            _conclude_unreadable(plan, ended, log)
+            earlier = plan.unreadable.recall()
+            if earlier.failures:  # the same command line could not be read before
+                _conclude(plan, plan.unreadable, earlier, ended, log)
     return ended.code
 
 
-def _conclude_unreadable(plan: Plan, ended: Ended, log: "_Log") -> None:
-    """End the outage of the time when the same command line could not be read, if there was one."""
-    memory = plan.unreadable.recall()
-    if memory.failures:
-        told = after_success(memory, ended, plan.unreadable.name.partition("~")[0])
+def _conclude(plan: Plan, job: Job, memory: Memory, ended: Ended, log: "_Log") -> Memory:
+    """Report what the end of a run means, if that is news, and remember it."""
+    shared = State(".outages", job.folder, Causes, ROOM)
+    with shared.locked():
+        causes = shared.read()
+        told = _told(plan, job, memory, causes, ended)
+        if told.note:
+            log.info(told.note)
         _tell(told.message, plan.notify, log)
-        plan.unreadable.remember(told.memory)
+        job.remember(told.memory)  # after the telling: rather told twice than never
+        if told.causes != causes or not causes.written:  # the file needs its room before a disk is full
+            shared.write(told.causes)
+    return told.memory
 
 
-def _concluded(plan: Plan, memory: Memory, ended: Ended, began: datetime) -> Told:
-    """Decide what the end of the run means; see to it that a failure is on record."""
+def _told(plan: Plan, job: Job, memory: Memory, causes: Causes, ended: Ended) -> Told:
+    title = job.name.partition("~")[0] if job == plan.unreadable else job.name
+    who = Who(job.name, title, str(plan.log.absolute()) if plan.log.is_file() else "")
     if ended.code == retcode().already_running:
-        return Told(memory)
+        return Told(memory, causes)
     if ended.code == 0:
-        return after_success(_counted(plan, memory), ended, plan.title)
-    _see_to_the_record(plan, ended, began)
-    return after_failure(memory, ended, plan.title, str(plan.log.absolute()))
+        return after_success(memory, causes, ended, who)
+    return after_failure(memory, causes, ended, who)
 
 
 def _see_to_the_record(plan: Plan, ended: Ended, began: datetime) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from luigi_etl.errors import StorageError
 from luigi_etl.jobs import BusyError, Job, Memory
-from luigi_etl.outage import LONGEST_ERROR
+from luigi_etl.reason import LONGEST_REASON
 from tests.conftest import read_only
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
@@ -44,7 +44,7 @@ def test_what_is_remembered_is_recalled(job: Job) -> None:
 
 
 def test_a_shorter_memory_replaces_a_longer_one(job: Job) -> None:
-    job.remember(Memory(first_error='\\"' * (LONGEST_ERROR // 2), failures=10**9, failing_since=NOON))
+    job.remember(Memory(first_error='\\"' * (LONGEST_REASON // 2), failures=10**9, failing_since=NOON))
     job.remember(Memory())
     assert recalled(job) == Memory()
 

@@ -259,7 +259,8 @@ def test_an_outage_is_eleven_attempts_a_run_one_notification_and_one_recovery_me
     assert re.fullmatch(
         r"luigi_etl on \S+: StoreComplaints\.all-newest-10 of .* UTC failed \(exit code 30\): "
         r"ExtractComplaints: attempt 11 of 11: 127\.0\.0\.1:9: .*; gave up; "
-        r"its log is /.*/StoreComplaints\.all-newest-10\.log; the next message comes when it works again",
+        r"its log is /.*/StoreComplaints\.all-newest-10\.log; "
+        r"the next message comes when it works again, or after a day",
         failure,
     )
     for minute in ("2026-11-22T0929", "2026-11-22T0930"):
@@ -349,6 +350,33 @@ def test_a_full_disk_is_told_once_until_there_is_room(chain: Chain, served: Serv
     assert re.search(r"cannot write \S+: No space left on device; make room", runs[0].err)
     mount("-o", "remount,size=10m", small_disk)
     assert "works again" in chain.unattended(*every, "2026-11-22T0929", url=url).err
+
+
+def test_a_full_disk_is_one_message_over_all_jobs(chain: Chain, served: Serve, small_disk: Path) -> None:
+    chain.configure("storage", root=small_disk)
+    url = served(400).url
+    queries = ("", "state=CA", "state=TX", "submitted_via=Web")
+    (small_disk / "other").write_bytes(b"x" * 60_000)
+
+    def minute(at: int) -> list[Run]:
+        ended = []
+        every = ("--timestamp", f"2026-11-22T092{at}", "--limit", "0", "--query")
+        started = [chain.start(*chain.unattended_command(*every, query), url=url) for query in queries]
+        for process in started:
+            out, err = process.communicate(timeout=60)
+            ended.append(Run(process.returncode, out, err))
+        return ended
+
+    failed = [*minute(1), *minute(2)]
+    mount("-o", "remount,size=10m", small_disk)
+    stored = [*minute(3), *minute(4)]
+
+    assert {run.code for run in failed} == {30}
+    assert {run.code for run in stored} == {0}
+    (failure,) = [run.err for run in failed if run.err]
+    (recovery,) = [run.err for run in stored if run.err]
+    assert "No space left on device" in failure
+    assert "8 runs of 4 jobs failed" in recovery
 
 
 def test_a_read_only_root_is_told_once_and_loses_nothing(chain: Chain, served: Serve) -> None:
