@@ -22,7 +22,7 @@ from luigi_etl.lines import brief
 from luigi_etl.pace import Pace, default_pace_file
 from luigi_etl.pages import Page
 from luigi_etl.settings import API, NEWEST_FIRST, SKEW, Settings
-from luigi_etl.web import Response, Session, Timeouts
+from luigi_etl.web import NotSentError, Response, Session, Timeouts
 
 SHORT_RETRIES = 3
 LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
@@ -157,6 +157,8 @@ class Client:
         except UnusableBodyError as error:
             raise RefusedError(f"{self.host}: {error}") from None
         except WebError as error:
+            if self._pace and isinstance(error, NotSentError):
+                self._pace.give_back()
             self._remaining()
             raise PassingError(f"{self.host}: {error}") from None
 

@@ -14,7 +14,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -52,6 +52,7 @@ class Pace:
     path: Path
     host: str
     requests_per_minute: int
+    _taken: list[int] = field(default_factory=list, compare=False, repr=False)
 
     def take_turn(self) -> float:
         """Count a request that may be sent now, and return 0; else the seconds until there may be one.
@@ -82,7 +83,18 @@ class Pace:
             return (own[-self.requests_per_minute] + WINDOW_MILLISECONDS - now) / 1000
         own.append(now)
         _overwrite(file, msgspec.json.encode(counted))
+        self._taken[:] = [now]
         return 0.0
+
+    def give_back(self) -> None:
+        """Take back the last turn: its request never left.
+
+        Only the very time that was counted goes: an older one in its place would soon let one too many go.
+        """
+        with contextlib.suppress(OSError, ValueError), self._locked() as file:  # else it stays counted
+            counted = _read(file)
+            counted.get(self.host, []).remove(self._taken.pop())
+            _overwrite(file, msgspec.json.encode(counted))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:

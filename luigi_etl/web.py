@@ -35,6 +35,10 @@ TRUSTED = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _READ_AT_ONCE = 1 << 18
 
 
+class NotSentError(WebError):
+    """There was no connection, so the request never left."""
+
+
 class Timeouts(NamedTuple):
     """The longest wait for a connection, silence in an answer, and time of a request, in seconds."""
 
@@ -74,7 +78,8 @@ class Session:
         """Ask for an address of the server.
 
         Raises:
-            WebError: there is no connection, or no answer, or no end of it in time.
+            NotSentError: there is no connection.
+            WebError: there is no answer, or no end of it in time.
             UnusableBodyError: the answer is too long, or encoded in another way than asked for.
             PermanentError: the address can't be used.
 
@@ -102,6 +107,8 @@ class Session:
             )
         except (LocationValueError, URLSchemeUnknown) as error:
             raise PermanentError(f"{address}: {error}; check [ccdb] url") from None
+        except (NewConnectionError, ConnectTimeoutError, ProxyError) as error:
+            raise NotSentError(_reason(error)) from None
         except HTTPError as error:
             raise WebError(_reason(error)) from None
         arrived = datetime.now(timezone.utc)

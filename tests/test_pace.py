@@ -1,5 +1,6 @@
 import contextlib
 import fcntl
+import re
 import subprocess
 import sys
 import time
@@ -9,10 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from luigi_etl.errors import StorageError
+from luigi_etl.errors import PassingError, StorageError
 from luigi_etl.pace import WINDOW_MILLISECONDS, Pace, default_pace_file
 from luigi_etl.sandbox.server import Throttle
-from tests.conftest import Serve, mount
+from tests.conftest import Serve, free_port, mount
 
 TAKE = (
     "import sys, pathlib; from luigi_etl.pace import Pace\n"
@@ -23,6 +24,15 @@ WALK = (
     "import sys, pathlib; from luigi_etl.ccdb import Client; from luigi_etl.settings import Settings\n"
     "with Client(Settings(url=sys.argv[1], pace_file=pathlib.Path(sys.argv[2]))) as client:\n"
     "    for _ in range(int(sys.argv[3])): client.page((), 1, None)\n"
+)
+
+REFUSED = (
+    "import sys, pathlib; from luigi_etl.ccdb import Client; from luigi_etl.errors import PassingError\n"
+    "from luigi_etl.retry import retried; from luigi_etl.settings import Settings\n"
+    "said = []; path = pathlib.Path(sys.argv[2])\n"
+    "with Client(Settings(url=sys.argv[1], pace_file=path, backoff=0.001), said.append) as client:\n"
+    "    try: retried(lambda: client.page((), 1, None), 10, 0.001, lambda _: None)\n"
+    "    except PassingError as error: print(error, *said)\n"
 )
 
 
@@ -165,6 +175,69 @@ def test_a_user_without_a_home_folder_is_told_of_the_setting(monkeypatch: pytest
     monkeypatch.setattr(Path, "home", nowhere)
     with pytest.raises(StorageError, match=r"no home folder .*; set \[ccdb\] pace_file"):
         default_pace_file()
+
+
+def counted(path: Path) -> list[int]:
+    return msgspec.json.decode(path.read_bytes(), type=dict[str, list[int]]).get("host", [])
+
+
+def test_a_turn_that_is_given_back_can_be_taken_again(tmp_path: Path) -> None:
+    pace = Pace(tmp_path / "pace", "host", 1)
+    pace.take_turn()
+
+    pace.give_back()
+
+    assert pace.take_turn() == 0
+    assert pace.take_turn() > 60
+
+
+def test_the_turn_given_back_is_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "pace"
+    refused, sent = Pace(path, "host", 20), Pace(path, "host", 20)
+    refused.take_turn()
+    (own,) = counted(path)
+    time.sleep(0.01)
+    sent.take_turn()
+
+    refused.give_back()
+
+    (other,) = counted(path)
+    assert other > own
+
+
+def test_a_turn_that_cannot_be_given_back_stays_counted(tmp_path: Path) -> None:
+    path = tmp_path / "pace"
+    pace = Pace(path, "host", 1)
+    pace.take_turn()
+    rewrite(path, seconds=-30)
+
+    pace.give_back()
+
+    assert len(counted(path)) == 1
+
+
+def test_refused_connections_of_four_processes_do_not_use_up_the_pace(tmp_path: Path) -> None:
+    """Each asks 44 times within a second, and 20 a minute are allowed."""
+    command = [sys.executable, "-c", REFUSED, f"http://127.0.0.1:{free_port()}/", str(tmp_path / "pace")]
+
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate(timeout=60)[0] for process in processes]
+
+    assert all(re.fullmatch(r"attempt 11 of 11: .* refused; gave up\n", one) for one in said), said
+    assert b":[]}" in (tmp_path / "pace").read_bytes()
+
+
+def test_a_request_that_was_sent_and_cut_stays_counted(served: Serve, tmp_path: Path) -> None:
+    server = served(10, "every 1:reset")
+
+    with (
+        server.client(requests_per_minute=20, pace_file=tmp_path / "pace") as client,
+        contextlib.suppress(PassingError),
+    ):
+        client.page((), 1, None)
+
+    ((_, times),) = msgspec.json.decode((tmp_path / "pace").read_bytes(), type=dict[str, list[int]]).items()
+    assert len(times) == len(server.asked) == 4
 
 
 @pytest.mark.slow
