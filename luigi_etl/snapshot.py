@@ -3,8 +3,10 @@
 import contextlib
 import html
 import logging
+import re
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import cached_property
@@ -12,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import luigi
+from luigi.notifications import email
 from luigi.rpc import RPCError
 
 from luigi_etl.config import (
@@ -23,9 +26,10 @@ from luigi_etl.config import (
     this_minute,
 )
 from luigi_etl.errors import EtlError
-from luigi_etl.lines import one_line, print_line
+from luigi_etl.lines import print_line
 from luigi_etl.paths import SnapshotFiles, storage_id
 from luigi_etl.query import Query, parse_query
+from luigi_etl.reason import bounded, reason
 
 if TYPE_CHECKING:
     from luigi_etl.record import Outcome
@@ -86,10 +90,9 @@ class Tracked(luigi.Task):
             self.say(message)
 
     def on_failure(self, exception: BaseException) -> str:
-        """Tell luigid an expected failure in its one line, a bug with the traceback."""
-        if isinstance(exception, EtlError):
-            return html.escape(str(exception))
-        return str(super().on_failure(exception))  # type: ignore[no-untyped-call]
+        """Return the reason, in one line, for luigid's page, which escapes it, and for e-mails."""
+        line = reason(exception)
+        return html.escape(line) if email().format == "html" else line
 
 
 class Repeated(Tracked):
@@ -186,7 +189,7 @@ class Recorded(Tracked):
 
     def on_failure(self, exception: BaseException) -> str:
         """Record the failure, and tell luigid of it."""
-        self.record("failed", one_line(str(exception)) or type(exception).__name__)
+        self.record("failed", reason(exception))
         return super().on_failure(exception)
 
 
@@ -207,7 +210,7 @@ class Snapshot(Recorded):
 
 
 class _OneLine(logging.Filter):
-    """Takes the traceback from Luigi's report of an expected failure, and tells it once."""
+    """Reduces Luigi's report of a failure to the reason, and for a bug the lines of code that led there."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -215,20 +218,49 @@ class _OneLine(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if not isinstance(error, (EtlError, RPCError)):
+        if error is None:
+            _explain_unscheduled(record)
             return True
         record.msg, record.args = _one_line(error, record.args), ()
         record.exc_info = record.exc_text = None
+        if not isinstance(error, (EtlError, RPCError)):
+            record.exc_text = _trace(error)
+            return True
         is_new = record.msg not in self._told
         self._told.add(record.msg)
         return is_new
 
 
-def _one_line(error: EtlError | RPCError, arguments: object) -> str:
+def _one_line(error: BaseException, arguments: object) -> str:
     if isinstance(error, RPCError):
         return f"luigid: {error}; start it (luigi-etl luigid) or add --local-scheduler"
     task = arguments[-1] if isinstance(arguments, tuple) and arguments else None
-    return f"{task.task_family}: {error}" if isinstance(task, luigi.Task) else str(error)
+    return f"{task.task_family}: {reason(error)}" if isinstance(task, luigi.Task) else reason(error)
+
+
+def _trace(error: BaseException) -> str:
+    """Return the code that led to an error, the first cause first; the messages of a database hold rows."""
+    parts: dict[int, str] = {}
+    cause: BaseException | None = error
+    while cause and id(cause) not in parts:
+        parts[id(cause)] = "".join(traceback.format_tb(cause.__traceback__)) + reason(cause)
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    return "\n".join(f"Traceback (most recent call last):\n{part}" for part in reversed(parts.values()))
+
+
+_UNSCHEDULED = re.compile(r"Will not run (\w+).* due to error in \w+\(\) method:\n")
+_LAST_LINE = re.compile(r'^  File ".*\n(?: {4}.*\n)*(?:\w+\.)*(\S.*)', re.MULTILINE)
+
+
+def _explain_unscheduled(record: logging.LogRecord) -> None:
+    """Make an error of the warning that Luigi gives of a task it could not schedule, its reason first."""
+    text = record.getMessage()
+    found, last = _UNSCHEDULED.match(text), _LAST_LINE.findall(text)
+    if found and last:
+        record.levelno, record.levelname = logging.ERROR, "ERROR"
+        record.msg, record.args = f"{found[1]}: {bounded(last[-1])}", ()
+        frames = [line for line in text[found.end() :].splitlines() if line.startswith("  ")]
+        record.exc_text = "\n".join(frames)
 
 
 logging.getLogger("luigi-interface").addFilter(_OneLine())

@@ -33,6 +33,7 @@ from luigi_etl.lines import one_line
 from luigi_etl.logs import add_bounded_file
 from luigi_etl.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
 from luigi_etl.parse import read_summary
+from luigi_etl.reason import bounded
 from luigi_etl.scheduler import Address, address, answers
 from luigi_etl.snapshot import Recorded
 
@@ -168,8 +169,15 @@ def _see_to_the_record(plan: Plan, ended: Ended, began: datetime) -> None:
     """Put a failure on record that is not; what a run stored may be, and its merge have failed since."""
     if not isinstance(plan.task, Recorded) or plan.task.has_failed_since(began):
         return
-    if not plan.task.complete():
+    if not _is_complete(plan.task):
         plan.task.record("failed", ended.error)
+
+
+def _is_complete(task: luigi.Task) -> bool:
+    try:
+        return bool(task.complete())
+    except Exception:  # a task of the user's own; the run has failed for the same reason
+        return False
 
 
 def _counted(plan: Plan, memory: Memory) -> Memory:
@@ -225,12 +233,12 @@ def _run_luigi(arguments: Sequence[str], log: "_Log") -> Ended:
             last = line
             log.info(line)
             if found := re.match(r"ERROR: |luigi: error: ", line):
-                error = line[found.end() :]
+                error = error or line[found.end() :]  # what follows from it, and a mail server's, come later
     process.join()
     code = process.exitcode or 0
     if code < 0:
         return Ended(began, _now(), SIGNALLED - code, f"killed by signal {-code} ({signal.strsignal(-code)})")
-    return Ended(began, _now(), code, error or last)
+    return Ended(began, _now(), code, bounded(error or last) or "it gave no reason")
 
 
 def _luigi(arguments: Sequence[str], reader: int, writer: int) -> None:

@@ -1,8 +1,10 @@
 import logging
+import re
 import time
 from datetime import datetime
 from pathlib import Path
 
+import luigi
 import pytest
 from luigi.rpc import RPCError
 
@@ -83,19 +85,24 @@ def test_how_far_a_task_is_is_told_at_most_each_second(monkeypatch: pytest.Monke
     assert told == [25, 75]
 
 
-def test_an_expected_failure_is_told_to_luigid_in_one_line() -> None:
-    task = Snapshot(timestamp=MINUTE)
-    assert task.on_failure(StorageError("cannot write <x>")) == "cannot write &lt;x&gt;"
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (StorageError("cannot write <x>"), "cannot write <x>"),
+        (ZeroDivisionError("oops"), "ZeroDivisionError: oops"),
+    ],
+)
+def test_luigid_gets_a_failure_in_one_line(error: Exception, line: str) -> None:
+    """luigid's page escapes it."""
+    assert Snapshot(timestamp=MINUTE).on_failure(error) == line
 
 
-def test_a_bug_is_told_to_luigid_with_its_traceback() -> None:
-    task = Snapshot(timestamp=MINUTE)
-    told = ""
-    try:
-        _ = 1 / 0
-    except ZeroDivisionError as error:
-        told = task.on_failure(error)
-    assert told.startswith("Runtime error:\nTraceback")
+def test_an_html_mail_gets_a_failure_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration = luigi.configuration.LuigiConfigParser()
+    configuration.set("email", "format", "html")
+    monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
+
+    assert Snapshot(timestamp=MINUTE).on_failure(StorageError("<x>")) == "&lt;x&gt;"
 
 
 @pytest.mark.parametrize(("error", "lines"), [(QueryError("100 % wrong"), 1), (ZeroDivisionError("oops"), 5)])
@@ -110,3 +117,19 @@ def test_only_bugs_are_logged_with_a_traceback(
     assert len(caplog.text.splitlines()) >= lines
     assert ("Traceback" in caplog.text) == (lines > 1)
     assert str(error) in caplog.text
+
+
+def test_the_reason_of_a_bug_comes_first_and_its_trace_has_no_rows(caplog: pytest.LogCaptureFixture) -> None:
+    first, second = ValueError("first\n[SQL: secret]"), KeyError("second")
+    second.__cause__ = first
+    arguments = (1, "Worker(salt=1)", Snapshot(timestamp=MINUTE))
+
+    logging.getLogger("luigi-interface").error("[%s] Worker %s failed  %s", *arguments, exc_info=second)
+
+    assert caplog.text.splitlines()[0].endswith("Snapshot: KeyError: 'second'")
+    assert re.findall(r"^\w+Error: .*", caplog.text, re.MULTILINE) == [
+        "ValueError: first",
+        "KeyError: 'second'",
+    ]
+    assert "secret" not in caplog.text
+    assert "salt" not in caplog.text

@@ -149,6 +149,37 @@ def test_a_bug_is_one_message_with_its_last_line(chain: Chain) -> None:
     assert "ZeroDivisionError: division by zero; its log is " in run.err
 
 
+BROKEN = """
+from luigi_etl import StoreComplaints
+class Broken(StoreComplaints):
+    def requires(self):
+        return []
+    def {method}(self):
+        from sqlalchemy import create_engine, text
+        with create_engine("sqlite://").begin() as connection:
+            connection.execute(text("INSERT INTO t VALUES (:x)"), [{{"x": "secret" * 5000}}] * 100)
+"""
+
+
+@pytest.mark.parametrize("method", ["run", "complete", "requires"])
+def test_whatever_breaks_is_one_bounded_message_without_rows(chain: Chain, method: str) -> None:
+    (chain.folder / "mine.py").write_text(BROKEN.format(method=method))
+    chain.environment["PYTHONPATH"] = str(chain.folder)
+    chain.configure("email", receiver="me@example.org")
+    chain.configure("smtp", host="127.0.0.1", port="9")
+
+    run = chain.program("luigi-etl", "unattended", "Broken", "--module", "mine", *MINUTE)
+
+    said = "Broken: OperationalError: (sqlite3.OperationalError) no such table: t"
+    assert run.code == (30 if method == "run" else 35)
+    assert f"(exit code {run.code}): {said}; its log is" in run.err
+    assert len(run.err.splitlines()) == 1
+    assert record(chain)["error"].endswith(said.removeprefix("Broken: "))
+    log = (chain.folder / "service/Broken.all-newest-10.log").read_text()
+    assert "smtp" in log.lower()
+    assert "secretsecret" not in log
+
+
 def test_the_clean_up_is_silent_too_and_its_log_says_what_it_freed(chain: Chain) -> None:
     run = chain.program("luigi-etl", "unattended", "PruneSnapshots")
     assert (run.code, run.out, run.err) == (0, "", "")
