@@ -11,9 +11,10 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -22,6 +23,10 @@ import msgspec
 from luigi_etl.errors import EtlError, StorageError
 
 BLOCK = 4096  # bytes, overwritten in one piece
+SECOND_LOOK = 0.05  # seconds: longer than another process takes to see whether a lock is held
+MINUTE = timedelta(minutes=1)
+MOST_RANGES = 40  # of minutes: more would not fit into the block
+LONGEST_NOTE = 200  # characters
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,8 +42,10 @@ class Memory(Record, frozen=True, kw_only=True):
     """What is known of a job; times are aware UTC.
 
     `failures` are the runs that failed since the last success, the first of them at `failing_since` with
-    `first_error`; `cause` is the key of the last one's. `rows` and `rejected` are of the last success;
-    `process`, `began` and `seconds` of the last run.
+    `first_error`; `cause` is the key of the last one's. `rows`, `rejected` and `counts` are of the last
+    success; `process`, `began`, `seconds`, `minute`, `slug`, `attempt` and `attempts` of the last run.
+    `unrecorded` are ranges of minutes, each the first and how many, that failed with `unrecorded_error`
+    while no record could be written.
     """
 
     process: int = 0
@@ -50,7 +57,30 @@ class Memory(Record, frozen=True, kw_only=True):
     last_success: datetime | None = None
     rows: int = 0
     rejected: int = 0
+    counts: dict[str, int] | None = None
     seconds: float = 0.0
+    minute: datetime | None = None
+    slug: str = ""
+    attempt: int = 0
+    attempts: int = 0
+    unrecorded: tuple[tuple[datetime, int], ...] = ()
+    unrecorded_error: str = ""
+
+    @property
+    def unrecorded_minutes(self) -> list[datetime]:
+        """The minutes that failed without a record."""
+        return [first + number * MINUTE for first, count in self.unrecorded for number in range(count)]
+
+    def with_unrecorded(self, minutes: Iterable[datetime], error: str = "") -> "Memory":
+        """Return the memory with other minutes that failed without a record; the newest are kept."""
+        ranges: list[tuple[datetime, int]] = []
+        for minute in sorted(set(minutes)):
+            if ranges and ranges[-1][0] + ranges[-1][1] * MINUTE == minute:
+                ranges[-1] = (ranges[-1][0], ranges[-1][1] + 1)
+            else:
+                ranges.append((minute, 1))
+        kept = tuple(ranges[-MOST_RANGES:])
+        return msgspec.structs.replace(self, unrecorded=kept, unrecorded_error=error[:LONGEST_NOTE])
 
 
 class BusyError(EtlError):
@@ -136,8 +166,8 @@ class Job:
     folder: Path
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other runs of the job out, and remember that this one began.
+    def alone(self, minute: datetime | None = None, slug: str = "") -> Iterator[None]:
+        """Keep other runs of the job out, and remember that this one began, and of what.
 
         Processes that are forked meanwhile keep them out too, as long as they live.
 
@@ -148,14 +178,27 @@ class Job:
         """
         descriptor = self._state.lock_file()
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(self.recall()) from None
-        else:
-            self._remember_beginning()
+            if not (_has_locked(descriptor) or _has_locked(descriptor, after=SECOND_LOOK)):
+                raise BusyError(self.recall())
+            self._remember_beginning(minute, slug)
+            _under_way.append(self)
             yield
         finally:
+            if self in _under_way:
+                _under_way.remove(self)
             os.close(descriptor)
+
+    def is_under_way(self) -> bool:
+        """Return whether a run of the job holds its lock; a run that begins just now is not kept out."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self.folder / f"{self.name}.lock", os.O_RDONLY | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(descriptor)
+        return False
 
     def recall(self) -> Memory:
         """Return what was remembered last; nothing on record is a job that never ran."""
@@ -165,13 +208,47 @@ class Job:
         """Keep this over restarts and outages; where it can't be kept at all it is lost."""
         self._state.write(memory)
 
-    def _remember_beginning(self) -> None:
-        began = datetime.now(timezone.utc)
-        self.remember(msgspec.structs.replace(self.recall(), process=os.getpid(), began=began))
+    def _remember_beginning(self, minute: datetime | None, slug: str) -> None:
+        begun = msgspec.structs.replace(
+            self.recall(),
+            process=os.getpid(),
+            began=datetime.now(timezone.utc),
+            minute=minute,
+            slug=slug,
+            attempt=0,
+            attempts=0,
+        )
+        self.remember(begun)
 
     @property
     def _state(self) -> State[Memory]:
         return State(self.name, self.folder, Memory)
+
+
+_under_way: list[Job] = []  # those of this process, and of the processes it forks
+
+
+def note_attempt(attempt: int, attempts: int) -> None:
+    """Remember which attempt is next, for each job of this process."""
+    for job in _under_way:
+        job.remember(msgspec.structs.replace(job.recall(), attempt=attempt, attempts=attempts))
+
+
+def known_jobs(folder: Path) -> list[Job]:
+    """Return the jobs that are remembered in a folder."""
+    with contextlib.suppress(OSError):
+        names = (path.stem for path in folder.glob("*.state") if not path.name.startswith("."))
+        return [Job(name, folder) for name in sorted(names)]
+    return []
+
+
+def _has_locked(descriptor: int, after: float = 0.0) -> bool:
+    time.sleep(after)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _flat(folder: Path) -> str:
@@ -205,6 +282,7 @@ def _read(path: Path, kind: type[R]) -> R | None:
 def _overwrite(path: Path, content: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
+        content = content.ljust(os.fstat(descriptor).st_size)
         if os.pwrite(descriptor, content, 0) < len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     finally:

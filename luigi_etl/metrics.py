@@ -32,11 +32,20 @@ def _text(job: str, memory: Memory) -> str:
         ("duration_seconds", "How long the last run took.", memory.seconds),
         ("failures_in_a_row", "Runs that failed since the last success.", memory.failures),
     )
-    return "".join(
-        f"# HELP luigi_etl_{name} {meaning}\n# TYPE luigi_etl_{name} gauge\n"
-        f'luigi_etl_{name}{{run="{job}"}} {value}\n'
-        for name, meaning, value in told
+    text = "".join(
+        f'{_head(name, meaning)}luigi_etl_{name}{{run="{job}"}} {value}\n' for name, meaning, value in told
     )
+    if memory.counts is None:
+        return text
+    changes = "".join(
+        f'luigi_etl_changes{{run="{job}",change="{change}"}} {count}\n'
+        for change, count in memory.counts.items()
+    )
+    return f"{text}{_head('changes', 'Complaints the last successful run changed in the database.')}{changes}"
+
+
+def _head(name: str, meaning: str) -> str:
+    return f"# HELP luigi_etl_{name} {meaning}\n# TYPE luigi_etl_{name} gauge\n"
 
 
 def _seconds(moment: datetime | None) -> float:

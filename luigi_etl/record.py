@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.files import atomic_write
@@ -19,7 +20,8 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """How the last run of a minute ended.
 
     `skipped`: another run of the query was under way. `seconds` is from the making of the task to the end,
-    `ended` aware (UTC), `task` the one that failed or was asked for, `error` one line, if any.
+    `ended` aware (UTC), `task` the one that failed or was asked for, `error` one line, if any. `counts` is
+    what the run changed in the database (`new`, `changed`, `withdrawn`, `returned`), where it did.
     """
 
     outcome: Outcome
@@ -27,6 +29,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     ended: datetime
     seconds: float
     error: str = ""
+    counts: dict[str, int] | UnsetType = UNSET
 
 
 def write_record(path: Path, record: RunRecord) -> None:

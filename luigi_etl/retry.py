@@ -24,6 +24,11 @@ class FailedTry(NamedTuple):
         told = f"attempt {self.attempt} of {self.attempts}: {self.error}"
         return f"{told}; next at {self.next:%H:%M:%S} UTC, in {self.wait:g} s"
 
+    @property
+    def status(self) -> str:
+        """The same for a narrow box: the next attempt first."""
+        return f"next attempt {self.attempt + 1} of {self.attempts} at {self.next:%H:%M:%S} UTC: {self.error}"
+
 
 def retried(action: Callable[[], T], retries: int, delay: float, announce: Callable[[FailedTry], None]) -> T:
     """Do `action` and return what it does, again up to `retries` times after failures that pass.

@@ -2,8 +2,10 @@
 
 import contextlib
 import heapq
-from collections.abc import Collection, Iterator
+import shlex
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,15 +13,19 @@ from typing import Annotated, Literal
 import msgspec
 
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots
+from luigi_etl.jobs import known_jobs
+from luigi_etl.paths import Found, SnapshotFiles, days, is_of_syncs, slugs, snapshots, sync_slug
+from luigi_etl.query import parse_query
 from luigi_etl.record import RunRecord, read_record
 
-Outcome = Literal["stored", "merged", "synced", "failed", "skipped", "unfinished", "damaged"]
+Outcome = Literal["stored", "merged", "synced", "failed", "skipped", "running", "unfinished", "damaged"]
 TROUBLE: frozenset[Outcome] = frozenset({"failed", "unfinished", "damaged"})
 
-MERGES = "MergeComplaints"  # the task that may fail after a snapshot is stored
+MERGES = "MergeComplaints"
+FAIL_WITH_FILES = ("StoreComplaints", MERGES)  # tasks that can fail after a snapshot is stored
 ENDED_WELL = ("stored", "merged")
-NOT_ENDED = "no end on record: killed, still running, or no room on the disk to say so"
+NOT_ENDED = "no end on record: killed, run by hand and still running, or no room on the disk to say so"
+_BY_MINUTE = attrgetter("minute")
 NOT_STORED_ANY_MORE = "stored once, but its Data Package is gone"
 
 
@@ -27,9 +33,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a minute (naive UTC) of a query, named as its files are.
 
     `merged`: stored, and in the database, too; `synced`: the database was brought up to date.
-    `unfinished`: there are files, but the run neither ended nor failed; `damaged`: it ended, and what it left
-    can't be read. `rows`, `rejected` and `seconds` are None where they are not known, `error` is empty
-    where there is none; it holds what files held, so it may hold any character.
+    `running`: its job is under way, at `attempt` of `attempts` if it had to try again. `unfinished`: there
+    are files, but the run neither ended nor failed; `damaged`: it ended, and what it left can't be read.
+    `rows`, `rejected`, `counts` (of changes in the database) and `seconds` are None where they are not known,
+    `error` is empty where there is none; it holds what files held, so it may hold any character.
     """
 
     minute: datetime
@@ -38,6 +45,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     rows: int | None = None
     rejected: int | None = None
     seconds: float | None = None
+    counts: dict[str, int] | None = None
+    attempt: int | None = None
+    attempts: int | None = None
     error: str = ""
 
     @property
@@ -46,17 +56,87 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return self.outcome == "failed" and self.rows is not None
 
 
-def runs_since(root: Path, since: datetime) -> Iterator[Run]:
+def runs_since(root: Path, since: datetime, remembered: Iterable[Run] = ()) -> Iterator[Run]:
     """Give the runs of `since` (naive UTC) and after, of all queries, the newest first, as they are read.
 
-    A file that is damaged makes a `damaged` run.
+    A file that is damaged makes a `damaged` run. `remembered` are runs that jobs know of (`of_jobs`).
 
     Raises:
         OSError: a folder can't be read.
 
     """
     of_each = [_runs_since(root, slug, since) for slug in slugs(root)]
-    return heapq.merge(*of_each, key=attrgetter("minute"), reverse=True)
+    of_jobs = sorted((run for run in remembered if run.minute >= since), key=_BY_MINUTE, reverse=True)
+    merged = heapq.merge(*of_each, of_jobs, key=_BY_MINUTE, reverse=True)
+    for _, of_minute in groupby(merged, key=_BY_MINUTE):
+        found: dict[str, Run] = {}
+        for run in of_minute:
+            found[run.query] = _better_known(found[run.query], run) if run.query in found else run
+        yield from found.values()
+
+
+def of_jobs(folder: Path) -> Iterator[Run]:
+    """Give the runs that the jobs of a `[service]` folder know of.
+
+    They are those under way, and those that failed while no record could be written.
+    """
+    for job in known_jobs(folder):
+        memory = job.recall()
+        for minute in memory.unrecorded_minutes:
+            yield Run(minute=minute, query=memory.slug, outcome="failed", error=memory.unrecorded_error)
+        if memory.minute and job.is_under_way():
+            yield Run(
+                minute=memory.minute,
+                query=memory.slug,
+                outcome="running",
+                attempt=memory.attempt or None,
+                attempts=memory.attempts or None,
+            )
+
+
+def _better_known(on_disk: Run, of_job: Run) -> Run:
+    is_known = on_disk.outcome != "unfinished"
+    return on_disk if of_job.outcome == "failed" and is_known else of_job
+
+
+def query_of(root: Path, slug: str) -> tuple[str, int] | None:
+    """Return the query and the limit that files are named for, as `--query` and `--limit` take them.
+
+    A name that was cut does not hold them; then a Data Package does, if there is one.
+    """
+    own = slug.removesuffix(sync_slug(""))
+    return _of_name(own) or _of_package(root, own)
+
+
+def options_of(root: Path, slug: str) -> str:
+    """Return the options by which a command line names a query and its limit, quoted for a shell."""
+    asked = query_of(root, slug)
+    if asked is None:
+        return "(with its --query and --limit)"
+    query, limit = asked
+    of_query = f"--query {shlex.quote(query)}" if query else ""
+    of_limit = "" if is_of_syncs(slug) else f"--limit {limit}"
+    return " ".join(filter(None, (of_query, of_limit)))
+
+
+def _of_name(slug: str) -> tuple[str, int] | None:
+    filters, marked, number = slug.partition("-newest-")
+    try:
+        limit = int(number) if marked else 0
+        query = parse_query("" if filters == "all" else filters.replace(",", "&"))
+    except ValueError:
+        return None
+    return (str(query), limit) if query.slug(limit) == slug else None
+
+
+def _of_package(root: Path, slug: str) -> tuple[str, int] | None:
+    for day in days(root, slug):
+        for found in snapshots(root, slug, day):
+            with contextlib.suppress(DamagedFileError):
+                asked = _read_package(found.files.datapackage).snapshot
+                if asked.query:
+                    return asked.query, asked.limit
+    return None
 
 
 def newest_run(root: Path, slug: str, besides: Collection[Outcome] = ()) -> Run | None:
@@ -127,14 +207,12 @@ def _stored(found: Found) -> Run:
     snapshot = _read_package(found.files.datapackage).snapshot
     record = _record(found.files.run)
     outcome: Outcome = "merged" if found.is_merged else "stored"
-    seconds, error = None, ""
-    if record and record.outcome == "failed":
-        outcome, seconds, error = "failed", record.seconds, record.error
-    elif record and record.outcome in ENDED_WELL:
-        seconds = record.seconds
-    return _made(
-        found, outcome, rows=snapshot.parsed, rejected=snapshot.rejected, seconds=seconds, error=error
-    )
+    if record and record.outcome == "failed" and record.task in FAIL_WITH_FILES:
+        outcome = "failed"
+    elif record and record.outcome not in ENDED_WELL:
+        record = None  # of an earlier run of the minute
+    made = _made(found, outcome, record, record.error if record else "")
+    return msgspec.structs.replace(made, rows=snapshot.parsed, rejected=snapshot.rejected)
 
 
 def _record(path: Path) -> RunRecord | None:
@@ -154,25 +232,17 @@ def _not_stored(found: Found) -> Run:
     record = read_record(found.files.run)
     if record.outcome in ENDED_WELL:
         return _made(found, "unfinished", error=NOT_STORED_ANY_MORE)
-    return _made(found, record.outcome, seconds=record.seconds, error=record.error)
+    return _made(found, record.outcome, record, record.error)
 
 
-def _made(
-    found: Found,
-    outcome: Outcome,
-    *,
-    rows: int | None = None,
-    rejected: int | None = None,
-    seconds: float | None = None,
-    error: str = "",
-) -> Run:
+def _made(found: Found, outcome: Outcome, record: RunRecord | None = None, error: str = "") -> Run:
+    counts = record.counts if record else msgspec.UNSET
     return Run(
         minute=found.files.timestamp,
         query=found.files.slug,
         outcome=outcome,
-        rows=rows,
-        rejected=rejected,
-        seconds=seconds,
+        seconds=record.seconds if record else None,
+        counts=None if counts is msgspec.UNSET else counts,
         error=error,
     )
 
@@ -183,6 +253,8 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 class _Numbers(msgspec.Struct):
     parsed: _Count
     rejected: _Count
+    query: str = ""
+    limit: int = 0
 
 
 class _Package(msgspec.Struct):

@@ -7,7 +7,8 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from types import TracebackType
@@ -160,18 +161,46 @@ class Recorded(Tracked):
         return retried(action, ccdb().retries, ccdb().retry_delay, self._announce)
 
     def _announce(self, failed: "FailedTry") -> None:
-        logger.warning("%s: %s", self.task_family, failed)
-        self.say(str(failed))
+        from luigi_etl.jobs import note_attempt
 
-    def record(self, outcome: "Outcome", error: str = "") -> None:
-        """Put on record how the run ended; it did, whether that can be written or not."""
+        logger.warning("%s: %s", self.task_family, failed)
+        self.say(failed.status)
+        note_attempt(failed.attempt + 1, failed.attempts)
+
+    def record(self, outcome: "Outcome", error: str = "", counts: Mapping[str, int] | None = None) -> None:
+        """Put on record how the run ended; it did, whether that can be written or not.
+
+        `counts` is what it changed in the database.
+        """
+        from msgspec import UNSET
+
         from luigi_etl.record import RunRecord, write_record
 
-        seconds = round(time.monotonic() - self._began, 3)
-        ended = datetime.now(timezone.utc)
-        record = RunRecord(outcome=outcome, task=self.task_family, ended=ended, seconds=seconds, error=error)
+        record = RunRecord(
+            outcome=outcome,
+            task=self.task_family,
+            ended=datetime.now(timezone.utc),
+            seconds=round(time.monotonic() - self._began, 3),
+            error=error,
+            counts=UNSET if counts is None else dict(counts),
+        )
         with contextlib.suppress(EtlError):
             write_record(self.files.run, record)
+
+    def record_earlier(self, minute: datetime, error: str) -> None:
+        """Put on record that the run of another minute failed, unless something is on record of it.
+
+        Raises:
+            StorageError: the record can't be written.
+
+        """
+        from luigi_etl.record import RunRecord, write_record
+
+        files = replace(self.files, timestamp=minute)
+        if not (files.run.exists() or files.datapackage.exists()):
+            ended = minute.replace(tzinfo=timezone.utc)
+            failed = RunRecord(outcome="failed", task=self.task_family, ended=ended, seconds=0.0, error=error)
+            write_record(files.run, failed)
 
     @property
     def is_on_record(self) -> bool:

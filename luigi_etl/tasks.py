@@ -250,7 +250,7 @@ class MergeComplaints(Snapshot):
         from luigi_etl.parse import read_summary
 
         problem, counts = self.patiently(self._attempt)
-        self.record("merged")
+        self.record("merged", counts=counts._asdict())
         self.conclude(f"{counts}: {self.files.changes}")
         if problem:
             raise HeldBackError(problem)

@@ -34,6 +34,7 @@ from luigi_etl.logs import add_bounded_file
 from luigi_etl.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
 from luigi_etl.parse import read_summary
 from luigi_etl.reason import bounded
+from luigi_etl.record import read_record
 from luigi_etl.scheduler import Address, address, answers
 from luigi_etl.snapshot import Recorded
 
@@ -73,7 +74,7 @@ def attend(arguments: Sequence[str]) -> int:
         keep_what_stays_the_same(arguments[0])
     plan = _planned(("--module", "luigi_etl", *arguments))
     try:
-        with plan.job.alone():
+        with plan.job.alone(*_run_of(plan.task)):
             return _attended(plan)
     except BusyError as error:
         _skip(plan, error)
@@ -109,6 +110,11 @@ def _name_of_unreadable(arguments: tuple[str, ...]) -> str:
     return f"{family}~{hashlib.sha256(repr(arguments).encode()).hexdigest()[:16]}"
 
 
+def _run_of(task: luigi.Task | None) -> tuple[datetime | None, str]:
+    """Return the minute (naive UTC) and the slug that a run is of."""
+    return (task.timestamp, task.slug) if isinstance(task, Recorded) else (None, "")
+
+
 def _skip(plan: Plan, busy: BusyError) -> None:
     """Put a skipped minute on record, unless it is the very minute that is being run."""
     with _Log(plan.log) as log:
@@ -129,8 +135,9 @@ def _attended(plan: Plan) -> int:
         memory = msgspec.structs.replace(plan.job.recall(), seconds=seconds)
         if ended.code == 0:
             memory = _counted(plan, memory)
-        elif ended.code != retcode().already_running:
-            _see_to_the_record(plan, ended, began)
+        elif ended.code != retcode().already_running and not _is_failure_on_record(plan, ended, began):
+            memory = _with_unrecorded(plan, memory, ended)
+        memory = _record_earlier(plan, memory)
         memory = _conclude(plan, plan.job, memory, ended, log)
         _write_metrics(plan, memory, log)
         if ended.code == 0 and plan.job != plan.unreadable:
@@ -165,12 +172,34 @@ def _told(plan: Plan, job: Job, memory: Memory, causes: Causes, ended: Ended) ->
     return after_failure(memory, causes, ended, who)
 
 
-def _see_to_the_record(plan: Plan, ended: Ended, began: datetime) -> None:
-    """Put a failure on record that is not; what a run stored may be, and its merge have failed since."""
-    if not isinstance(plan.task, Recorded) or plan.task.has_failed_since(began):
-        return
-    if not _is_complete(plan.task):
-        plan.task.record("failed", ended.error)
+def _is_failure_on_record(plan: Plan, ended: Ended, began: datetime) -> bool:
+    """Put a failure on record that is not; what a run stored may be, and its merge have failed since.
+
+    Return whether it is on record now.
+    """
+    task = plan.task
+    if not isinstance(task, Recorded) or task.has_failed_since(began) or _is_complete(task):
+        return True
+    task.record("failed", ended.error)
+    return task.has_failed_since(began)
+
+
+def _with_unrecorded(plan: Plan, memory: Memory, ended: Ended) -> Memory:
+    """Remember a failure that could not be put on record, as where the disk is full."""
+    minute, _ = _run_of(plan.task)
+    return memory.with_unrecorded([*memory.unrecorded_minutes, minute] if minute else [], ended.error)
+
+
+def _record_earlier(plan: Plan, memory: Memory) -> Memory:
+    """Put earlier failures on record for which there was no room, as far as there is room now."""
+    minutes = memory.unrecorded_minutes
+    if not isinstance(plan.task, Recorded) or not minutes:
+        return memory
+    with contextlib.suppress(EtlError):
+        while minutes:
+            plan.task.record_earlier(minutes[0], memory.unrecorded_error)
+            del minutes[0]
+    return memory.with_unrecorded(minutes, memory.unrecorded_error if minutes else "")
 
 
 def _is_complete(task: luigi.Task) -> bool:
@@ -181,9 +210,12 @@ def _is_complete(task: luigi.Task) -> bool:
 
 
 def _counted(plan: Plan, memory: Memory) -> Memory:
-    """Remember what the snapshot holds, if this was one."""
+    """Remember what the snapshot holds and what changed in the database, if the run was of one."""
     if not isinstance(plan.task, Recorded):
         return memory
+    with contextlib.suppress(DamagedFileError):
+        counts = read_record(plan.task.files.run).counts
+        memory = msgspec.structs.replace(memory, counts=None if counts is msgspec.UNSET else counts)
     with contextlib.suppress(DamagedFileError):
         summary = read_summary(plan.task.files.summary)
         return msgspec.structs.replace(memory, rows=summary.parsed, rejected=summary.rejected)

@@ -15,6 +15,7 @@ from luigi_etl.snapshot import Recorded, Repeated, Snapshot
 from luigi_etl.tasks import ExtractComplaints, ParseComplaints
 
 if TYPE_CHECKING:
+    from luigi_etl.changes import Counts
     from luigi_etl.guard import Form
     from luigi_etl.sync import Sync, Upkeep
 
@@ -91,17 +92,15 @@ class SyncComplaints(Repeated, Recorded):
         Luigi leaves here until the windows are merged, then runs this once more: by then one is under way.
         After one that was interrupted, and does not reach as far back as this should, another one is begun.
         """
-        has_synced = False
+        counts = None
         while sync := self.patiently(self._begun):
             slug = self.parsed_query.slug(0)
             yield [MergeWindow(one.timestamp, one.query, 0, slug) for one in sync.windows]
-            self._end(sync)
-            has_synced = True
+            counts = self._end(sync)
             if sync.since <= self.first_day:
                 break
-        if not has_synced:
-            self._stay()
-        self.record("synced")
+        counts = counts or self._stay()
+        self.record("synced", counts=counts._asdict())
         self._has_run = True
 
     @cached_property
@@ -123,18 +122,21 @@ class SyncComplaints(Repeated, Recorded):
             self.say(f"what was received since {sync.since}, by windows: {len(sync.windows):,}")
         return sync
 
-    def _end(self, sync: "Sync") -> None:
-        """Look up the complaints that the windows lack, and report what changed."""
+    def _end(self, sync: "Sync") -> "Counts":
+        """Look up the complaints that the windows lack; report and return what changed."""
         problem = self._verify(sync)
         counts, form = self.patiently(lambda: self._upkeep.finish(sync, self.files))
         self.conclude(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
         self._check(form, problem)
+        return counts
 
-    def _stay(self) -> None:
+    def _stay(self) -> "Counts":
         """Report that the API has nothing new, unless the last sync left something open."""
-        last = self._upkeep.last()
+        from luigi_etl.changes import Counts
+
+        counts, last = Counts(), self._upkeep.last()
         if last is None:
-            return
+            return counts
         before = len(last.lookups)
         problem = self._verify(last)
         if len(last.lookups) > before:
@@ -143,6 +145,7 @@ class SyncComplaints(Repeated, Recorded):
         else:
             self.conclude("up to date: nothing changed since the last sync")
         self._check(last.form, problem)
+        return counts
 
     def _verify(self, sync: "Sync") -> str:
         """Look up what is unverified; return why that is held back, if it is."""

@@ -1,12 +1,14 @@
 """A job: one run at a time, and a memory that outlives what it is about."""
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
@@ -166,3 +168,42 @@ def test_the_stand_ins_of_two_folders_are_two(tmp_path: Path, unusable: Job) -> 
     (tmp_path / "other").write_text("in the way")
     unusable.remember(ILL)
     assert recalled(other) == Memory()
+
+
+def test_minutes_without_a_record_are_kept_as_ranges() -> None:
+    minutes = [NOON + minute * timedelta(minutes=1) for minute in range(5000)]
+
+    memory = Memory().with_unrecorded(minutes, "x" * 1000)
+
+    assert memory.unrecorded_minutes == minutes
+    assert len(msgspec.json.encode(memory)) < 1000
+
+
+def test_the_most_that_is_remembered_fits_a_block() -> None:
+    odd = [NOON + minute * timedelta(minutes=2) for minute in range(100)]
+    memory = Memory(
+        written=10**9,
+        process=10**7,
+        failures=10**6,
+        failing_since=NOON,
+        first_error="\u00e9" * LONGEST_REASON,
+        cause="0" * 16,
+        last_success=NOON,
+        counts={"new": 10**8, "changed": 10**8, "withdrawn": 10**8, "returned": 10**8},
+        minute=NOON,
+        slug="x" * 190,
+    ).with_unrecorded(odd, "\u00e9" * 1000)
+
+    assert memory.unrecorded_minutes == odd[-40:]
+    assert len(msgspec.json.encode(memory)) < 4096
+
+
+def test_a_look_at_the_lock_keeps_no_run_out(job: Job) -> None:
+    with job.alone():
+        pass
+    descriptor = os.open(job.folder / "chain.lock", os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    threading.Timer(0.01, os.close, [descriptor]).start()
+
+    with job.alone():
+        pass

@@ -3,6 +3,7 @@
 from datetime import datetime, timezone
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from luigi_etl.errors import StorageError
@@ -66,3 +67,16 @@ def test_a_folder_that_is_not_there_is_one_line_and_not_made(tmp_path: Path) -> 
     ):
         write_metrics(tmp_path / "misspelt", "StoreComplaints.all", MEMORY)
     assert not (tmp_path / "misspelt").exists()
+
+
+def test_what_changed_in_the_database_is_a_metric_for_each_kind(tmp_path: Path) -> None:
+    counts = {"new": 3, "changed": 2, "withdrawn": 1, "returned": 0}
+
+    write_metrics(tmp_path, "StoreComplaints.state=CA", msgspec.structs.replace(MEMORY, counts=counts))
+
+    found = metrics(tmp_path)
+    label = 'run="StoreComplaints.state=CA",change="{}"'
+    assert {kind: found[f"luigi_etl_changes{{{label.format(kind)}}}"] for kind in counts} == counts
+    parser = pytest.importorskip("prometheus_client.parser")
+    text = (tmp_path / "luigi_etl.StoreComplaints.state=CA.prom").read_text()
+    assert len(list(parser.text_string_to_metric_families(text))) == 7

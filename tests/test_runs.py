@@ -2,6 +2,9 @@
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,9 +14,13 @@ import luigi
 import pytest
 
 from luigi_etl.command import run
-from luigi_etl.runs import Run, newest_run, runs_since
+from luigi_etl.jobs import Job, Memory, note_attempt
+from luigi_etl.paths import sync_slug
+from luigi_etl.query import Query, parse_query
+from luigi_etl.record import RunRecord, write_record
+from luigi_etl.runs import Run, newest_run, of_jobs, query_of, runs_since
 from tests.conftest import Chain
-from tests.made import SLUG, ended, merged, record, stored, synced
+from tests.made import SLUG, ended, merged, record, stored, synced, taken
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
 ONE = timedelta(minutes=1)
@@ -107,7 +114,7 @@ def test_files_and_neither_are_an_unfinished_run_that_says_so(tmp_path: Path) ->
     found = only(tmp_path)
     assert (found.outcome, found.error) == (
         "unfinished",
-        "no end on record: killed, still running, or no room on the disk to say so",
+        "no end on record: killed, run by hand and still running, or no room on the disk to say so",
     )
 
 
@@ -257,9 +264,9 @@ def test_the_list_is_aligned_under_a_header(tmp_path: Path, listed: Listed) -> N
     stored(tmp_path, MINUTE, rows=1200, rejected=3)
     ended(tmp_path, MINUTE - ONE, "failed", "no network", slug="all")
     assert listed(*SINCE) == (
-        "minute             query          outcome           rows  rejected   seconds  error\n"
-        "2026-11-22T09:26Z  all-newest-10  stored           1,200         3       0.9\n"
-        "2026-11-22T09:25Z  all            failed                                 1.5  no network\n"
+        "minute             query  limit  outcome           rows  rejected   seconds  error or changes\n"
+        "2026-11-22T09:26Z  ''        10  stored           1,200         3       0.9\n"
+        "2026-11-22T09:25Z  ''         0  failed                                 1.5  no network\n"
     )
 
 
@@ -270,9 +277,14 @@ def test_json_has_the_same_fields_and_null_for_what_is_unknown(tmp_path: Path, l
     assert first == {
         "minute": "2026-11-22T09:26Z",
         "query": SLUG,
+        "query_string": "",
+        "limit": 10,
         "outcome": "stored",
+        "attempt": None,
+        "attempts": None,
         "rows": 3,
         "rejected": 0,
+        "counts": None,
         "seconds": 0.9,
         "error": None,
     }
@@ -294,9 +306,9 @@ def test_what_reached_the_database_is_listed_and_is_no_trouble(tmp_path: Path, l
     synced(tmp_path, MINUTE - ONE)
     record(stored(tmp_path, MINUTE - 2 * ONE), "failed", "no database", task="MergeComplaints")
     assert listed(*SINCE).splitlines()[1:] == [
-        "2026-11-22T09:26Z  all-newest-10  merged              10         0       1.9",
-        "2026-11-22T09:25Z  all~sync       synced                                 1.5",
-        "2026-11-22T09:24Z  all-newest-10  failed              10         0       1.5  no database",
+        "2026-11-22T09:26Z  ''        10  merged              10         0       1.9",
+        "2026-11-22T09:25Z  ''      sync  synced                                 1.5",
+        "2026-11-22T09:24Z  ''        10  failed              10         0       1.5  no database",
     ]
     found = objects(listed("--failed", "--json", *SINCE))
     assert [(one["outcome"], one["rows"], one["error"]) for one in found] == [("failed", 10, "no database")]
@@ -363,7 +375,7 @@ def test_control_characters_of_an_error_never_reach_the_terminal(tmp_path: Path,
     ended(tmp_path, MINUTE, "failed", error, slug=f"x{ESCAPE}")
     out = listed(*SINCE)
     assert out.endswith("  a\\x1b[2Jb\\nc\\rd\\x07e\\x9bf\\u202eg\u00e9\n")
-    assert "  x\\x1b[2J  failed" in out
+    assert "  x\\x1b[2J         failed" in out
     assert len(out.splitlines()) == 2
     assert objects(listed("--json", *SINCE))[0]["error"] == error
 
@@ -371,6 +383,122 @@ def test_control_characters_of_an_error_never_reach_the_terminal(tmp_path: Path,
 def test_a_long_error_is_listed_whole(tmp_path: Path, listed: Listed) -> None:
     ended(tmp_path, MINUTE, "failed", "long " * 1000 + "end")
     assert listed(*SINCE).endswith("long " * 1000 + "end\n")
+
+
+# --- queries, as other commands take them --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "shown"),
+    [
+        ("", 10, "''        10"),
+        ("state=CA", 0, "state=CA      0"),
+        (
+            "product=Debt collection&state=NY&company=A-newest-1, ~%26 B",
+            7,
+            "'company=A-newest-1%2C%20~%26%20B&product=Debt%20collection&state=NY'      7",
+        ),
+    ],
+)
+def test_a_query_is_listed_as_redo_takes_it(
+    tmp_path: Path, listed: Listed, text: str, limit: int, shown: str
+) -> None:
+    query = parse_query(text)
+    ended(tmp_path, MINUTE, "failed", slug=query.slug(limit))
+
+    assert f"Z  {shown}  failed" in listed(*SINCE)
+    (found,) = objects(listed("--json", *SINCE))
+    assert (parse_query(found["query_string"]), found["limit"]) == (query, limit)
+    assert parse_query(shlex.split(shown)[0]) == query
+
+
+def long_query() -> Query:
+    return parse_query("&".join(f"company={letter * 150}" for letter in "abc"))
+
+
+@pytest.mark.parametrize("slug", [long_query().slug(7), sync_slug(long_query().slug(7))])
+def test_a_query_too_long_for_a_name_is_that_of_its_data_package(tmp_path: Path, slug: str) -> None:
+    taken(tmp_path, MINUTE, [], query=str(long_query()), limit=7)
+
+    assert query_of(tmp_path, slug) == (str(long_query()), 7)
+
+
+def test_a_query_too_long_for_a_name_is_shown_as_its_files_are(tmp_path: Path, listed: Listed) -> None:
+    slug = long_query().slug(7)
+    ended(tmp_path, MINUTE, "failed", slug=slug)
+
+    assert f"Z  {slug}         failed" in listed(*SINCE)
+    assert objects(listed("--json", *SINCE))[0]["query_string"] is None
+
+
+# --- what jobs remember --------------------------------------------------------------------------
+
+
+def listed_of(root: Path) -> list[tuple[str, str, str]]:
+    runs = runs_since(root, datetime.min, of_jobs(root / "service"))
+    return [(f"{run.minute:%H%M}", run.outcome, run.error) for run in runs]
+
+
+def test_a_run_under_way_is_running_at_its_attempt(tmp_path: Path, listed: Listed) -> None:
+    luigi.configuration.get_config().set("service", "folder", str(tmp_path / "service"))
+    ended(tmp_path, MINUTE, "failed").run.unlink()
+
+    with Job("StoreComplaints.all-newest-10", tmp_path / "service").alone(MINUTE, SLUG):
+        first = listed(*SINCE)
+        note_attempt(3, 11)
+        second, (found,) = listed(*SINCE), objects(listed("--json", *SINCE))
+    after = listed(*SINCE)
+
+    assert "2026-11-22T09:26Z  ''        10  running\n" in first
+    assert "2026-11-22T09:26Z  ''        10  running (attempt 3 of 11)\n" in second
+    assert (found["outcome"], found["attempt"], found["attempts"]) == ("running", 3, 11)
+    assert "unfinished" in after
+
+
+def test_a_sync_under_way_that_left_no_file_yet_is_listed(tmp_path: Path) -> None:
+    with Job("SyncComplaints.all~sync", tmp_path / "service").alone(MINUTE, "all~sync"):
+        assert listed_of(tmp_path) == [("0926", "running", "")]
+    assert listed_of(tmp_path) == []
+
+
+def test_a_run_that_was_killed_is_not_running(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from datetime import datetime; from pathlib import Path\n"
+        "from luigi_etl.jobs import Job\n"
+        f"with Job('chain', Path(sys.argv[1])).alone(datetime(2026, 11, 22, 9, 26), '{SLUG}'):\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "service")])
+
+    assert listed_of(tmp_path) == []
+
+
+def test_failures_without_a_record_are_listed(tmp_path: Path) -> None:
+    minutes = [MINUTE - at * ONE for at in (0, 1, 2, 60)]
+    stored(tmp_path, MINUTE - ONE)
+    ended(tmp_path, MINUTE - 2 * ONE, "failed").run.unlink()
+    memory = Memory(slug=SLUG).with_unrecorded(minutes, "no room")
+    Job("chain", tmp_path / "service").remember(memory)
+
+    assert listed_of(tmp_path) == [
+        ("0926", "failed", "no room"),
+        ("0925", "stored", ""),
+        ("0924", "failed", "no room"),
+        ("0826", "failed", "no room"),
+    ]
+
+
+@pytest.mark.parametrize("outcome", ["synced", "merged"])
+def test_what_changed_in_the_database_is_listed(tmp_path: Path, listed: Listed, outcome: Any) -> None:
+    files = synced(tmp_path, MINUTE) if outcome == "synced" else merged(tmp_path, MINUTE)
+    counts = {"new": 1200, "changed": 3, "withdrawn": 0, "returned": 0}
+    write_record(
+        files.run,
+        RunRecord(outcome=outcome, task="x", ended=datetime.now(timezone.utc), seconds=1.0, counts=counts),
+    )
+
+    assert "  1.0  1,200 new, 3 changed, 0 withdrawn, 0 returned\n" in listed(*SINCE)
+    assert objects(listed("--json", *SINCE))[0]["counts"] == counts
 
 
 # --- as its user runs it -------------------------------------------------------------------------

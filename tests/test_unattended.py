@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shlex
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -410,6 +411,56 @@ def test_a_full_disk_is_one_message_over_all_jobs(chain: Chain, served: Serve, s
     assert "8 runs of 4 jobs failed" in recovery
 
 
+def listed(chain: Chain) -> list[tuple[str, str, str]]:
+    """Return minute, outcome and error of the runs, the oldest first."""
+    runs = json.loads(chain.program("luigi-etl", "runs", "--json", "--since", "2026-11-22").out)
+    return [(run["minute"][11:16], run["outcome"], run["error"] or "") for run in reversed(runs)]
+
+
+def test_minutes_that_failed_on_a_full_disk_stay_listed(
+    chain: Chain, served: Serve, small_disk: Path
+) -> None:
+    chain.configure("storage", root=small_disk)
+    url = served().url
+    with contextlib.suppress(OSError), (small_disk / "other").open("wb", buffering=0) as other:
+        while True:
+            other.write(b"x" * 4096)
+    for minute in ("0926", "0927", "0929"):
+        assert chain.unattended("--timestamp", f"2026-11-22T{minute}", url=url).code == 30
+    meanwhile = listed(chain)
+    (small_disk / "other").unlink()
+    assert chain.unattended("--timestamp", "2026-11-22T0930", url=url).code == 0
+    shutil.rmtree(chain.folder / "service")
+
+    after = listed(chain)
+
+    outcomes = [("09:26", "failed"), ("09:27", "failed"), ("09:29", "failed")]
+    assert [run[:2] for run in meanwhile] == outcomes
+    assert [run[:2] for run in after] == [*outcomes, ("09:30", "stored")]
+    assert all("No space left on device" in error for _, _, error in (*meanwhile, *after[:3]))
+
+
+def test_a_run_that_waits_for_its_next_attempt_is_listed_as_running(chain: Chain) -> None:
+    commands = [
+        chain.unattended_command(*MINUTE, "--ccdb-retry-delay", "60", task=task)
+        for task in ("StoreComplaints", "SyncComplaints")
+    ]
+    processes = [chain.start(*command, url=NOWHERE) for command in commands]
+    deadline = time.monotonic() + 30
+
+    while (lines := chain.program("luigi-etl", "runs", "--since", "2026-11-22").out).count("attempt 2") < 2:
+        assert time.monotonic() < deadline, lines
+    for process in processes:
+        process.terminate()
+        process.communicate(timeout=30)
+
+    cells = [re.split(r"  +", line) for line in lines.splitlines()[1:]]
+    assert sorted(cells) == [
+        ["2026-11-22T09:26Z", "''", limit, "running (attempt 2 of 11)"] for limit in ("10", "sync")
+    ]
+    assert {outcome for _, outcome, _ in listed(chain)} == {"failed"}
+
+
 def test_a_read_only_root_is_told_once_and_loses_nothing(chain: Chain, served: Serve) -> None:
     url = served().url
     assert chain.unattended("--timestamp", "2026-11-22T0926", url=url).code == 0
@@ -712,6 +763,15 @@ def test_metrics_of_a_sync_bear_its_name_and_count_no_rows(chain: Chain, served:
     text = (chain.folder / "metrics" / "luigi_etl.SyncComplaints.all~sync.prom").read_text()
     assert 'luigi_etl_rows{run="SyncComplaints.all~sync"} 0\n' in text
     assert 'luigi_etl_failures_in_a_row{run="SyncComplaints.all~sync"} 0\n' in text
+
+
+def test_metrics_of_a_merge_count_what_changed(chain: Chain, served: Serve) -> None:
+    chain.configure("service", metrics="metrics")
+    (chain.folder / "metrics").mkdir()
+    assert chain.unattended(*MINUTE, task="MergeComplaints", url=served().url).code == 0
+    text = (chain.folder / "metrics" / "luigi_etl.MergeComplaints.all-newest-10.prom").read_text()
+    assert 'luigi_etl_changes{run="MergeComplaints.all-newest-10",change="new"} 10\n' in text
+    assert record(chain)["counts"] == {"new": 10, "changed": 0, "withdrawn": 0, "returned": 0}
 
 
 def test_metrics_that_cannot_be_written_do_not_end_the_run(chain: Chain, served: Serve) -> None:

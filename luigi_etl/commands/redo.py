@@ -47,7 +47,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         with ExitStack() as alone:
             for either in (stored, merged):
-                alone.enter_context(Job(either.job, service().path).alone())
+                job = Job(either.job, service().path)
+                alone.enter_context(job.alone(either.timestamp, either.slug))
             wanted = merged if options.stage == "merge" or is_to_be_merged(stored.files) else stored
             return redo(stored.files, options.stage, lambda: _run_luigi(_arguments(wanted)))
     except BusyError as error:

@@ -1,8 +1,10 @@
 """`luigi-etl runs`: list what became of each minute."""
 
 import argparse
+import functools
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import chain
@@ -27,8 +29,9 @@ def add_to(commands: Subcommands) -> None:
         help="list the runs, the newest first",
         description="List what became of each minute, of all queries, the newest first: stored, merged "
         "(stored, and in the database), synced (the database was brought up to date), failed, skipped "
-        "(another run was under way), unfinished (killed, or still running), or damaged (it ended, and is "
-        "no longer readable). Times are UTC.",
+        "(another run was under way), running, unfinished (killed, or still running by hand), or damaged (it "
+        "ended, and is no longer readable). Times are UTC. The query and the limit are as other commands "
+        "take them.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
@@ -65,73 +68,130 @@ def moment(text: str) -> datetime:
 
 def run(options: argparse.Namespace) -> int:
     """List the runs below `[storage] root`."""
-    from luigi_etl.config import storage
-    from luigi_etl.runs import TROUBLE, runs_since
+    from luigi_etl.config import service, storage
+    from luigi_etl.runs import TROUBLE, of_jobs, runs_since
 
     root = storage().path
-    runs = (run for run in runs_since(root, options.since) if not options.failed or run.outcome in TROUBLE)
-    print_all(_as_json(runs) if options.json else _as_text(root, runs, options))
+    remembered = list(of_jobs(service().path))
+    found = runs_since(root, options.since, remembered)
+    runs = (run for run in found if not options.failed or run.outcome in TROUBLE)
+    shown = _Shown(root)
+    print_all(_as_json(runs, shown) if options.json else _as_text(runs, shown, remembered, options))
     return 0
 
 
-def _as_json(runs: Iterable["Run"]) -> Iterator[str]:
+class _Shown:
+    """How queries are shown: as `--query` takes them, with `--limit`, or else as their files are named."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.asked = functools.cache(self._asked)
+
+    def _asked(self, slug: str) -> tuple[str, int] | None:
+        from luigi_etl.runs import query_of
+
+        return query_of(self.root, slug)
+
+    def query(self, slug: str) -> str:
+        """Return the query, quoted for a shell."""
+        asked = self.asked(slug)
+        return shlex.quote(asked[0]) if asked else printable(slug)
+
+    def limit(self, slug: str) -> str:
+        """Return the limit; a sync has none."""
+        from luigi_etl.paths import is_of_syncs
+
+        asked = self.asked(slug)
+        return "sync" if is_of_syncs(slug) else str(asked[1]) if asked else ""
+
+
+def _as_json(runs: Iterable["Run"], shown: _Shown) -> Iterator[str]:
     between = "["
     for run in runs:
-        yield between + json.dumps(_fields(run))
+        yield between + json.dumps(_fields(run, shown))
         between = ","
     yield "]" if between == "," else "[]"
 
 
-def _fields(run: "Run") -> dict[str, str | float | None]:
+def _fields(run: "Run", shown: _Shown) -> dict[str, object]:
+    from luigi_etl.paths import is_of_syncs
+
+    query, limit = shown.asked(run.query) or (None, None)
     return {
         "minute": _minute(run.minute),
         "query": run.query,
+        "query_string": query,
+        "limit": None if is_of_syncs(run.query) else limit,
         "outcome": run.outcome,
+        "attempt": run.attempt,
+        "attempts": run.attempts,
         "rows": run.rows,
         "rejected": run.rejected,
+        "counts": run.counts,
         "seconds": run.seconds,
         "error": run.error or None,
     }
 
 
-def _as_text(root: Path, runs: Iterator["Run"], options: argparse.Namespace) -> Iterator[str]:
+def _as_text(
+    runs: Iterator["Run"], shown: _Shown, remembered: list["Run"], options: argparse.Namespace
+) -> Iterator[str]:
     from luigi_etl.paths import slugs
 
     first = next(runs, None)
     if first is None:
-        yield _nothing(root, options)
+        yield _nothing(shown, options)
         return
-    width = max(map(len, map(printable, ["query", *slugs(root)])))
-    yield _line("minute", "query".ljust(width), "outcome", "rows", "rejected", "seconds", "error")
+    named = {*slugs(shown.root), *(run.query for run in remembered)}
+    widths = (
+        max(map(len, ["query", *map(shown.query, named)])),
+        max(map(len, ["limit", *map(shown.limit, named)])),
+        max(map(len, ["unfinished", *map(_outcome, remembered)])),
+    )
+    yield _line(
+        widths, "minute", "query", "limit", "outcome", "rows", "rejected", "seconds", "error or changes"
+    )
     for run in chain([first], runs):
         yield _line(
+            widths,
             _minute(run.minute),
-            printable(run.query).ljust(width),
-            run.outcome,
+            shown.query(run.query),
+            shown.limit(run.query),
+            _outcome(run),
             "" if run.rows is None else f"{run.rows:,}",
             "" if run.rejected is None else f"{run.rejected:,}",
             "" if run.seconds is None else f"{run.seconds:,.1f}",
-            printable(run.error),
+            printable(run.error) or ", ".join(f"{count:,} {change}" for change, count in _counts(run)),
         )
 
 
-def _line(*cells: str) -> str:
-    """Return a line of the list; its columns are as wide as their contents ever are, so it needs no other."""
-    minute, query, outcome, rows, rejected, seconds, error = cells
-    return f"{minute:17}  {query}  {outcome:10}  {rows:>10}  {rejected:>8}  {seconds:>8}  {error}".rstrip()
+def _counts(run: "Run") -> Iterable[tuple[str, int]]:
+    return run.counts.items() if run.counts else ()
+
+
+def _outcome(run: "Run") -> str:
+    return f"{run.outcome} (attempt {run.attempt} of {run.attempts})" if run.attempt else run.outcome
+
+
+def _line(widths: tuple[int, int, int], *cells: str) -> str:
+    """Return a line of the list; the other columns are as wide as their contents ever are."""
+    minute, query, limit, outcome, rows, rejected, seconds, note = cells
+    of_query, of_limit, of_outcome = widths
+    left = f"{minute:17}  {query:{of_query}}  {limit:>{of_limit}}  {outcome:{of_outcome}}"
+    return f"{left}  {rows:>10}  {rejected:>8}  {seconds:>8}  {note}".rstrip()
 
 
 def _minute(minute: datetime) -> str:
     return f"{minute:%Y-%m-%dT%H:%MZ}"
 
 
-def _nothing(root: Path, options: argparse.Namespace) -> str:
+def _nothing(shown: _Shown, options: argparse.Namespace) -> str:
     from luigi_etl.paths import snapshots_folder
     from luigi_etl.runs import newest_of_all
 
-    newest = newest_of_all(root)
+    newest = newest_of_all(shown.root)
     if newest is None:
-        return f"no runs: there are no snapshots in {printable(str(snapshots_folder(root).absolute()))}"
+        return f"no runs: there are no snapshots in {printable(str(snapshots_folder(shown.root).absolute()))}"
     which = "nothing failed, unfinished or damaged" if options.failed else "no runs"
     last = f"{_minute(newest.minute)} {printable(newest.query)}, {newest.outcome}"
     return f"{which} since {_minute(options.since)}; the newest run is {last}"
