@@ -1,6 +1,7 @@
 """What a broken installation gets wrong: the checks, each with its remedy."""
 
 import contextlib
+import glob
 import io
 import os
 import shlex
@@ -26,10 +27,10 @@ from luigi_etl.database import Database
 from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
 from luigi_etl.held import count
 from luigi_etl.later import later_in_database, latest_warning, remedy
-from luigi_etl.lines import one_line
+from luigi_etl.lines import counted, one_line
 from luigi_etl.paths import is_of_syncs, latest_folder
 from luigi_etl.prune import prune
-from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run
+from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run, options_of
 from luigi_etl.scheduler import address, answers
 from luigi_etl.schema import RESTORE
 from luigi_etl.settings import SKEW
@@ -284,7 +285,7 @@ def _database() -> Iterator[Finding]:
             return
         if later:
             yield _ill(remedy(database.name, later))
-        yield _well(f"{database.name}: {held:,} complaints, {_last_sync(ended_well)}")
+        yield _well(f"{database.name}: {counted(held, 'complaint')}, {_last_sync(ended_well)}")
         yield from _coverage(known)
 
 
@@ -328,7 +329,8 @@ def _runs() -> Iterator[Finding]:
         yield _ill(f"{remedy(f'the last run, {_told(last)}', last.minute)}; let NTP keep the clock")
     elif now - last.minute > LATEST:
         yield _ill(
-            f"the last run, {_told(last)}, is long ago: see to cron, and to the log in [service] folder"
+            f"the last run, {_told(last)}, is long ago: check cron, and the logs in "
+            f"{service().path.absolute()}"
         )
     elif last.outcome not in TROUBLE - {"unfinished"}:
         yield _well(f"the last run, {_told(last)}")
@@ -338,7 +340,7 @@ def _runs() -> Iterator[Finding]:
     for newest in runs:
         run = newest_run(root, newest.query, besides=["skipped"])
         if run and _is_to_be_seen_to(run, newest, now):
-            yield _ill(f"{_told(run)}: {run.error}; {_remedy(run)}")
+            yield _ill(f"{_told(run)}: {run.error}; {_remedy(root, run)}")
 
 
 def _is_to_be_seen_to(run: Run, newest: Run, now: datetime) -> bool:
@@ -351,13 +353,23 @@ def _is_to_be_seen_to(run: Run, newest: Run, now: datetime) -> bool:
     return run.outcome in TROUBLE and now - run.minute < DAY
 
 
-def _remedy(run: Run) -> str:
+def _remedy(root: Path, run: Run) -> str:
+    if is_of_syncs(run.query):
+        return f"the next run tries again{_log_of(run)}"
+    options = options_of(root, run.query)
+    command = f"luigi-etl redo {run.minute:%Y-%m-%dT%H%M} {options}"
     if run.is_stored_only:
-        again = f"luigi-etl redo {run.minute:%Y-%m-%dT%H%M} --from merge"
-        return f"`{again}` (with its --query and --limit) merges it"
-    if run.outcome == "failed" or is_of_syncs(run.query):
-        return f"the next run tries again; if that fails too, see the log in {service().path.absolute()}"
-    return f"`luigi-etl redo {run.minute:%Y-%m-%dT%H%M}` (with its --query and --limit) makes it again"
+        return f"`{command} --from merge` merges it"
+    if run.outcome == "failed":
+        return f"the next run takes a new snapshot, `{command}` this one{_log_of(run)}"
+    return f"`{command} --from store` completes it from what is there"
+
+
+def _log_of(run: Run) -> str:
+    """Name the logs of a query's runs that exist."""
+    folder = service().path.absolute()
+    logs = [str(path) for path in sorted(folder.glob(f"*.{glob.escape(run.query)}.log"))]
+    return f"; if that fails too, see {' and '.join(logs)}" if logs else ""
 
 
 def _told(run: Run) -> str:
@@ -367,7 +379,10 @@ def _told(run: Run) -> str:
 def _temporary_files() -> Iterator[Finding]:
     old = prune(storage().path, before=datetime.min, dry_run=True).temporaries
     if old:
-        yield _ill(f"{old:,} temporary files are older than a day: `luigi --module luigi_etl PruneSnapshots`")
+        yield _ill(
+            f"{counted(old, 'temporary file')} older than a day: run `luigi --module luigi_etl "
+            "PruneSnapshots --local-scheduler`"
+        )
     else:
         yield _well("no temporary file is older than a day")
 

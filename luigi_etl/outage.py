@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from luigi_etl.jobs import Memory, Record
+from luigi_etl.lines import counted
 from luigi_etl.reason import LONGEST_REASON
 
 DAY = timedelta(days=1)
@@ -299,12 +300,8 @@ def _works_again(cause: Cause, ended: Ended, who: Who) -> str:
 
 
 def _runs(cause: Cause) -> str:
-    runs = _number(cause.runs, "run")
-    return f"{runs} of {_number(cause.jobs, 'job')}" if cause.jobs > 1 else runs
-
-
-def _number(count: int, of: str) -> str:
-    return f"{count:,} {of}" if count == 1 else f"{count:,} {of}s"
+    runs = counted(cause.runs, "run")
+    return f"{runs} of {counted(cause.jobs, 'job')}" if cause.jobs > 1 else runs
 
 
 def _minute(moment: datetime) -> str:

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import TextIO
 
+from luigi_etl.lines import counted
+
 WIDTH = 30
 Report = Callable[[int, int], None]  # hears how many complaints are done, of how many
 
@@ -25,7 +27,9 @@ class ProgressBar:
             return
         share = min(1.0, done / expected)
         bar = "#" * int(share * WIDTH)
-        self._stream.write(f"\r[{bar:<{WIDTH}}] {share:4.0%}  {done:,} of {expected:,} complaints\x1b[K")
+        self._stream.write(
+            f"\r[{bar:<{WIDTH}}] {share:4.0%}  {done:,} of {counted(expected, 'complaint')}\x1b[K"
+        )
         self._stream.flush()
         self._drawn = True
 

@@ -112,7 +112,7 @@ def options_of(root: Path, slug: str) -> str:
     """Return the options by which a command line names a query and its limit, quoted for a shell."""
     asked = query_of(root, slug)
     if asked is None:
-        return "(with its --query and --limit)"
+        return f"--query QUERY --limit LIMIT (of {slug})"
     query, limit = asked
     of_query = f"--query {shlex.quote(query)}" if query else ""
     of_limit = "" if is_of_syncs(slug) else f"--limit {limit}"

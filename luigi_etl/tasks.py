@@ -16,7 +16,7 @@ import luigi
 
 from luigi_etl.config import ccdb, guard, storage, this_minute
 from luigi_etl.errors import DamagedFileError, DriftError, HeldBackError, PassingError, RefusedError
-from luigi_etl.lines import print_line
+from luigi_etl.lines import counted, print_line
 from luigi_etl.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ class StoreComplaints(Snapshot):
     def tell(self, summary: "Summary", already: str = "") -> None:
         """Print the run's one line: how many complaints, of how many, where."""
         sandbox = " (of the sandbox, not CFPB data)" if summary.sandbox else ""
-        counts = f"{summary.parsed:,} complaints of {summary.hits_total:,} that match"
+        counts = f"{counted(summary.parsed, 'complaint')} of {summary.hits_total:,} that match"
         print_line(f"{already}{counts}{sandbox}: {self.files.complaints}")
 
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import time
@@ -716,7 +717,7 @@ def test_an_old_run_is_told(chain: Chain, root: Path) -> None:
         (
             False,
             f"the last run, {told(minute, 'stored')}, is long ago: "
-            "see to cron, and to the log in [service] folder",
+            f"check cron, and the logs in {chain.folder}/service",
         )
     ]
 
@@ -741,8 +742,8 @@ def test_a_newest_run_that_failed_is_told_with_its_error_in_a_line(chain: Chain,
     assert runs(chain) == [
         (
             False,
-            f"{told(minute, 'failed')}: no luck\\x1b[2J; the next run tries again; "
-            f"if that fails too, see the log in {chain.folder}/service",
+            f"{told(minute, 'failed')}: no luck\\x1b[2J; the next run takes a new snapshot, "
+            f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10` this one",
         )
     ]
 
@@ -784,7 +785,7 @@ def test_a_damaged_data_package_is_told(chain: Chain, root: Path) -> None:
     ((well, message),) = runs(chain)
     assert not well
     assert message.startswith(f"{told(minute, 'damaged')}: {path.relative_to(chain.folder)} is damaged (")
-    assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M}`" in message
+    assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from store`" in message
 
 
 def test_a_run_under_way_is_no_failure(chain: Chain, root: Path) -> None:
@@ -806,7 +807,7 @@ def test_a_run_that_was_killed_an_hour_ago_is_told_as_the_last(here: Here, root:
     (_, first), (_, second) = here("runs")
     assert "is long ago" in first
     assert second.startswith(f"{told(minute, 'unfinished')}: no end on record: killed, ")
-    assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M}`" in second
+    assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from store`" in second
 
 
 @pytest.mark.parametrize("make", [merged, synced])
@@ -825,7 +826,7 @@ def test_a_merge_that_failed_is_told_with_what_merges_it(here: Here, root: Path)
         (
             False,
             f"{told(minute, 'failed')}: database away; "
-            f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --from merge` (with its --query and --limit) merges it",
+            f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from merge` merges it",
         )
     ]
 
@@ -838,7 +839,54 @@ def test_a_sync_that_failed_is_tried_again_by_the_next(here: Here, root: Path, c
     ((well, message),) = here("runs")
     assert not well
     assert f" of all~sync, {content}: " in message
-    assert "; the next run tries again; if that fails too, see the log in " in message
+    assert message.endswith("; the next run tries again")
+
+
+QUERY = "product=Debt%20collection&state=CA"
+
+
+@pytest.mark.parametrize("trouble", ["failed", "damaged", "killed", "merge"])
+def test_the_command_of_a_remedy_works(chain: Chain, served: Serve, trouble: str) -> None:
+    url, minute = served(500).url, this_minute()
+    arguments = ("--timestamp", f"{minute:%Y-%m-%dT%H%M}", "--query", QUERY, "--limit", "7")
+    task = "MergeComplaints" if trouble == "merge" else "StoreComplaints"
+    if trouble == "merge":
+        (chain.folder / "data").mkdir()
+        (chain.folder / "data/complaints.db").write_bytes(b"no database" * 100)
+    failing = ("--ccdb-retries", "0") if trouble == "failed" else ()
+    chain.unattended(*arguments, *failing, task=task, url=NOWHERE if trouble == "failed" else url)
+    if trouble == "damaged":
+        chain.file("datapackage.json").write_bytes(b"{")
+    if trouble == "killed":
+        for ending in ("datapackage.json", "run.json"):
+            chain.file(ending).unlink()
+        hour = minute - HOUR
+        for path in chain.files():
+            if path.name.startswith(f"{minute:%Y%m%dT%H%MZ}"):
+                folder = path.parents[1] / f"{hour:%Y-%m-%d}"
+                folder.mkdir(exist_ok=True)
+                path.rename(folder / path.name.replace(f"{minute:%H%M}", f"{hour:%H%M}", 1))
+    chain.configure("ccdb", requests_per_minute=0)
+    (chain.folder / "data/complaints.db").unlink(missing_ok=True)
+
+    messages = [message for well, message in found(chain, "runs", url) if not well]
+    (command,) = re.findall(r"`(luigi-etl redo .*?)`", messages[-1])
+    redone = chain.program(*shlex.split(command), url=url)
+
+    assert redone.code == 0, (command, redone)
+    listed = json.loads(chain.program("luigi-etl", "runs", "--json").out)
+    assert [run["outcome"] for run in listed] == ["merged" if trouble == "merge" else "stored"]
+
+
+def test_the_log_of_a_failed_query_is_named_where_there_is_one(here: Here, chain: Chain, root: Path) -> None:
+    ended(root, this_minute(), "failed", slug="state=CA")
+    (chain.folder / "service").mkdir()
+    for name in ("StoreComplaints.state=CA", "StoreComplaints.all"):
+        (chain.folder / f"service/{name}.log").touch()
+
+    (message,) = [message for well, message in here("runs") if not well]
+
+    assert message.endswith(f"; if that fails too, see {chain.folder}/service/StoreComplaints.state=CA.log")
 
 
 def failed_sync(chain: Chain, served: Serve, minute: datetime) -> Path:
@@ -905,6 +953,10 @@ def test_old_temporary_files_are_counted_and_stay(chain: Chain, root: Path) -> N
         for folder in (root / "latest", stored(root, this_minute()).folder)
     ]
     assert found(chain, "temporary files") == [
-        (False, "2 temporary files are older than a day: `luigi --module luigi_etl PruneSnapshots`")
+        (
+            False,
+            "2 temporary files older than a day: "
+            "run `luigi --module luigi_etl PruneSnapshots --local-scheduler`",
+        )
     ]
     assert all(path.exists() for path in old)
