@@ -170,7 +170,7 @@ class Client:
                 raise PassingError(f"{pace} leaves none for the time until the deadline")
             if wait > LONGEST_SILENT_WAIT:
                 then = datetime.now(timezone.utc) + timedelta(seconds=wait)
-                self._tell(f"{pace} leaves none now; next at {then:%H:%M:%S} UTC, in {wait:.0f} s")
+                self._tell(f"next request at {then:%H:%M:%S} UTC, in {wait:.0f} s: {pace} leaves none now")
             time.sleep(wait)
 
 

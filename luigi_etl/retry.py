@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import NamedTuple, TypeVar
 
 from luigi_etl.errors import PassingError
+from luigi_etl.reason import reason
 
 T = TypeVar("T")
 LONGEST_WAIT = 3600.0  # a server that asks for more is left alone: a later run may ask again
@@ -21,13 +22,14 @@ class FailedTry(NamedTuple):
     next: datetime
 
     def __str__(self) -> str:
-        told = f"attempt {self.attempt} of {self.attempts}: {self.error}"
+        told = f"attempt {self.attempt} of {self.attempts}: {reason(self.error)}"
         return f"{told}; next at {self.next:%H:%M:%S} UTC, in {self.wait:g} s"
 
     @property
     def status(self) -> str:
         """The same for a narrow box: the next attempt first."""
-        return f"next attempt {self.attempt + 1} of {self.attempts} at {self.next:%H:%M:%S} UTC: {self.error}"
+        following = f"next attempt {self.attempt + 1} of {self.attempts}"
+        return f"{following} at {self.next:%H:%M:%S} UTC: {reason(self.error)}"
 
 
 def retried(action: Callable[[], T], retries: int, delay: float, announce: Callable[[FailedTry], None]) -> T:

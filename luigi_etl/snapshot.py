@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -75,6 +76,10 @@ class Tracked(luigi.Task):
     def say(self, message: str) -> None:
         """Show a message beside the task in luigid, which would render it as HTML."""
         _teller.tell(self.set_status_message, html.escape(message))
+
+    def say_made(self, path: Path, counts: str) -> None:
+        """Show the file that was made, its name first: the box shows some 70 characters."""
+        self.say(f"{path.name}: {counts} (in {path.parent})")
 
     def conclude(self, line: str) -> None:
         """Print the run's one line, and show it in luigid, too."""

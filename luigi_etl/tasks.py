@@ -44,7 +44,7 @@ class CreateDocument(Snapshot):
         from luigi_etl.store import create_document
 
         columns = create_document(self.files.document, storage().columns)
-        self.say(f"{columns} columns: {self.files.document}")
+        self.say_made(self.files.document, counted(columns, "column"))
 
 
 class ExtractComplaints(Snapshot):
@@ -84,12 +84,12 @@ class ExtractComplaints(Snapshot):
                 bar.clear()
 
     def _report(self, progress: "Progress", bar: "ProgressBar") -> None:
-        pages = f"{progress.pages:,} pages" if progress.pages > 1 else "1 page"
+        pages = counted(progress.pages, "page")
         if progress.collected >= progress.expected:
-            self.say(f"{progress.collected:,} complaints, {pages}: {self.files.extracted}")
+            self.say_made(self.files.extracted, f"{counted(progress.collected, 'complaint')}, {pages}")
             return
         bar.show(progress.collected, progress.expected)
-        message = f"{progress.collected:,} of {progress.expected:,} complaints, {pages}"
+        message = f"{progress.collected:,} of {counted(progress.expected, 'complaint')}, {pages}"
         self.show_progress(progress.collected, progress.expected, message)
 
 
@@ -114,7 +114,7 @@ class ParseComplaints(Snapshot):
         summary = parse(
             files.extracted, files.parsed, files.rejected, files.summary, self.limit, self.show_progress
         )
-        self.say(f"{summary.parsed:,} complaints, {summary.rejected:,} rejected: {files.parsed}")
+        self.say_made(files.parsed, f"{counted(summary.parsed, 'complaint')}, {summary.rejected:,} rejected")
         self._warn(summary)
 
     def _warn(self, summary: "Summary") -> None:
@@ -174,7 +174,7 @@ class StoreComplaints(Snapshot):
         problem = self._publish(summary)
         describe(files.datapackage, files.complaints, stored, summary, self._asked())
         self.record("stored")
-        self.say(f"{stored.rows:,} rows, {stored.size:,} bytes: {files.complaints}")
+        self.say_made(files.complaints, f"{counted(stored.rows, 'row')}, {counted(stored.size, 'byte')}")
         self.tell(summary)
         if problem:
             raise HeldBackError(problem)
@@ -251,7 +251,8 @@ class MergeComplaints(Snapshot):
 
         problem, counts = self.patiently(self._attempt)
         self.record("merged", counts=counts._asdict())
-        self.conclude(f"{counts}: {self.files.changes}")
+        print_line(f"{counts}: {self.files.changes}")
+        self.say_made(self.files.changes, str(counts))
         if problem:
             raise HeldBackError(problem)
         self.same(StoreComplaints).check_form(read_summary(self.files.summary))

@@ -281,5 +281,6 @@ def test_a_wait_for_a_turn_is_told_once_if_it_is_long(
     told: list[str] = []
     fetch(Client(Settings(url=url, requests_per_minute=1, pace_file=tmp_path / "pace"), told.append))
     assert len(told) == times
-    wait = rf"{host}: a pace of 1 requests per minute leaves none now; next at \d\d:\d\d:\d\d UTC, in [78] s"
+    then = r"next request at \d\d:\d\d:\d\d UTC, in [78] s"
+    wait = rf"{then}: {host}: a pace of 1 requests per minute leaves none now"
     assert all(re.fullmatch(wait, message) for message in told)

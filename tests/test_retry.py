@@ -75,3 +75,11 @@ def test_a_server_that_asks_for_more_than_an_hour_is_left_alone() -> None:
         PassingError, match="attempt 1 of 11: busy; the server asks to wait 86,400 s; gave up"
     ):
         retried(flaky, 10, 0.0, lambda _: None)
+
+
+def test_the_status_of_a_failed_try_begins_with_the_next_attempt() -> None:
+    heard = list[FailedTry]()
+
+    retried(Flaky(2), 10, 0.01, heard.append)
+
+    assert heard[1].status == f"next attempt 3 of 11 at {heard[1].next:%H:%M:%S} UTC: away"

@@ -74,13 +74,13 @@ def test_it_sends_no_message_to_a_worker(luigid: Luigid) -> None:
 
 def test_each_task_shows_what_it_did(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.program(*luigid.command(*MINUTE, "--limit", "0"), url=served(50).url)
-    folder = "data/snapshots/all/2026-11-22/20261122T0926Z"
+    name, folder = "20261122T0926Z", " (in data/snapshots/all/2026-11-22)"
     size = chain.file(".complaints.csv").stat().st_size
     assert {name.split("_")[0]: luigid.message(name) for name in luigid.tasks("DONE")} == {
-        "CreateDocument": f"18 columns: {folder}.document.csv",
-        "ExtractComplaints": f"50 complaints, 1 page: {folder}.extracted.jsonl.gz",
-        "ParseComplaints": f"50 complaints, 0 rejected: {folder}.parsed.jsonl",
-        "StoreComplaints": f"50 rows, {size:,} bytes: {folder}.complaints.csv",
+        "CreateDocument": f"{name}.document.csv: 18 columns{folder}",
+        "ExtractComplaints": f"{name}.extracted.jsonl.gz: 50 complaints, 1 page{folder}",
+        "ParseComplaints": f"{name}.parsed.jsonl: 50 complaints, 0 rejected{folder}",
+        "StoreComplaints": f"{name}.complaints.csv: 50 rows, {size:,} bytes{folder}",
     }
 
 
