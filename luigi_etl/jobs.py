@@ -103,20 +103,20 @@ class State(Generic[R]):
 
     def read(self) -> R:
         """Return the record that was written last, or an empty one."""
-        found = [record for folder in self._folders() if (record := _read(self._path(folder), self.kind))]
+        found = [record for folder in self.folders() if (record := _read(self.path(folder), self.kind))]
         return max(found, key=lambda record: record.written, default=self.kind())
 
     def write(self, record: R) -> None:
         """Keep a record; where it can't be kept at all it is lost."""
         newest = msgspec.structs.replace(record, written=self.read().written + 1)
         content = msgspec.json.encode(newest).ljust(self.room)
-        folders = self._folders()
+        folders = self.folders()
         for at, folder in enumerate(folders):
             with contextlib.suppress(OSError):
                 _make(folder)
-                _overwrite(self._path(folder), content)
+                _overwrite(self.path(folder), content)
                 for other in folders[at + 1 :]:
-                    self._path(other).unlink(missing_ok=True)
+                    self.path(other).unlink(missing_ok=True)
                 return
 
     @contextlib.contextmanager
@@ -137,7 +137,7 @@ class State(Generic[R]):
 
         """
         problem: OSError | None = None
-        for folder in self._folders():
+        for folder in self.folders():
             path = folder / f"{self.name}.lock"
             for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no right to write
                 try:
@@ -149,10 +149,11 @@ class State(Generic[R]):
             f"cannot write {self.folder}: {problem}; give access there, or set [service] folder"
         ) from problem
 
-    def _path(self, folder: Path) -> Path:
+    def path(self, folder: Path) -> Path:
+        """Return the file in a folder."""
         return folder / f"{self.name}.state"
 
-    def _folders(self) -> list[Path]:
+    def folders(self) -> list[Path]:
         """Return the folder, and the one that stands in for it, if nobody else can write there."""
         stand_in = Path(tempfile.gettempdir()) / f"luigi_etl-{os.getuid()}" / _flat(self.folder)
         return [self.folder, stand_in] if _can_be_ours(stand_in.parent) else [self.folder]
@@ -190,15 +191,7 @@ class Job:
 
     def is_under_way(self) -> bool:
         """Return whether a run of the job holds its lock; a run that begins just now is not kept out."""
-        with contextlib.suppress(OSError):
-            descriptor = os.open(self.folder / f"{self.name}.lock", os.O_RDONLY | os.O_NOFOLLOW)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-            finally:
-                os.close(descriptor)
-        return False
+        return any(_is_locked(folder / f"{self.name}.lock") for folder in self._state.folders())
 
     def recall(self) -> Memory:
         """Return what was remembered last; nothing on record is a job that never ran."""
@@ -236,10 +229,27 @@ def note_attempt(attempt: int, attempts: int) -> None:
 
 def known_jobs(folder: Path) -> list[Job]:
     """Return the jobs that are remembered in a folder."""
-    with contextlib.suppress(OSError):
-        names = (path.stem for path in folder.glob("*.state") if not path.name.startswith("."))
-        return [Job(name, folder) for name in sorted(names)]
-    return []
+    names = set()
+    for place in State("", folder, Memory).folders():
+        with contextlib.suppress(OSError):
+            names |= {path.stem for path in place.glob("*.state") if not path.name.startswith(".")}
+    return [Job(name, folder) for name in sorted(names)]
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # a file system without locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _has_locked(descriptor: int, after: float = 0.0) -> bool:

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from luigi_etl.errors import StorageError
-from luigi_etl.jobs import BusyError, Job, Memory
+from luigi_etl.jobs import BusyError, Job, Memory, known_jobs
 from luigi_etl.reason import LONGEST_REASON
 from tests.conftest import read_only
 
@@ -207,3 +207,14 @@ def test_a_look_at_the_lock_keeps_no_run_out(job: Job) -> None:
 
     with job.alone():
         pass
+
+
+def test_jobs_are_known_also_where_the_temporary_files_stand_in(unusable: Job) -> None:
+    assert known_jobs(unusable.folder) == []
+
+    with unusable.alone():
+        (found,) = known_jobs(unusable.folder)
+        assert found.is_under_way()
+
+    assert found == unusable
+    assert not found.is_under_way()
