@@ -77,14 +77,16 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, aske
         stream.write(json.dumps(descriptor, ensure_ascii=False, indent=2).encode() + b"\n")
 
 
-def read_facts(path: Path, csv: Path) -> Facts:
+def read_facts(path: Path, csv: Path, command: str) -> Facts:
     """Read what a description says, after proving that it and `csv` are as they were written.
+
+    `command` makes them again.
 
     Raises:
         DamagedFileError: one of them is missing, or was changed since.
 
     """
-    again = "; make it again with `luigi-etl redo MINUTE --from store`"
+    again = f"; make it again with `{command}`"
     try:
         descriptor = json.loads(path.read_bytes())
         described = descriptor.pop("hash", None)

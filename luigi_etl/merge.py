@@ -22,6 +22,7 @@ from luigi_etl.progress import Report, unwatched
 from luigi_etl.query import Query, parse_query
 from luigi_etl.schema import FIELDS, snapshots
 from luigi_etl.sightings import NOTHING, Sighting, as_text, rejected_ids, sightings
+from luigi_etl.spelling import redo_command
 from luigi_etl.withdrawals import conclude, measure_loss, undo_withdrawals
 
 BATCH = 1000
@@ -62,7 +63,7 @@ def merge(
         HeldBackError: the snapshot is merged, but lacks implausibly many complaints; none is withdrawn.
 
     """
-    facts = read_facts(files.datapackage, files.complaints)
+    facts = read_facts(files.datapackage, files.complaints, redo_command(files, "store"))
     taken = Taken(
         files.timestamp,
         facts.query,

@@ -31,7 +31,7 @@ def reason(error: BaseException) -> str:
 def bounded(text: str) -> str:
     """Return a text in one line of at most 500 characters, without statements and rows of a database."""
     line = _shown(text)
-    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 3]}..."
 
 
 def _shown(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import heapq
-import shlex
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby
@@ -14,9 +13,9 @@ import msgspec
 
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.jobs import known_jobs
-from luigi_etl.paths import Found, SnapshotFiles, days, is_of_syncs, slugs, snapshots, sync_slug
-from luigi_etl.query import parse_query
+from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots, sync_slug
 from luigi_etl.record import RunRecord, read_record
+from luigi_etl.spelling import options_for, query_in
 
 Outcome = Literal["stored", "merged", "synced", "failed", "skipped", "running", "unfinished", "damaged"]
 TROUBLE: frozenset[Outcome] = frozenset({"failed", "unfinished", "damaged"})
@@ -104,29 +103,12 @@ def query_of(root: Path, slug: str) -> tuple[str, int] | None:
 
     A name that was cut does not hold them; then a Data Package does, if there is one.
     """
-    own = slug.removesuffix(sync_slug(""))
-    return _of_name(own) or _of_package(root, own)
+    return query_in(slug) or _of_package(root, slug.removesuffix(sync_slug("")))
 
 
 def options_of(root: Path, slug: str) -> str:
     """Return the options by which a command line names a query and its limit, quoted for a shell."""
-    asked = query_of(root, slug)
-    if asked is None:
-        return f"--query QUERY --limit LIMIT (of {slug})"
-    query, limit = asked
-    of_query = f"--query {shlex.quote(query)}" if query else ""
-    of_limit = "" if is_of_syncs(slug) else f"--limit {limit}"
-    return " ".join(filter(None, (of_query, of_limit)))
-
-
-def _of_name(slug: str) -> tuple[str, int] | None:
-    filters, marked, number = slug.partition("-newest-")
-    try:
-        limit = int(number) if marked else 0
-        query = parse_query("" if filters == "all" else filters.replace(",", "&"))
-    except ValueError:
-        return None
-    return (str(query), limit) if query.slug(limit) == slug else None
+    return options_for(slug, query_of(root, slug))
 
 
 def _of_package(root: Path, slug: str) -> tuple[str, int] | None:
