@@ -71,7 +71,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_fresh(self, now: datetime) -> bool:
         """Return whether a job failed lately and has not succeeded since."""
-        return any(now - last < STALE for last in self.failing.values())
+        return any(_is_within(STALE, now, last) for last in self.failing.values())
 
 
 class Causes(Record, frozen=True, kw_only=True):
@@ -119,6 +119,11 @@ class Who:
         return hashlib.sha256(self.name.encode()).hexdigest()[:8]
 
 
+def _is_within(time: timedelta, now: datetime, moment: datetime) -> bool:
+    """Return whether a moment is near; one far ahead is of a clock that was set back since."""
+    return abs(now - moment) < time
+
+
 # --- a failure -----------------------------------------------------------------------------------
 
 
@@ -134,7 +139,7 @@ def after_failure(memory: Memory, causes: Causes, ended: Ended, who: Who) -> Tol
         cause=key,
     )
     over = causes.ended.get(key)
-    if over and ended.began < over:
+    if over and ended.began < over <= ended.at:
         return Told(ill, causes, note=f"already reported, and its end at {_minute(over)}")
     own, same = causes.of(who.mark), causes.by_key(key)
     left = _without(own, who.mark) if own and own.key != key else None
@@ -160,7 +165,7 @@ def _known(cause: Cause, moved: Cause | None, ended: Ended, who: Who, error: str
     )
     if is_left_over:
         return _reported(joined, ended, who, error), _failed(ended, who, error)
-    if ended.at - cause.reported >= DAY:
+    if not _is_within(DAY, ended.at, cause.reported):
         return _reported(joined, ended, who, error), _still_fails(joined, who, error)
     return joined, ""
 
@@ -172,7 +177,7 @@ def _new(key: str, moved: Cause | None, ended: Ended, who: Who, error: str) -> t
         cause = _reported(_joined(fresh, None, ended, who), ended, who, error)
         return cause, _failed(ended, who, error)
     cause = msgspec.structs.replace(_joined(fresh, moved, ended, who), reported=moved.reported)
-    if moved.changed and ended.at - moved.changed < DAY:
+    if moved.changed and _is_within(DAY, ended.at, moved.changed):
         return cause, ""
     cause = msgspec.structs.replace(_reported(cause, ended, who, error), changed=ended.at)
     return cause, _fails_otherwise(cause, ended, who, error)
@@ -260,7 +265,7 @@ def _recovered(cause: Cause, ended: Ended, who: Who) -> Cause:
 
 
 def _ended(causes: Causes, over: list[Cause], ended: Ended) -> Causes:
-    lately = {key: at for key, at in causes.ended.items() if ended.at - at < DAY}
+    lately = {key: at for key, at in causes.ended.items() if _is_within(DAY, ended.at, at)}
     lately |= {cause.key: ended.at for cause in over}
     left = causes.having(without=over)
     return msgspec.structs.replace(left, ended=dict(list(lately.items())[-MOST_JOBS:]))

@@ -208,6 +208,17 @@ def test_a_reason_that_a_job_leaves_goes_on_for_the_others(folder: Folder) -> No
     assert folder.causes.active == ()
 
 
+def test_a_clock_that_was_ahead_hides_nothing_once_it_is_right(folder: Folder) -> None:
+    folder.fails(NOON + 30 * DAY, job="a")
+    folder.fails(NOON + 30 * DAY, "status 400", "b")
+    folder.works(NOON + 30 * DAY + ONE, "b")
+
+    assert folder.fails(NOON, job="a") != ""
+    assert folder.fails(NOON + ONE, job="a") == ""
+    assert folder.fails(NOON, "status 400", "b") != ""
+    assert folder.fails(NOON, "status 400", "c") == ""
+
+
 # --- what is remembered --------------------------------------------------------------------------
 
 
