@@ -8,7 +8,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +26,7 @@ from luigi_etl.config import (
     storage,
     this_minute,
 )
-from luigi_etl.errors import EtlError
+from luigi_etl.errors import DamagedFileError, EtlError
 from luigi_etl.lines import print_line
 from luigi_etl.paths import SnapshotFiles, storage_id
 from luigi_etl.query import Query, parse_query
@@ -193,19 +192,21 @@ class Recorded(Tracked):
             write_record(self.files.run, record)
 
     def record_earlier(self, minute: datetime, error: str) -> None:
-        """Put on record that the run of another minute failed, unless something is on record of it.
+        """Put on record that the run of another minute failed, unless it has ended otherwise since.
 
         Raises:
             StorageError: the record can't be written.
 
         """
-        from luigi_etl.record import RunRecord, write_record
+        from luigi_etl.record import RunRecord, read_record, write_record
 
-        files = replace(self.files, timestamp=minute)
-        if not (files.run.exists() or files.datapackage.exists()):
-            ended = minute.replace(tzinfo=timezone.utc)
-            failed = RunRecord(outcome="failed", task=self.task_family, ended=ended, seconds=0.0, error=error)
-            write_record(files.run, failed)
+        earlier = self.clone(timestamp=minute)
+        with contextlib.suppress(DamagedFileError):
+            if earlier.complete() or read_record(earlier.files.run).outcome != "stored":
+                return
+        ended = minute.replace(tzinfo=timezone.utc)
+        failed = RunRecord(outcome="failed", task=self.task_family, ended=ended, seconds=0.0, error=error)
+        write_record(earlier.files.run, failed)
 
     @property
     def is_on_record(self) -> bool:

@@ -1,16 +1,21 @@
 import logging
 import re
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import luigi
 import pytest
 from luigi.rpc import RPCError
+from luigi.task_register import Register
 
 from luigi_etl.errors import QueryError, StorageError
 from luigi_etl.paths import SnapshotFiles
-from luigi_etl.snapshot import Snapshot
+from luigi_etl.record import read_record
+from luigi_etl.snapshot import Recorded, Snapshot
+from luigi_etl.tasks import MergeComplaints, StoreComplaints
+from luigi_etl.upkeep import SyncComplaints
+from tests.made import merged, stored, synced
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
 
@@ -133,3 +138,41 @@ def test_the_reason_of_a_bug_comes_first_and_its_trace_has_no_rows(caplog: pytes
     ]
     assert "secret" not in caplog.text
     assert "salt" not in caplog.text
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder of the files."""
+    configuration = luigi.configuration.LuigiConfigParser()
+    configuration.set("storage", "root", str(tmp_path))
+    monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
+    Register.clear_instance_cache()
+    return tmp_path
+
+
+def outcome(root: Path, family: type[Recorded]) -> tuple[str, str]:
+    """Record late that the run of a minute failed; return what is then on record of it."""
+    task = family(timestamp=MINUTE + timedelta(minutes=5))
+    task.record_earlier(MINUTE, "no room")
+    found = read_record(SnapshotFiles(root, task.slug, MINUTE).run)
+    return found.outcome, found.task
+
+
+@pytest.mark.parametrize("family", [StoreComplaints, MergeComplaints, SyncComplaints])
+def test_a_failure_can_be_recorded_late(root: Path, family: type[Recorded]) -> None:
+    assert outcome(root, family) == ("failed", family.__name__)
+
+
+def test_a_merge_that_failed_after_the_snapshot_was_stored_is_recorded_late(root: Path) -> None:
+    stored(root, MINUTE)
+
+    assert outcome(root, MergeComplaints) == ("failed", "MergeComplaints")
+
+
+def test_what_ended_well_since_is_not_recorded_as_failed(root: Path) -> None:
+    merged(root, MINUTE)
+    synced(root, MINUTE)
+
+    assert outcome(root, StoreComplaints)[0] == "merged"
+    assert outcome(root, MergeComplaints)[0] == "merged"
+    assert outcome(root, SyncComplaints)[0] == "synced"
