@@ -28,6 +28,7 @@ LICENCE = {
 
 
 HASH = "sha256:"
+REDO = "luigi-etl redo MINUTE --from store"
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -77,7 +78,7 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, aske
         stream.write(json.dumps(descriptor, ensure_ascii=False, indent=2).encode() + b"\n")
 
 
-def read_facts(path: Path, csv: Path, command: str) -> Facts:
+def read_facts(path: Path, csv: Path, command: str = REDO) -> Facts:
     """Read what a description says, after proving that it and `csv` are as they were written.
 
     `command` makes them again.
