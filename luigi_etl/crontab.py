@@ -4,18 +4,24 @@ The block stands between two marks that name the checkout; only what is between 
 touched. A crontab is bytes: cron knows no encoding, and the other lines are the user's.
 """
 
+import contextlib
+import errno
+import fcntl
 import importlib.metadata
 import json
 import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from luigi_etl.errors import CrontabError, SettingError
+from luigi_etl.files import sync
+from luigi_etl.private import make_private, open_private, others_can_write, own_folders
 
 TEMPLATE = Path("cron", "crontab")
 WRAPPER = Path("cron", "run")
@@ -25,6 +31,9 @@ SYNCS = "{run} unattended SyncComplaints"
 HINT = b"# written by `luigi-etl crontab --install`, and written anew by the next"
 _PLACEHOLDER = re.compile(r"\{(run|options|query)\}")
 _MARK = re.compile(rb"# (begin|end) luigi_etl .*", re.DOTALL)
+LOCK_SECONDS = 30.0
+# How `crontab -l` says, with status 1, that there is none: Debian, cronie, dcron and macOS; BusyBox.
+_NO_CRONTAB = re.compile(r"no crontab for \S+|(^|; )crontab: can't open '[^/']+': No such file or directory$")
 
 
 @dataclass(frozen=True)
@@ -214,6 +223,81 @@ def _ended(lines: bytes) -> bytes:
 # --- the program crontab -------------------------------------------------------------------------
 
 
+def change_crontab(change: Callable[[bytes], bytes]) -> bool:
+    """Replace the user's crontab by what `change` makes of it; return whether that differs.
+
+    One process of the user does so at a time. Killed at any moment, it leaves the old crontab or the new
+    one: the program `crontab` reads a file that is whole, and replaces the crontab in one step.
+
+    Raises:
+        CrontabError: the crontab is what it was, unless the message says otherwise.
+
+    """
+    with _alone() as (folder, lock):
+        before = read_crontab()
+        after = change(before)
+        if after == before:
+            return False
+        _install(after, folder, lock)
+        if read_crontab() != after:
+            raise CrontabError(
+                "your crontab: `crontab -l` lists something else than was installed; look at it, and run "
+                "this again"
+            )
+        return True
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[tuple[Path, int]]:
+    """Hold the lock on the user's crontab; give a private folder and the lock's file.
+
+    Raises:
+        CrontabError: another process holds it for too long, or no folder can be used for it.
+
+    """
+    folder, lock = _open_lock()
+    try:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while not _is_locked(lock, folder):
+            if time.monotonic() >= deadline:
+                raise CrontabError(
+                    f"your crontab: another `luigi-etl crontab` has been changing it for "
+                    f"{LOCK_SECONDS:.0f} s; try again when it has ended"
+                )
+            time.sleep(0.05)
+        yield folder, lock
+    finally:
+        os.close(lock)
+
+
+def _open_lock() -> tuple[Path, int]:
+    """Open the lock in the first folder that is this user's own."""
+    problems = []
+    for folder in own_folders():
+        try:
+            make_private(folder)
+            if others_can_write(folder):
+                raise PermissionError(errno.EPERM, "others can write it", str(folder))
+            return folder, open_private(folder / "crontab.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+        except OSError as error:
+            problems.append(f"{folder}: {error.strerror or error}")
+    raise CrontabError(
+        f"cannot lock your crontab ({'; '.join(problems)}); give access to one of these folders"
+    )
+
+
+def _is_locked(lock: int, folder: Path) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise CrontabError(
+            f"cannot lock your crontab: {folder}: {error.strerror}; it needs a file system with flock"
+        ) from error
+    return True
+
+
 def read_crontab() -> bytes:
     """Return the user's crontab, empty if there is none.
 
@@ -223,7 +307,7 @@ def read_crontab() -> bytes:
     """
     ended = _run_crontab("-l")
     said = _said(ended)
-    if ended.returncode == 1 and "no crontab for" in said:
+    if ended.returncode == 1 and not ended.stdout and _NO_CRONTAB.search(said):
         return b""
     if ended.returncode != 0:
         raise CrontabError(
@@ -249,29 +333,36 @@ def _as_it_is(listed: bytes) -> bytes:
     return edited
 
 
-def write_crontab(content: bytes) -> None:
-    """Make `content` the user's crontab.
-
-    Raises:
-        CrontabError: there is no program `crontab`, or it refuses; the crontab is what it was.
-
-    """
-    ended = _run_crontab("-", content)
-    if ended.returncode != 0:
+def _install(content: bytes, folder: Path, lock: int) -> None:
+    """Let the program `crontab` install a file; it holds the lock too, should this process be killed."""
+    path = folder / "crontab.new"
+    try:
+        with open(path, "wb", opener=open_private) as file:
+            file.write(content)
+            sync(file)
+        ended = _run_crontab(str(path), lock)
+    except OSError as error:
         raise CrontabError(
-            f"`crontab -` refused the new crontab, the old one stays: {_said(ended)}; put right what it names"
+            f"cannot write {path}, your crontab stays: {error.strerror}; make room or give access there"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    if ended.returncode != 0:
+        said = _said(ended)
+        raise CrontabError(
+            f"`crontab FILE` refused the new crontab, the old one stays: {said}; put right what it names"
         )
 
 
-def _run_crontab(
-    argument: str, content: bytes = b"", **environment: str
-) -> "subprocess.CompletedProcess[bytes]":
+def _run_crontab(argument: str, *inherited: int, **environment: str) -> "subprocess.CompletedProcess[bytes]":
     try:
-        return subprocess.run(  # noqa: S603  # a fixed argument
+        return subprocess.run(  # noqa: S603  # no shell
             ["crontab", argument],  # noqa: S607  # wherever the system has it
-            input=content,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             env={**os.environ, "LC_ALL": "C", **environment},  # what it says is read
+            pass_fds=inherited,
             check=False,
         )
     except OSError as error:

@@ -301,18 +301,18 @@ class UserCrontab:
 
     def read(self) -> bytes:
         """Return it as it is in the spool: `crontab -l` shows a carriage return as two characters."""
-        if subprocess.run(["crontab", "-l"], capture_output=True).returncode:
+        if subprocess.run([str(CRONTAB), "-l"], capture_output=True).returncode:
             return b""
         editor = {**os.environ, "VISUAL": "cat"}
         return subprocess.run(
-            ["crontab", "-e"], env=editor, stdin=subprocess.DEVNULL, capture_output=True
+            [str(CRONTAB), "-e"], env=editor, stdin=subprocess.DEVNULL, capture_output=True
         ).stdout
 
     def write(self, content: bytes) -> None:
-        subprocess.run(["crontab", "-"], input=content, check=True)
+        subprocess.run([str(CRONTAB), "-"], input=content, check=True)
 
     def clear(self) -> None:
-        subprocess.run(["crontab", "-r"], capture_output=True)
+        subprocess.run([str(CRONTAB), "-r"], capture_output=True)
 
 
 @pytest.fixture

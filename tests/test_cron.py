@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from luigi_etl.crontab import read_crontab, write_crontab
+from luigi_etl.crontab import change_crontab, read_crontab
 from luigi_etl.doctor import cron_daemons
 from tests.conftest import Chain, Luigid, Serve
 
@@ -75,7 +75,7 @@ def test_cron_runs_the_chain_each_minute_luigid_tracks_it_and_nobody_is_mailed(
         luigid.start()  # for a cron that runs already the boot is long past
     while time.time() % 60 > 50:
         time.sleep(0.5)  # else the first run may come before cron's luigid is there
-    write_crontab(f"SHELL={recorder}\n".encode())
+    change_crontab(lambda _: f"SHELL={recorder}\n".encode())
     install = ("crontab", "--install", "--query", "", "--query", "product=Debt collection")
     assert installation.program("luigi-etl", *install, cwd="/").code == 0
 

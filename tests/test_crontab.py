@@ -1,12 +1,17 @@
 """`luigi-etl crontab` and cron/run: the block, the real program crontab, and a job run as cron runs it."""
 
+import fcntl
 import json
 import os
+import random
 import re
 import shlex
 import shutil
+import signal
+import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +19,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import luigi_etl.crontab
 from luigi_etl.command import run
-from luigi_etl.crontab import Jobs, block, with_block, without_block
+from luigi_etl.crontab import Jobs, block, change_crontab, installed_block, with_block, without_block
 from luigi_etl.errors import CrontabError, SettingError
 from tests.conftest import CRONTAB, PROJECT, Run, UserCrontab
 
@@ -498,7 +504,7 @@ def test_a_crontab_that_cron_refuses_leaves_the_old_one(crontab: UserCrontab, cr
     query = "&".join(f"company={'x' * 190}{number}" for number in range(6))
     ran = crontab_command("--install", "--query", query)
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
-    assert "`crontab -` refused the new crontab, the old one stays: " in ran.err
+    assert "`crontab FILE` refused the new crontab, the old one stays: " in ran.err
     assert "command too long" in ran.err
     assert crontab.read() == STRANGE
 
@@ -579,6 +585,264 @@ def test_a_program_that_fails_without_a_word_is_told_by_its_exit_code(
 ) -> None:
     stand_in(checkout.parent, "exit 3", monkeypatch)
     assert "`crontab -l` failed: exit code 3; " in crontab_command("--install").err
+
+
+# --- old or new, never half ----------------------------------------------------------------------
+
+
+def installer(folder: Path, *options: str) -> "subprocess.Popen[bytes]":
+    """Start `luigi-etl crontab` for a checkout as a process of its own."""
+    environment = {**os.environ, "LUIGI_CONFIG_PATH": str(folder / "luigi.cfg")}
+    command = [sys.executable, "-I", "-m", "luigi_etl.command", "crontab", *options]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def new_checkout(folder: Path) -> Path:
+    shutil.copytree(PROJECT / "cron", folder / "cron")
+    shutil.copy(PROJECT / "luigi.cfg", folder)
+    return folder.resolve()
+
+
+LONG = b"# a comment that is longer than a line of a crontab should be\n" * 2000  # more than a pipe holds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["--install", "--remove"])
+@pytest.mark.parametrize("step", ["list", "install", "list again"])
+def test_a_kill_leaves_the_old_crontab_or_the_new_one(
+    crontab: UserCrontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, step: str
+) -> None:
+    """Killed while the program `crontab` is at work, which then goes on alone."""
+    checkout = new_checkout(tmp_path / "checkout")
+    crontab.write(LONG)
+    assert installer(checkout, "--install", "--limit", "3").wait() == 0
+    old = crontab.read()
+    new = LONG if option == "--remove" else with_block(old, checkout, block(Jobs(checkout, sys.executable)))
+    monkeypatch.setenv("COUNT", str(tmp_path / "count"))
+    at = {"list": 1, "install": 2, "list again": 3}[step]
+    killing = f'echo >>"$COUNT"; [ $(wc -l <"$COUNT") != {at} ] || kill -9 $PPID; exec $CRONTAB "$@"'
+    stand_in(tmp_path, killing, monkeypatch)
+
+    killed = installer(checkout, option)
+    killed.communicate()
+    monkeypatch.undo()
+
+    found: list[bytes] = []
+    change_crontab(lambda left: found.append(left) or left)  # type: ignore[func-returns-value]
+    assert killed.returncode == -signal.SIGKILL
+    assert found == [old if step == "list" else new]
+
+
+@pytest.mark.slow
+def test_twenty_random_kills_lose_no_line(crontab: UserCrontab, tmp_path: Path) -> None:
+    checkout = new_checkout(tmp_path / "checkout")
+    crontab.write(LONG)
+    generator = random.Random(5)
+
+    for turn in range(20):
+        process = installer(checkout, "--install", "--limit", str(turn))
+        time.sleep(generator.uniform(0.1, 0.4))
+        process.kill()
+        process.communicate()
+
+        assert crontab.read().startswith(LONG)
+        assert crontab.read() == with_block(LONG, checkout, installed_block(crontab.read(), checkout))
+
+
+@pytest.mark.slow
+def test_checkouts_that_install_at_once_keep_all_blocks(
+    crontab: UserCrontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stand_in(tmp_path, '$CRONTAB "$@"; code=$?; [ "$1" != -l ] || sleep 0.2; exit $code', monkeypatch)
+    crontab.write(STRANGE)
+    checkouts = [new_checkout(tmp_path / f"checkout {number}") for number in range(3)]
+
+    processes = [installer(checkout, "--install") for checkout in checkouts]
+
+    assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 3
+    assert all(installed_block(crontab.read(), checkout) for checkout in checkouts)
+    assert crontab.read().startswith(STRANGE)
+
+
+def test_a_lock_that_is_held_too_long_is_one_line(
+    crontab: UserCrontab, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = checkout.parent / "own"
+    own.mkdir(mode=0o700)
+    monkeypatch.setattr(luigi_etl.crontab, "own_folders", lambda: [own])
+    monkeypatch.setattr(luigi_etl.crontab, "LOCK_SECONDS", 0.1)
+
+    with (own / "crontab.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ran = crontab_command("--install")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert "your crontab: another `luigi-etl crontab` has been changing it" in ran.err
+    assert crontab.read() == b""
+
+
+def test_a_folder_that_others_can_write_is_not_used(
+    crontab: UserCrontab, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who can write there could put another file in the place of the new crontab."""
+    loose = checkout.parent / "loose"
+    loose.mkdir()
+    loose.chmod(0o777)
+    monkeypatch.setattr(luigi_etl.crontab, "own_folders", lambda: [loose])
+
+    ran = crontab_command("--install")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert f"cannot lock your crontab ({loose}: others can write it); give access" in ran.err
+    assert (crontab.read(), list(loose.iterdir())) == (b"", [])
+
+
+@pytest.mark.usefixtures("crontab")
+def test_what_is_installed_is_nobody_elses_to_read_and_goes(
+    checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = checkout.parent / "own"
+    monkeypatch.setattr(luigi_etl.crontab, "own_folders", lambda: [own])
+    stand_in(
+        checkout.parent, '[ "$1" = -l ] || stat -c %a "$1" >"${1%/*}/mode"; exec $CRONTAB "$@"', monkeypatch
+    )
+    before = os.umask(0)
+    try:
+        assert crontab_command("--install").code == 0
+    finally:
+        os.umask(before)
+
+    assert (own / "mode").read_text() == "600\n"
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+    assert not (own / "crontab.new").exists()
+
+
+@pytest.mark.parametrize("option", ["--install", "--remove"])
+@pytest.mark.usefixtures("checkout")
+def test_a_crontab_that_is_not_what_was_installed_is_told(
+    crontab: UserCrontab, crontab_command: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
+) -> None:
+    crontab_command("--install", "--limit", "3")
+    before = crontab.read()
+    stand_in(tmp_path, '[ "$1" = -l ] || exit 0; exec $CRONTAB "$@"', monkeypatch)
+
+    ran = crontab_command(option)
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert "`crontab -l` lists something else than was installed" in ran.err
+    assert crontab.read() == before
+
+
+def test_no_room_for_the_new_crontab_leaves_the_old_one(
+    crontab: UserCrontab,
+    small_disk: Path,
+    tmp_path: Path,
+    crontab_command: Call,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(new_checkout(tmp_path / "checkout") / "luigi.cfg"))
+    small_disk.chmod(0o700)
+    monkeypatch.setattr(luigi_etl.crontab, "own_folders", lambda: [small_disk])
+    crontab.write(LONG)
+
+    ran = crontab_command("--install")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert f"cannot write {small_disk}/crontab.new, your crontab stays: No space left on device" in ran.err
+    assert crontab.read() == LONG
+
+
+# --- other programs crontab ----------------------------------------------------------------------
+
+# Lists, installs and says what BusyBox 1.35 does, in a spool of its own.
+BUSYBOX = """
+spool={spool}
+fail() {{ echo "crontab: can't $1: No such file or directory" >&2; exit 1; }}
+cd "$spool" 2>/dev/null || fail "change directory to '$spool'"
+case $1 in
+-l) [ -e root ] && exec cat root; fail "open 'root'" ;;
+-e) exec ${{VISUAL:-$EDITOR}} root ;;
+-*) exit 1 ;;
+esac
+cat "$1" >root.new && mv root.new root
+"""
+
+
+@pytest.fixture
+def busybox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put a program `crontab` that speaks as BusyBox' before the real one; give its spool."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    stand_in(tmp_path, BUSYBOX.format(spool=spool), monkeypatch)
+    return spool
+
+
+@pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize("before", [None, STRANGE])
+def test_with_busybox_a_block_is_put_in_and_taken_out(
+    busybox: Path, crontab_command: Call, before: bytes | None
+) -> None:
+    if before is not None:
+        (busybox / "root").write_bytes(before)
+
+    installed = crontab_command("--install")
+    block = crontab_command().out.encode()
+    content = (busybox / "root").read_bytes()
+    removed = crontab_command("--remove")
+
+    assert (installed.code, installed.err, removed.code, removed.err) == (0, "", 0, "")
+    assert content == (before or b"") + block
+    assert (busybox / "root").read_bytes() == (before or b"")
+
+
+@pytest.mark.usefixtures("checkout")
+def test_with_busybox_without_its_folder_it_says_so(busybox: Path, crontab_command: Call) -> None:
+    busybox.rmdir()
+    ran = crontab_command("--install")
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert "`crontab -l` failed: crontab: can't change directory to" in ran.err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("crontab")
+def test_with_the_real_busybox_a_block_is_put_in_and_taken_out(
+    checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = shutil.which("busybox")
+    applets = subprocess.run([program, "--list"], capture_output=True, text=True).stdout if program else ""
+    if "crontab" not in applets.split() or os.getuid() != 0:
+        pytest.skip("there is no BusyBox with crontab (Debian: apt install busybox-static)")
+    stand_in(checkout.parent, f'exec {program} crontab "$@"', monkeypatch)
+
+    installed = crontab_command("--install")
+    content = Path("/var/spool/cron/crontabs/root").read_bytes()
+    removed = crontab_command("--remove")
+
+    assert (installed.code, installed.err, removed.code, removed.err) == (0, "", 0, "")
+    assert content == crontab_command().out.encode()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "crontab: can't open 'root': Permission denied",
+        "crontab: can't open '/etc/passwd': No such file or directory",
+        "Authentication service cannot retrieve authentication info",
+    ],
+)
+def test_an_error_is_not_taken_for_no_crontab(
+    crontab: UserCrontab, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    crontab.write(STRANGE)
+    refusing = f'[ "$1" != -l ] || {{ echo "{said}" >&2; exit 1; }}; exec $CRONTAB "$@"'
+    stand_in(checkout.parent, refusing, monkeypatch)
+
+    ran = crontab_command("--install")
+
+    assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
+    assert f"`crontab -l` failed: {said or 'exit code 1'}; " in ran.err
+    assert crontab.read() == STRANGE
 
 
 # --- cron/run ------------------------------------------------------------------------------------

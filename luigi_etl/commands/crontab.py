@@ -84,28 +84,23 @@ def _jobs(options: argparse.Namespace, checkout: "Path") -> "Jobs":
 
 
 def _install(jobs: "Jobs") -> None:
-    from luigi_etl.crontab import block, read_crontab, with_block, write_crontab
+    from luigi_etl.crontab import block, change_crontab, with_block
 
-    before = read_crontab()
-    after = with_block(before, jobs.checkout, block(jobs))
-    if after != before:
-        write_crontab(after)
-    done = "put into your crontab" if after != before else "in your crontab already"
+    new = block(jobs)
+    is_changed = change_crontab(lambda before: with_block(before, jobs.checkout, new))
+    done = "put into your crontab" if is_changed else "in your crontab already"
     _say(f"what cron runs in {jobs.checkout} is {done}; see it with `crontab -l`")
     if jobs.with_luigid:
         _say("luigid starts at the next boot, or within ten minutes")
 
 
 def _remove(checkout: "Path") -> None:
-    from luigi_etl.crontab import read_crontab, without_block, write_crontab
+    from luigi_etl.crontab import change_crontab, without_block
 
-    before = read_crontab()
-    after = without_block(before, checkout)
-    if after == before:
+    if change_crontab(lambda before: without_block(before, checkout)):
+        _say(f"what cron ran in {checkout} is out of your crontab; a luigid that runs goes on")
+    else:
         _say(f"there is nothing of {checkout} in your crontab")
-        return
-    write_crontab(after)
-    _say(f"what cron ran in {checkout} is out of your crontab; a luigid that runs goes on")
 
 
 def _say(line: str) -> None:
