@@ -28,10 +28,11 @@ from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
 from luigi_etl.held import count
 from luigi_etl.later import later_in_database, latest_warning, remedy
 from luigi_etl.lines import counted, one_line
+from luigi_etl.listeners import IS_LISTED, Listener, listeners, local_addresses
 from luigi_etl.paths import is_of_syncs, latest_folder
 from luigi_etl.prune import prune
 from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run, options_of
-from luigi_etl.scheduler import address, answers
+from luigi_etl.scheduler import Address, address, problem_of
 from luigi_etl.schema import RESTORE
 from luigi_etl.settings import SKEW
 
@@ -42,9 +43,6 @@ MOST_RANGES = 5  # of the database's coverage
 DAY = timedelta(days=1)
 PATIENCE = 90.0  # seconds for the one request, the wait for its turn (at most 61) included
 CRON_DAEMONS = {"cron", "crond"}
-LISTENS = "0A"  # a state in /proc/net/tcp
-IPV4_LOOPBACK = "7F"  # the last byte in memory order is the first of the address
-IPV6_LOOPBACK = ("00000000000000000000000001000000", "0000000000000000FFFF00000100007F")
 
 
 @dataclass(frozen=True)
@@ -144,12 +142,13 @@ def _settings_of_no_use() -> Iterator[str]:
 
 def _luigid() -> Iterator[Finding]:
     luigid = address()
-    if not answers(luigid):
-        yield _ill(
-            f"no luigid answers at {luigid}: start it with `luigi-etl luigid`; until then runs go without"
-        )
+    if problem := problem_of(luigid):
+        yield _ill(f"{problem}: {_remedy_for_luigid(luigid, problem)}; until then runs go without")
         return
-    open_to = sorted(set(_open_addresses(luigid.port)))
+    if not local_addresses(luigid.host, luigid.port):
+        yield _well(f"luigid answers at {luigid}, on another machine: whose it is can't be checked")
+        return
+    open_to = sorted({_interface(one) for one in _listeners(luigid.port) if not one.is_loopback})
     if open_to:
         yield _ill(
             f"luigid at port {luigid.port} lets other machines in (bound to {', '.join(open_to)}): "
@@ -159,15 +158,18 @@ def _luigid() -> Iterator[Finding]:
         yield _well(f"luigid answers at {luigid}, on loopback only")
 
 
-def _open_addresses(port: int) -> Iterator[str]:
-    """Give the addresses but loopback that some process listens at, as the kernel lists them (Linux)."""
-    for table in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")):
-        for line in table.read_text().splitlines()[1:] if table.exists() else []:
-            local, state = line.split()[1], line.split()[3]
-            host, _, own_port = local.partition(":")
-            is_loopback = host in IPV6_LOOPBACK or (len(host) == 8 and host.endswith(IPV4_LOOPBACK))
-            if state == LISTENS and int(own_port, 16) == port and not is_loopback:
-                yield "every interface" if not int(host, 16) else f"{host} (hexadecimal)"
+def _remedy_for_luigid(luigid: Address, problem: str) -> str:
+    if "not answer" in problem and not any(_listeners(luigid.port)):
+        return "start it with `luigi-etl luigid`"
+    return "stop what listens there, or set [core] scheduler_port, then start it with `luigi-etl luigid`"
+
+
+def _listeners(port: int) -> list[Listener]:
+    return list(listeners(port)) if IS_LISTED else []
+
+
+def _interface(listener: Listener) -> str:
+    return "every interface" if listener.is_open_to_all else str(listener)
 
 
 def _cron() -> Iterator[Finding]:

@@ -1,47 +1,140 @@
 """luigid, as luigi.cfg describes it: on loopback, its state kept, its log bounded, its metrics on."""
 
+import contextlib
+import json
 import logging
 import os
 import socket
-from http.client import HTTPConnection, HTTPException
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import luigi
 
 from luigi_etl.errors import SettingError
 from luigi_etl.files import storage_errors
+from luigi_etl.listeners import foreign_listener
 from luigi_etl.logs import add_bounded_file
 
 PROBE_SECONDS = 2.0
+_LARGEST_ANSWER = 65_536  # bytes
 
 
 class Address(NamedTuple):
-    """Where luigid is, or should be."""
+    """Where luigid is, or should be; `path` is what its paths begin with, behind a proxy."""
 
     host: str
     port: int
+    scheme: str = "http"
+    path: str = ""
+    credentials: str = ""
 
     def __str__(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
 
 
 def address() -> Address:
-    """Return the address of luigi.cfg: `[core] scheduler_host` and `scheduler_port`."""
+    """Return the address that Luigi uses: `[core] scheduler_url`, else `scheduler_host` and `scheduler_port`.
+
+    Raises:
+        SettingError: it can't be used.
+
+    """
     core = luigi.interface.core()
-    return Address(core.scheduler_host, core.scheduler_port)
+    if not core.scheduler_url:
+        return Address(core.scheduler_host, core.scheduler_port)
+    try:
+        url = urlsplit(core.scheduler_url)
+        port = url.port or (443 if url.scheme == "https" else 80)
+    except ValueError:
+        url, port = urlsplit(""), 0
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise SettingError(
+            "[core] scheduler_url (or default_scheduler_url): it is not an address such as "
+            "http://127.0.0.1:8082; correct it, or set scheduler_host and scheduler_port instead"
+        )
+    credentials = f"{url.username}:{url.password or ''}" if url.username else ""
+    return Address(url.hostname, port, url.scheme, url.path.rstrip("/"), credentials)
+
+
+def problem_of(luigid: Address) -> str:
+    """Return why a run must not use luigid, or nothing if it can.
+
+    Luigid decides what runs, so one on this machine counts only if it belongs to this user or root.
+    """
+    try:
+        foreign = foreign_listener(luigid.host, luigid.port)
+    except socket.gaierror:
+        return f"luigid does not answer at {luigid}"
+    except OSError as error:
+        return f"the owner of luigid at {luigid} is unknown ({error.filename}: {error.strerror})"
+    if foreign:
+        return f"another user's program (uid {foreign.uid}) listens at {luigid}"
+    return _problem_of_answer(luigid)
 
 
 def answers(luigid: Address) -> bool:
-    """Tell whether luigid answers: `HEAD /` with 204, within two seconds."""
-    connection = HTTPConnection(luigid.host, luigid.port, timeout=PROBE_SECONDS)
+    """Return whether luigid answers, and may be used."""
+    return not problem_of(luigid)
+
+
+def _problem_of_answer(luigid: Address) -> str:
     try:
-        connection.request("HEAD", "/")
-        return connection.getresponse().status == 204
+        status, body = _asked(luigid)
     except (OSError, HTTPException):
+        return f"luigid does not answer at {luigid}"
+    if status == 200 and _is_of_luigid(body):
+        return ""
+    return f"what answers at {luigid} is not luigid (status {status})"
+
+
+def _is_of_luigid(body: bytes) -> bool:
+    try:
+        return isinstance(json.loads(body)["response"]["enabled"], bool)
+    except (ValueError, LookupError, TypeError, RecursionError):
         return False
+
+
+def _asked(luigid: Address) -> tuple[int, bytes]:
+    """Ask luigid's API whether it can be paused, which changes nothing; return the status and the answer."""
+    kind = HTTPSConnection if luigid.scheme == "https" else HTTPConnection
+    connection = kind(luigid.host, luigid.port, timeout=PROBE_SECONDS)
+    headers = {"Authorization": _basic(luigid.credentials)} if luigid.credentials else {}
+    try:
+        connection.connect()
+        with _cut_after(connection.sock, PROBE_SECONDS):
+            connection.request("GET", f"{luigid.path}/api/is_pause_enabled", headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read(_LARGEST_ANSWER)
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def _cut_after(connection: socket.socket, seconds: float) -> Iterator[None]:
+    """Cut a connection when time is up: a timeout of its own begins anew with each byte."""
+
+    def cut() -> None:
+        with contextlib.suppress(OSError):
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # of the socket beneath, also for TLS
+
+    timer = threading.Timer(seconds, cut)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _basic(credentials: str) -> str:
+    import base64
+
+    return "Basic " + base64.b64encode(credentials.encode()).decode()
 
 
 def run_luigid(luigid: Address, folder: Path) -> None:

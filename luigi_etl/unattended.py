@@ -35,7 +35,7 @@ from luigi_etl.outage import ROOM, Causes, Ended, Told, Who, after_failure, afte
 from luigi_etl.parse import read_summary
 from luigi_etl.reason import bounded
 from luigi_etl.record import read_record
-from luigi_etl.scheduler import Address, address, answers
+from luigi_etl.scheduler import Address, address, problem_of
 from luigi_etl.snapshot import Recorded
 
 NOTIFY_SECONDS = 60
@@ -241,11 +241,12 @@ def _run(plan: Plan, log: "_Log") -> Ended:
     if "--local-scheduler" in plan.arguments:
         return _run_luigi(plan.arguments, log)
     locally = (*plan.arguments, "--local-scheduler")
-    if not answers(plan.luigid):
-        log.info(f"luigid does not answer at {plan.luigid}: this run goes without it")
+    if problem := problem_of(plan.luigid):
+        log.info(f"{problem}: this run goes without it")
         return _run_luigi(locally, log)
     ended = _run_luigi(plan.arguments, log)
-    if ended.code == retcode().not_run or ended.error.startswith("luigid: "):
+    lost = (retcode().not_run, retcode().unhandled_exception)  # the second at answers Luigi can't handle
+    if ended.code in lost or ended.error.startswith("luigid: "):
         log.info(f"luigid at {plan.luigid} went away or lost the run: what is left of it goes without it")
         return _run_luigi(locally, log)
     return ended

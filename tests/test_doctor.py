@@ -27,6 +27,7 @@ from luigi_etl.doctor import Finding, cron_daemons, examine
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import parse_query
 from tests.conftest import PROGRAMS, Beside, Chain, Luigid, Serve, UserCrontab, free_port
+from tests.hostile_luigid import HostileLuigid
 from tests.made import SLUG, ended, merged, record, stored, synced
 
 pytestmark = pytest.mark.slow
@@ -256,7 +257,7 @@ def test_a_luigid_on_loopback_is_well(chain: Chain, luigid: Luigid) -> None:
 def test_a_luigid_that_is_away_is_to_be_started(chain: Chain) -> None:
     port = Luigid.at_a_free_port(chain).port
     assert only_ill(chain, "luigid") == (
-        f"no luigid answers at http://127.0.0.1:{port}: start it with `luigi-etl luigid`; "
+        f"luigid does not answer at http://127.0.0.1:{port}: start it with `luigi-etl luigid`; "
         "until then runs go without"
     )
 
@@ -264,7 +265,25 @@ def test_a_luigid_that_is_away_is_to_be_started(chain: Chain) -> None:
 def test_another_server_at_its_port_is_no_luigid(chain: Chain, served: Serve) -> None:
     port = served().url.split(":")[2].split("/")[0]
     chain.configure("core", scheduler_port=port)
-    assert only_ill(chain, "luigid").startswith(f"no luigid answers at http://127.0.0.1:{port}: start it")
+    assert only_ill(chain, "luigid") == (
+        f"what answers at http://127.0.0.1:{port} is not luigid (status 200): stop what listens there, "
+        "or set [core] scheduler_port, then start it with `luigi-etl luigid`; until then runs go without"
+    )
+
+
+def test_a_luigid_of_another_user_is_ill(chain: Chain) -> None:
+    with HostileLuigid.of_nobody() as hostile:
+        chain.configure("core", scheduler_port=hostile.port)
+        assert only_ill(chain, "luigid").startswith(
+            f"another user's program (uid 65534) listens at http://127.0.0.1:{hostile.port}: stop what"
+        )
+
+
+def test_a_luigid_on_another_machine_is_named_as_such(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "problem_of", lambda _: "")
+    monkeypatch.setattr(doctor, "local_addresses", lambda *_: set())
+    ((well, message),) = here("luigid")
+    assert (well, message.partition(", ")[2]) == (True, "on another machine: whose it is can't be checked")
 
 
 def test_a_port_there_is_none_of_is_told_too(chain: Chain) -> None:

@@ -180,7 +180,7 @@ def test_a_minutes_run_asks_luigid_no_more_than_it_must(chain: Chain, served: Se
         chain.configure("core", scheduler_port=port)
         assert chain.unattended(*MINUTE, url=served().url).code == 0
     assert Counter(asked) - Counter({"/api/ping": 60}) == {
-        "/": 1,  # is it there?
+        "/api/is_pause_enabled": 1,  # is it there?
         "/api/add_worker": 1,
         "/api/add_task": 8,  # each of four is made known, and done
         "/api/get_work": 5,  # for each, and that there is no more
@@ -203,7 +203,7 @@ def relayed(port: int) -> Iterator[tuple[int, list[str]]]:
                 self.end_headers()
                 self.wfile.write(answer.read())
 
-        do_HEAD = do_POST  # noqa: N815  # http.server's name, too
+        do_GET = do_POST  # noqa: N815  # http.server's name, too
 
         def log_message(self, *_: object) -> None: ...
 

@@ -1,16 +1,23 @@
 """luigid as luigi.cfg describes it: really started, by the one command there is."""
 
+import contextlib
+import os
 import re
 import signal
 import socket
 import stat
+import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
+import luigi
 import pytest
 
-from luigi_etl.scheduler import Address, answers
+from luigi_etl.listeners import foreign_listener
+from luigi_etl.scheduler import Address, address, answers, problem_of
 from tests.conftest import Chain, Luigid, Serve
 
 pytestmark = pytest.mark.slow
@@ -121,3 +128,122 @@ def test_a_probe_is_quick_where_nothing_answers() -> None:
         began = time.monotonic()
         assert not answers(Address("127.0.0.1", silent.getsockname()[1]))
         assert time.monotonic() - began < 4
+
+
+def drip(connection: socket.socket) -> None:
+    """Answer a byte each tenth of a second, for ever."""
+    with contextlib.suppress(OSError), connection:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            connection.sendall(b"a")
+            time.sleep(0.1)
+
+
+def test_a_probe_is_quick_where_an_answer_drips() -> None:
+    with socket.socket() as slow:
+        slow.bind(("127.0.0.1", 0))
+        slow.listen()
+        thread = threading.Thread(target=lambda: drip(slow.accept()[0]))
+        thread.start()
+        began = time.monotonic()
+        assert not answers(Address("127.0.0.1", slow.getsockname()[1]))
+        assert time.monotonic() - began < 4
+        thread.join()
+
+
+# --- whose it is ---------------------------------------------------------------------------------
+
+HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
+LOOPBACK, OTHER_ADDRESS, EVERY = b"\x7f\0\0\1", b"\xc0\0\2\1", bytes(4)
+IPV6_LOOPBACK, MAPPED = bytes(15) + b"\1", bytes(10) + b"\xff\xff" + LOOPBACK
+
+
+def words(address: bytes) -> str:
+    """Write an address as the kernel does."""
+    parts = [address[at : at + 4] for at in range(0, len(address), 4)]
+    return "".join(f"{int.from_bytes(part, sys.byteorder):08X}" for part in parts)
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Give a function that lets the kernel list sockets: their addresses, states and users."""
+
+    def lists(*sockets: tuple[bytes, str, int]) -> None:
+        tables = {4: [HEAD], 16: [HEAD]}
+        for place, state, uid in sockets:
+            rest = f"00000000:0000 {state} 00000000:00000000 00:00000000 00000000 {uid:5} 0 12345 1 0"
+            tables[len(place)].append(f"   0: {words(place)}:1F92 {rest}\n")
+        for length, name in ((4, "tcp"), (16, "tcp6")):
+            (tmp_path / name).write_text("".join(tables[length]))
+        monkeypatch.setattr("luigi_etl.listeners.TABLES", (tmp_path / "tcp", tmp_path / "tcp6"))
+
+    return lists
+
+
+@pytest.mark.parametrize(
+    ("address", "state", "uid", "is_foreign"),
+    [
+        (LOOPBACK, "0A", 4711, True),
+        (EVERY, "0A", 4711, True),
+        (bytes(16), "0A", 4711, True),
+        (MAPPED, "0A", 4711, True),
+        (LOOPBACK, "0A", 0, False),
+        (LOOPBACK, "0A", os.geteuid(), False),
+        (LOOPBACK, "01", 4711, False),
+        (OTHER_ADDRESS, "0A", 4711, False),
+        (IPV6_LOOPBACK, "0A", 4711, False),
+    ],
+)
+def test_whose_socket_a_connection_may_reach(
+    kernel: Callable[..., None], address: bytes, state: str, uid: int, is_foreign: bool
+) -> None:
+    kernel((LOOPBACK, "0A", os.geteuid()), (address, state, uid))
+    assert (foreign_listener("127.0.0.1", 8082) is not None) == is_foreign
+    assert foreign_listener("127.0.0.1", 8083) is None
+
+
+def test_the_owner_is_not_looked_for_on_another_machine(kernel: Callable[..., None]) -> None:
+    kernel((EVERY, "0A", 4711))
+    assert foreign_listener("192.0.2.1", 8082) is None
+
+
+def test_a_luigid_whose_owner_is_unknown_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luigi_etl.listeners.TABLES", (tmp_path / "tcp", tmp_path / "tcp6"))
+    said = (
+        f"the owner of luigid at http://127.0.0.1:8082 is unknown ({tmp_path}/tcp: No such file or directory)"
+    )
+    assert problem_of(Address("127.0.0.1", 8082)) == said
+
+
+# --- where it is ---------------------------------------------------------------------------------
+
+
+def test_a_run_finds_luigid_by_its_url(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    chain.configure("core", scheduler_port=9, default_scheduler_url=f"http://127.0.0.1:{luigid.port}/")
+    assert chain.unattended(*MINUTE, url=served().url).code == 0
+    assert len(luigid.tasks("DONE")) == 4
+
+
+@pytest.mark.parametrize("url", ["http+unix://%%2Frun%%2Fluigid", "https://", "127.0.0.1:8082", "http://h:x"])
+def test_a_url_that_is_no_address_is_one_line(chain: Chain, url: str) -> None:
+    chain.configure("core", default_scheduler_url=url)
+    run = chain.unattended(*MINUTE)
+    assert (run.code, run.err.count("\n")) == (2, 1)
+    assert "error: [core] scheduler_url (or default_scheduler_url): it is not an address such as" in run.err
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://me:secret@example.org/luigi/", "https://example.org:443/luigi"),
+        ("http://[::1]:8083", "http://[::1]:8083"),
+        ("http://example.org", "http://example.org:80"),
+    ],
+)
+def test_the_url_is_told_without_what_is_secret(url: str, told: str) -> None:
+    with luigi.cmdline_parser.CmdlineParser.global_instance(["SomeTask", "--scheduler-url", url]):
+        assert str(address()) == told
+
+
+class SomeTask(luigi.Task):
+    """A task for a command line."""

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import Chain, Luigid, Run, Serve, Served, mount, read_only
+from tests.hostile_luigid import HostileLuigid, turn_to_nonsense
+from tests.made import stored
 from tests.postgres import PostgresServer
 
 pytestmark = pytest.mark.slow
@@ -203,7 +205,61 @@ def test_something_else_on_its_port_is_no_luigid(chain: Chain, served: Serve) ->
     server = served()
     chain.configure("core", scheduler_port=server.url.split(":")[2].split("/")[0])
     assert chain.unattended(*MINUTE, url=server.url).code == 0
-    assert "this run goes without it" in chain.log()
+    assert "is not luigid (status 200): this run goes without it" in chain.log()
+
+
+def old_snapshots(chain: Chain) -> list[Path]:
+    """Make two snapshots of last year; return their records."""
+    return [stored(chain.folder / "data", datetime(2025, 11, day)).run for day in (1, 2)]
+
+
+def test_another_users_program_at_its_port_is_not_obeyed(chain: Chain, served: Serve) -> None:
+    """It gives each worker that asks for work the task to remove what is older than a day."""
+    old = old_snapshots(chain)
+    with HostileLuigid.of_nobody() as hostile:
+        chain.configure("core", scheduler_port=hostile.port)
+
+        run = chain.unattended(url=served().url)
+
+    assert (run.code, run.err) == (0, "")
+    assert (
+        f"another user's program (uid 65534) listens at http://127.0.0.1:{hostile.port}: this" in chain.log()
+    )
+    assert all(path.exists() for path in old)
+
+
+def test_another_users_program_that_takes_its_place_is_not_obeyed(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    """The run is under way when luigid ends."""
+    old = old_snapshots(chain)
+    chain.configure("core", rpc_retry_attempts=2)
+    process, _ = under_way(chain, asked=5, served=served)
+    luigid.kill()
+    with HostileLuigid.of_nobody(luigid.port):
+        out, err = process.communicate(timeout=60)
+
+    assert (process.returncode, out, err) == (0, "", "")
+    assert "20261122T0926Z" in whole(chain)
+    assert all(path.exists() for path in old)
+    luigid.start()
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [b"", b"<html>", b"{}", b"[" * 100_000, b'{"response": 5}', b'{"response": {"a": 1}}', b"\xff"],
+)
+def test_a_luigid_that_turns_to_nonsense_does_not_cost_the_minute(
+    chain: Chain, served: Serve, nonsense: bytes
+) -> None:
+    with HostileLuigid.answering(turn_to_nonsense(nonsense)) as hostile:
+        chain.configure("core", scheduler_port=hostile.port, rpc_retry_attempts=1)
+
+        run = chain.unattended(*MINUTE, url=served().url)
+
+    assert (run.code, run.err) == (0, "")
+    assert whole(chain) == ["20261122T0926Z"]
+    assert "goes without it" in chain.log()
 
 
 def test_with_luigid_it_runs_there(chain: Chain, served: Serve, luigid: Luigid) -> None:

@@ -85,11 +85,10 @@ def _minute(text: str) -> str:
 def _run_luigi(arguments: list[str]) -> int:
     from luigi.retcodes import run_with_retcodes
 
-    from luigi_etl.scheduler import address, answers
+    from luigi_etl.scheduler import address, problem_of
 
-    luigid = address()
-    if not answers(luigid):
-        sys.stderr.write(f"luigid does not answer at {luigid}: it goes without it\n")
+    if problem := problem_of(address()):
+        sys.stderr.write(f"{problem}: it goes without it\n")
         arguments = [*arguments, "--local-scheduler"]
     try:
         run_with_retcodes(arguments)
