@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from luigi_etl.configuration_files import without_values
 from luigi_etl.errors import USAGE_ERROR, EtlError
 from luigi_etl.lean import import_luigi
 
@@ -53,7 +54,7 @@ def _of_configuration(error: ValueError) -> str:
     if not cause or "Error when parsing the default value" not in str(error):
         return ""
     percent = "; a % is written %%" if isinstance(cause, configparser.Error) else ""
-    return f" (luigi.cfg: {cause}{percent})"
+    return f" (luigi.cfg: {without_values(cause)}{percent})"
 
 
 def _parser(first: str = "") -> argparse.ArgumentParser:

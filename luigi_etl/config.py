@@ -19,6 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 import luigi
 from luigi.interface import core
 
+from luigi_etl.configuration_files import check_readable
 from luigi_etl.errors import USAGE_ERROR, SettingError
 from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, SKEW, Settings
@@ -55,6 +56,23 @@ def set_exit_codes() -> None:
 set_exit_codes()
 
 
+def refuse(message: str) -> NoReturn:
+    """End the program because of what it was given, as argparse does."""
+    sys.stderr.write(f"luigi: error: {message}\n")
+    sys.exit(USAGE_ERROR)
+
+
+def refuse_unreadable_files() -> None:
+    """End the program if Luigi passed over a file of its configuration."""
+    try:
+        check_readable(luigi.configuration.get_config()._config_paths)
+    except ValueError as error:
+        refuse(str(error))
+
+
+refuse_unreadable_files()
+
+
 class _Checked(luigi.Parameter[T]):
     """A parameter that checks its value where it is given."""
 
@@ -79,12 +97,6 @@ class _Checked(luigi.Parameter[T]):
 
     def _wrong(self, value: object, expected: str) -> SettingError:
         return SettingError(f"{self._attribute_name}: {value!r} is not {expected}")
-
-
-def refuse(message: str) -> NoReturn:
-    """End the program because of what it was given, as argparse does."""
-    sys.stderr.write(f"luigi: error: {message}\n")
-    sys.exit(USAGE_ERROR)
 
 
 class QueryParameter(_Checked[str]):
@@ -315,7 +327,7 @@ def _command(text: str) -> str:
     try:
         return text if shlex.split(text) else ""
     except ValueError as error:
-        raise SettingError(f"[service] notify: {text!r} is not a command: {error}") from None
+        raise SettingError(f"[service] notify: it is not a command: {error}") from None
 
 
 _DEFAULT = Settings()

@@ -20,6 +20,7 @@ from luigi.task_register import Register
 from luigi_etl import define
 from luigi_etl.ccdb import Client
 from luigi_etl.config import ccdb, service, storage, this_minute
+from luigi_etl.configuration_files import without_values
 from luigi_etl.coverage import CoveredRange, covered, ranges
 from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
 from luigi_etl.damage import find_missing
@@ -80,7 +81,8 @@ def _findings(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
 
 
 def _reason(said: io.StringIO, error: BaseException) -> str:
-    return said.getvalue().removeprefix("luigi: error: ").strip() or str(error) or type(error).__name__
+    refused = said.getvalue().removeprefix("luigi: error: ").strip()
+    return refused or without_values(error) or type(error).__name__
 
 
 def _well(message: str) -> Finding:

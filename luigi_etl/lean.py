@@ -7,14 +7,17 @@ import configparser
 import functools
 import gc
 import io
+import os
 import sys
+import tempfile
 import time
 from http.client import HTTPException
-from typing import Any
+from typing import Any, NoReturn
 from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
+from luigi_etl.configuration_files import check_readable, without_values
 from luigi_etl.errors import USAGE_ERROR
 from luigi_etl.listeners import Listener, foreign_listener
 
@@ -27,15 +30,19 @@ def import_luigi() -> None:
     """Import Luigi, which reads luigi.cfg then; one that can't be read ends the program with one line."""
     if "luigi" in sys.modules:
         return
+    _choose_temporary_folder()
     hidden = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: there is no such module
     gc.disable()  # of what is imported nothing is garbage
     try:
-        from luigi import rpc
+        check_readable()
+        from luigi import configuration, rpc
+
+        check_readable(configuration.get_config()._config_paths)
     except (configparser.Error, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        sys.stderr.write(f"luigi_etl: error: luigi.cfg can't be read ({reason}): correct it\n")
-        sys.exit(USAGE_ERROR)
+        _refuse(f"luigi.cfg can't be read ({without_values(error)}): correct it")
+    except ValueError as error:
+        _refuse(str(error))
     finally:
         gc.freeze()
         gc.enable()
@@ -45,6 +52,19 @@ def import_luigi() -> None:
     rpc.URLLibFetcher.raises = (OSError, HTTPException)  # type: ignore[assignment]
     # It would also ask luigid, on this machine, through the environment's proxy, which is for the API.
     rpc.urlopen = _ask_directly  # type: ignore[assignment,attr-defined]
+
+
+def _refuse(message: str) -> NoReturn:
+    sys.stderr.write(f"luigi_etl: error: {message}\n")
+    sys.exit(USAGE_ERROR)
+
+
+def _choose_temporary_folder() -> None:
+    """Let Luigi name a temporary folder although there is room in none: it would end with a traceback."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # where nothing can be written
 
 
 def _ask_directly(request: Request, timeout: float) -> Any:

@@ -1,5 +1,6 @@
 """Metrics of a job for node_exporter's textfile collector, in the Prometheus text format."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -19,7 +20,8 @@ def write_metrics(folder: Path, job: str, memory: Memory) -> None:
     """
     if not folder.is_dir():
         raise StorageError(f"{folder.absolute()} is not a folder; make it, or correct [service] metrics")
-    with atomic_write(folder / f"luigi_etl.{job}.prom") as stream:
+    with atomic_write(folder / f"luigi_etl.{job}.prom", "set [service] metrics") as stream:
+        os.fchmod(stream.fileno(), 0o644)  # node_exporter is another user, whatever the umask
         stream.write(_text(job, memory).encode())
 
 

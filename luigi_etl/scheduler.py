@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import shlex
 import socket
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from luigi_etl.errors import SettingError
 from luigi_etl.files import storage_errors
 from luigi_etl.listeners import foreign_listener
 from luigi_etl.logs import add_bounded_file
+from luigi_etl.private import make_private, others_can_write
 
 PROBE_SECONDS = 2.0
 _LARGEST_ANSWER = 65_536  # bytes
@@ -146,25 +148,50 @@ def run_luigid(luigid: Address, folder: Path) -> None:
 
     """
     _check_loopback(luigid)
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        _log_to(folder / "luigid.log")
     _configure(folder / "luigid.pickle")
+    state = Path(luigi.configuration.get_config().get("scheduler", "state_path"))
+    os.umask(0o077)
+    with storage_errors(folder, "set [service] folder"):
+        make_private(folder)
+        _log_to(folder / "luigid.log")
+        _check_state(state)
     from luigi import server
 
-    os.umask(0o077)  # the state is a pickle: who can write it can run code here
     try:
         server.run(api_port=luigid.port, address=luigid.host)
-    except OSError as error:
-        raise SettingError(
-            f"luigid can't listen at {luigid}: {error.strerror or error}; if it is not there already, "
-            "set [core] scheduler_port"
-        ) from error
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        there = "luigid is there already: stop it" if answers(luigid) else "stop what listens there"
+        message = f"luigid can't listen at {luigid}: {reason}; {there}, or set [core] scheduler_port"
+        logging.getLogger().error(message)  # noqa: TRY400  # one line
+        raise SettingError(message) from error
+
+
+def _check_state(state: Path) -> None:
+    """Refuse a state that others may have written: it is a pickle, so they could run code here.
+
+    Raises:
+        SettingError: others can write the file or its folder.
+
+    """
+    for path in (state.parent, state):
+        if path.exists() and others_can_write(path):
+            raise SettingError(
+                f"{path.absolute()}: others can write it, and run code here by luigid's state; delete "
+                f"{state.name} if you don't trust them, then `chmod go-w {shlex.quote(str(path.absolute()))}`"
+            )
+    if state.exists():
+        state.chmod(0o600)
 
 
 def _check_loopback(luigid: Address) -> None:
     import ipaddress
 
+    if luigid.scheme != "http" or luigid.path:
+        raise SettingError(
+            f"[core] scheduler_url: luigid can't serve {luigid}, only plain http without a path; start it "
+            "where luigi.cfg has scheduler_host and scheduler_port instead"
+        )
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(luigid.host, luigid.port)}
     except OSError as error:

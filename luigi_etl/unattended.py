@@ -8,10 +8,6 @@ import multiprocessing
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +27,7 @@ from luigi_etl.jobs import BusyError, Job, Memory, State
 from luigi_etl.lean import keep_what_stays_the_same
 from luigi_etl.lines import one_line
 from luigi_etl.logs import add_bounded_file
+from luigi_etl.notify import deliver
 from luigi_etl.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
 from luigi_etl.parse import read_summary
 from luigi_etl.reason import bounded
@@ -38,7 +35,6 @@ from luigi_etl.record import read_record
 from luigi_etl.scheduler import Address, address, problem_of
 from luigi_etl.snapshot import Recorded
 
-NOTIFY_SECONDS = 60
 SIGNALLED = 128  # and the number of the signal, as shells have it
 
 
@@ -315,39 +311,9 @@ def _tell(message: str, notify: str, log: _Log) -> None:
     """Give a message, if there is one, to the command of the settings; without it to standard error."""
     if not message:
         return
-    line = f"luigi_etl on {socket.gethostname()}: {message}"
-    log.info(f"told: {line}")
-    problem = _notified(notify, line) if notify else ""
-    if notify and not problem:
-        return
-    sys.stderr.write(f"{line}\n")
-    if problem:
+    log.info(f"told: {message}")
+    if problem := deliver(message, notify):
         log.info(problem)
-        sys.stderr.write(f"{problem}\n")
-
-
-def _notified(command: str, message: str) -> str:
-    """Run a command with the message on its standard input; return what went wrong, if anything."""
-    import shlex
-
-    failed = f"luigi_etl: [service] notify, {command!r}, failed"
-    with tempfile.TemporaryFile() as output:  # no pipe: what it leaves running may keep that open
-        try:
-            run = subprocess.run(  # noqa: S603  # the user's own
-                shlex.split(command),
-                input=f"{message}\n".encode(),
-                stdout=output,
-                stderr=output,
-                timeout=NOTIFY_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return f"{failed}: no end within {NOTIFY_SECONDS} s"
-        except OSError as error:
-            return f"{failed}: {error.strerror or error}"
-        output.seek(0)
-        said = one_line(output.read().decode(errors="replace"))[-500:]
-    return f"{failed} (exit code {run.returncode}): {said}" if run.returncode else ""
 
 
 def _now() -> datetime:

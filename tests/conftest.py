@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -229,8 +229,9 @@ class Luigid:
         return process
 
     def _answers(self) -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        with suppress(OSError):
+            return "enabled" in self.told("is_pause_enabled")
+        return False
 
     def stop(self) -> None:
         """Tell it to end, and wait until it has."""

@@ -43,6 +43,16 @@ def test_our_command_imports_luigi_without_what_it_does_not_use() -> None:
     assert not python("import luigi_etl.lean; luigi_etl.lean.import_luigi(); print(*sys.modules)") & SPARED
 
 
+def test_a_disk_without_any_room_does_not_matter_to_luigi() -> None:
+    code = """
+import resource, luigi_etl.lean
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+luigi_etl.lean.import_luigi()
+print("imported")
+"""
+    assert python(code) == {"imported"}
+
+
 def test_what_was_left_out_can_be_imported_afterwards() -> None:
     code = "import luigi_etl.lean; luigi_etl.lean.import_luigi(); import requests, tornado, luigi.server"
     assert {"requests", "tornado"} <= python(f"{code}; print(*sys.modules)")

@@ -1,5 +1,7 @@
 """Metrics for node_exporter's textfile collector."""
 
+import os
+import stat
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -59,6 +61,16 @@ def test_they_take_the_place_of_the_last_ones_and_leave_nothing_else(tmp_path: P
     for _ in range(2):
         write_metrics(tmp_path, "StoreComplaints.state=CA", MEMORY)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_node_exporter_can_read_them(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        write_metrics(tmp_path, "StoreComplaints.state=CA", MEMORY)
+    finally:
+        os.umask(before)
+    assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o644]
 
 
 def test_a_folder_that_is_not_there_is_one_line_and_not_made(tmp_path: Path) -> None:

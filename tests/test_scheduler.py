@@ -52,7 +52,7 @@ def test_a_second_one_is_refused_or_with_unless_running_silent(chain: Chain, lui
     assert second.code == 2
     assert re.fullmatch(
         rf"luigi-etl: error: luigid can't listen at http://127\.0\.0\.1:{luigid.port}: "
-        r"Address already in use; .*set \[core\] scheduler_port\n",
+        r"Address already in use; luigid is there already: stop it, or set \[core\] scheduler_port\n",
         second.err,
     )
     unless_running = chain.program("luigi-etl", "luigid", "--unless-running")
@@ -113,6 +113,75 @@ def test_its_state_is_nobody_elses_to_read_or_write(luigid: Luigid, chain: Chain
     luigid.stop()
     assert stat.S_IMODE((chain.folder / "service/luigid.pickle").stat().st_mode) == 0o600
     luigid.start()
+
+
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_what_it_writes_is_this_users_alone(chain: Chain, umask: str) -> None:
+    port = Luigid.at_a_free_port(chain).port
+    process = chain.start("sh", "-c", f"umask {umask}; exec luigi-etl luigid", start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not answers(Address("127.0.0.1", port)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.terminate()
+    process.communicate(timeout=20)
+
+    service = chain.folder / "service"
+    assert stat.S_IMODE(service.stat().st_mode) == 0o700
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in service.iterdir()} == {
+        "luigid.log": 0o600,
+        "luigid.pickle": 0o600,
+    }
+
+
+@pytest.mark.parametrize("loose", ["service", "service/luigid.pickle"])
+@pytest.mark.parametrize("mode", [0o777, 0o770])
+def test_a_state_that_others_can_write_is_refused(chain: Chain, loose: str, mode: int) -> None:
+    """It is a pickle: who writes it runs code."""
+    code = b"cos\nsystem\n(S'touch pwned'\ntR."
+    Luigid.at_a_free_port(chain)
+    (chain.folder / "service").mkdir(mode=0o700)
+    (chain.folder / "service/luigid.pickle").write_bytes(code)
+    (chain.folder / loose).chmod(mode)
+
+    run = chain.program("luigi-etl", "luigid")
+
+    assert (run.code, run.err.count("\n")) == (2, 1)
+    assert f"error: {chain.folder}/{loose}: others can write it, and run code here" in run.err
+    assert not (chain.folder / "pwned").exists()
+
+
+def test_a_service_folder_that_cannot_be_used_names_its_setting(chain: Chain) -> None:
+    (chain.folder / "service").write_text("in the way")
+    run = chain.program("luigi-etl", "luigid")
+    assert (run.code, run.err.count("\n")) == (1, 1)
+    assert "cannot write service: " in run.err
+    assert run.err.endswith("or set [service] folder\n")
+
+
+def test_a_foreign_program_at_its_port_is_told_once(chain: Chain, served: Serve) -> None:
+    """Cron tries every ten minutes, and mails what is said."""
+    told = chain.folder / "told"
+    chain.configure("service", notify=f"tee -a {told}")
+    chain.configure("core", scheduler_port=served().url.split(":")[2].split("/")[0])
+
+    runs = [chain.program("luigi-etl", "luigid", "--unless-running") for _ in range(3)]
+
+    assert [(run.code, run.err) for run in runs] == [(2, "")] * 3
+    (message,) = told.read_text().splitlines()
+    assert "Address already in use; stop what listens there, or set [core] scheduler_port; until" in message
+    assert (chain.folder / "service/luigid.log").read_text().count("can't listen") == 3
+
+
+def test_a_luigid_that_answered_meanwhile_is_told_again_when_it_can_not_run(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    foreign = served().url.split(":")[2].split("/")[0]
+    told = []
+    for port in (foreign, luigid.port, foreign):
+        chain.configure("core", scheduler_port=port)
+        told.append(chain.program("luigi-etl", "luigid", "--unless-running").err)
+    assert [len(message.splitlines()) for message in told] == [1, 0, 1]
 
 
 def test_with_the_extra_it_serves_metrics(chain: Chain, served: Serve, luigid: Luigid) -> None:

@@ -1,6 +1,7 @@
 """Unattended runs, as cron starts them: real programs, a real luigid, real signals."""
 
 import contextlib
+import fcntl
 import json
 import os
 import random
@@ -133,6 +134,27 @@ def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, text: str) ->
     run = chain.unattended(*MINUTE)
     assert (run.code, len(run.err.splitlines())) == (2, 1)
     assert run.err.startswith("luigi_etl: error: luigi.cfg can't be read (")
+
+
+SECRET = "curl -H 'Authorization: Bearer s3cret' https://me:s3cret@ntfy.example.org/?token=s3cret"
+
+
+def test_no_secret_of_notify_is_in_a_message_or_a_log(chain: Chain) -> None:
+    chain.configure("service", notify=f"{SECRET} --max-time 1 --proxy http://127.0.0.1:9")
+    run = chain.unattended(*MINUTE, "--ccdb-retries", "0", url=NOWHERE)
+    problem = run.err.splitlines()[-1]
+    assert problem.startswith("luigi_etl: [service] notify, 'curl', failed")
+    assert "s3cret" not in run.err + chain.log()
+
+
+@pytest.mark.parametrize("wrong", ["'", " a%20b", " %(x)s", " ${NO_SUCH_VARIABLE}"])
+def test_no_secret_of_a_notify_that_cannot_be_used_is_told(chain: Chain, wrong: str) -> None:
+    for notify in (f"{SECRET}{wrong}", f"curl{wrong} {SECRET}"):
+        chain.configure("service", notify=notify)
+        run = chain.unattended(*MINUTE)
+        assert (run.code, run.err.count("\n")) == (2, 1)
+        assert "notify" in run.err
+        assert "s3cret" not in run.err
 
 
 def test_a_mistyped_task_is_one_message_with_the_one_that_was_probably_meant(chain: Chain) -> None:
@@ -515,6 +537,48 @@ def test_a_run_that_waits_for_its_next_attempt_is_listed_as_running(chain: Chain
         ["2026-11-22T09:26Z", "''", limit, "running (attempt 2 of 11)"] for limit in ("10", "sync")
     ]
     assert {outcome for _, outcome, _ in listed(chain)} == {"failed"}
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_full_service_folder_costs_no_run(
+    chain: Chain, served: Serve, small_disk: Path, busy: bool
+) -> None:
+    """The log can't be written, by a run nor by a minute that is skipped."""
+    chain.configure("service", folder=small_disk)
+    url = served().url
+    assert chain.unattended("--timestamp", "2026-11-22T0925", url=url).code == 0
+    fill(small_disk)
+
+    with (small_disk / "StoreComplaints.all-newest-10.lock").open() as lock:
+        if busy:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        runs = [chain.unattended("--timestamp", f"2026-11-22T092{minute}", url=url) for minute in (7, 8)]
+
+    assert [(run.code, run.out, run.err) for run in runs] == [(10 if busy else 0, "", "")] * 2
+
+
+def fill(disk: Path) -> None:
+    """Take all room of a disk, also at the ends of the logs that are there."""
+    for log in disk.rglob("*.log"):
+        with log.open("ab") as file:
+            file.write(b"x" * (-file.tell() % 4096))
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
+
+
+def test_a_failure_on_a_full_disk_is_told_once(chain: Chain, served: Serve, small_disk: Path) -> None:
+    """All that a run writes is there."""
+    url = served(200).url
+    chain.configure("service", folder=small_disk / "service")
+    chain.configure("storage", root=small_disk / "data")
+    assert chain.unattended("--timestamp", "2026-11-22T0925", url=url).code == 0
+    fill(small_disk)
+
+    runs = [chain.unattended("--timestamp", f"2026-11-22T092{minute}", url=url) for minute in (6, 7, 8)]
+
+    assert [(run.code, len(run.err.splitlines())) for run in runs] == [(30, 1), (30, 0), (30, 0)]
+    assert re.search(rf"cannot write {small_disk}/data/\S+: No space left on device; make room", runs[0].err)
 
 
 def test_a_read_only_root_is_told_once_and_loses_nothing(chain: Chain, served: Serve) -> None:

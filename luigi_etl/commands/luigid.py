@@ -1,8 +1,19 @@
 """`luigi-etl luigid`: run luigid as luigi.cfg describes it."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from luigi_etl.commands import Subcommands
+from luigi_etl.errors import USAGE_ERROR
+from luigi_etl.lines import one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from luigi_etl.errors import EtlError
+    from luigi_etl.scheduler import Address
+
+FAILED = 1
 
 
 def add_to(commands: Subcommands) -> None:
@@ -20,16 +31,53 @@ def add_to(commands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run luigid until a signal ends it."""
     from luigi_etl.config import service
-    from luigi_etl.errors import SettingError
-    from luigi_etl.scheduler import address, answers, run_luigid
+    from luigi_etl.errors import EtlError
+    from luigi_etl.scheduler import address, answers
 
     luigid, folder = address(), service().path
-    if options.unless_running and answers(luigid):
-        return 0
-    print(f"starting luigid at {luigid}; its log is {folder}/luigid.log", flush=True)
-    try:
-        run_luigid(luigid, folder)
-    except SettingError:
-        if not (options.unless_running and answers(luigid)):  # another started a moment before
-            raise
+    if not options.unless_running:
+        return _run(luigid, folder)
+    if not answers(luigid):
+        try:
+            return _run(luigid, folder)
+        except EtlError as error:
+            if not answers(luigid):  # otherwise another started a moment before
+                return _fail(error)
+    _remember_success()
     return 0
+
+
+def _run(luigid: "Address", folder: "Path") -> int:
+    from luigi_etl.scheduler import run_luigid
+
+    print(f"starting luigid at {luigid}; its log is {folder}/luigid.log", flush=True)
+    run_luigid(luigid, folder)
+    return 0
+
+
+def _fail(error: "EtlError") -> int:
+    """Report why luigid can't run, once as long as that stays so: cron tries every ten minutes."""
+    import msgspec
+
+    from luigi_etl.config import service
+    from luigi_etl.jobs import Job
+    from luigi_etl.notify import deliver
+
+    job = Job("luigid", service().path)
+    memory, reason = job.recall(), one_line(str(error))
+    if memory.first_error != reason:
+        deliver(f"{reason}; until then runs go without luigid", service().notify)
+    job.remember(msgspec.structs.replace(memory, failures=memory.failures + 1, first_error=reason))
+    return USAGE_ERROR if isinstance(error, ValueError) else FAILED
+
+
+def _remember_success() -> None:
+    import msgspec
+
+    from luigi_etl.config import service
+    from luigi_etl.jobs import Job
+
+    job = Job("luigid", service().path)
+    memory = job.recall()
+    if memory.failures:
+        job.remember(msgspec.structs.replace(memory, failures=0, first_error=""))

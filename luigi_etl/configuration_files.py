@@ -1,0 +1,44 @@
+"""The files that Luigi reads its configuration from: it ignores those that it can't open."""
+
+import configparser
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+_VALUE = re.compile(r"(, found:| reference ).*", re.DOTALL)
+
+
+def check_readable(paths: Iterable[str] = ()) -> None:
+    """See to it that Luigi can open every file there is of these, and the one that the environment names.
+
+    Raises:
+        ValueError: one can't be opened; the text is one line.
+
+    """
+    named = os.environ.get("LUIGI_CONFIG_PATH", "")
+    for path in dict.fromkeys([*paths, *filter(None, [named])]):
+        try:
+            with Path(path).open("rb"):
+                pass
+        except OSError as error:
+            if path != named and isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                continue
+            remedy = (
+                "unset LUIGI_CONFIG_PATH, or correct it" if path == named else "give access, or remove it"
+            )
+            raise ValueError(f"{path} can't be read ({error.strerror}): {remedy}") from error
+
+
+def without_values(error: BaseException) -> str:
+    """Return in one line what is wrong in a configuration, without a value: it may hold a password."""
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno}: a setting before the first [section]"
+    if isinstance(error, configparser.ParsingError):
+        lines = ", ".join(str(line) for line, _ in error.errors)
+        return f"line {lines}: neither a [section] nor NAME=VALUE"
+    if isinstance(error, configparser.InterpolationSyntaxError):
+        return _VALUE.sub("", str(error))
+    if isinstance(error, configparser.InterpolationError):
+        return f"[{error.section}] {error.option} names a setting or an environment variable that is not set"
+    return " ".join(str(error).split())
