@@ -33,6 +33,7 @@ from luigi_etl.parse import read_summary
 from luigi_etl.reason import bounded
 from luigi_etl.record import read_record
 from luigi_etl.scheduler import Address, address, problem_of
+from luigi_etl.signals import Signals
 from luigi_etl.snapshot import Recorded
 
 SIGNALLED = 128  # and the number of the signal, as shells have it
@@ -124,8 +125,8 @@ def _skip(plan: Plan, busy: BusyError) -> None:
 
 def _attended(plan: Plan) -> int:
     clock, began = time.monotonic(), _now()
-    with _Log(plan.log) as log:
-        ended = _run(plan, log)
+    with _Log(plan.log) as log, Signals() as signals:
+        ended = _run(plan, log, signals)
         seconds = round(time.monotonic() - clock, 3)
         log.info(f"exit code {ended.code} after {seconds:.1f} s")
         memory = msgspec.structs.replace(plan.job.recall(), seconds=seconds)
@@ -232,47 +233,52 @@ def _write_metrics(plan: Plan, memory: Memory, log: "_Log") -> None:
 # --- the run itself ------------------------------------------------------------------------------
 
 
-def _run(plan: Plan, log: "_Log") -> Ended:
+def _run(plan: Plan, log: "_Log", signals: Signals) -> Ended:
     """Run Luigi under luigid, or without it where it does not answer or goes away."""
     if "--local-scheduler" in plan.arguments:
-        return _run_luigi(plan.arguments, log)
+        return _run_luigi(plan.arguments, log, signals)
     locally = (*plan.arguments, "--local-scheduler")
     if problem := problem_of(plan.luigid):
         log.info(f"{problem}: this run goes without it")
-        return _run_luigi(locally, log)
-    ended = _run_luigi(plan.arguments, log)
+        return _run_luigi(locally, log, signals)
+    ended = _run_luigi(plan.arguments, log, signals)
     lost = (retcode().not_run, retcode().unhandled_exception)  # the second at answers Luigi can't handle
     if ended.code in lost or ended.error.startswith("luigid: "):
         log.info(f"luigid at {plan.luigid} went away or lost the run: what is left of it goes without it")
-        return _run_luigi(locally, log)
+        return _run_luigi(locally, log, signals)
     return ended
 
 
-def _run_luigi(arguments: Sequence[str], log: "_Log") -> Ended:
+def _run_luigi(arguments: Sequence[str], log: "_Log", signals: Signals) -> Ended:
     """Run Luigi in a process of its own, so that whatever ends it, someone is left to tell."""
     began = _now()
+    if signals.received:  # before there was a process to pass it on to
+        return _killed(signals.received, began)
     reader, writer = os.pipe()
     process = multiprocessing.get_context("fork").Process(target=_luigi, args=(arguments, reader, writer))
-    process.start()
-    os.close(writer)
-    signal.signal(signal.SIGTERM, lambda *_: process.terminate())  # then its end is told, as any other
     error = last = ""
-    with os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
+    with signals.passed_on_to(process), os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
+        os.close(writer)
         for line in filter(None, map(one_line, lines)):
             last = line
             log.info(line)
             if found := re.match(r"ERROR: |luigi: error: ", line):
                 error = error or line[found.end() :]  # what follows from it, and a mail server's, come later
-    process.join()
+        process.join()
     code = process.exitcode or 0
     if code < 0:
-        return Ended(began, _now(), SIGNALLED - code, f"killed by signal {-code} ({signal.strsignal(-code)})")
+        return _killed(-code, began)
     return Ended(began, _now(), code, bounded(error or last) or "it gave no reason")
+
+
+def _killed(number: int, began: datetime) -> Ended:
+    error = f"killed by signal {number} ({signal.strsignal(number)})"
+    return Ended(began, _now(), SIGNALLED + number, error)
 
 
 def _luigi(arguments: Sequence[str], reader: int, writer: int) -> None:
     """Run Luigi with both of its outputs going to `writer`."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    Signals.accept()
     os.close(reader)  # whoever else reads: without them a write must fail, not wait
     os.dup2(writer, 1)
     os.dup2(writer, 2)

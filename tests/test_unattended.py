@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import threading
@@ -797,14 +798,62 @@ def test_a_killed_worker_is_told_and_on_record(chain: Chain, served: Serve) -> N
     assert (record(chain)["outcome"], record(chain)["error"]) == ("failed", "killed by signal 9 (Killed)")
 
 
-def test_a_run_that_is_told_to_end_ends_and_says_so(chain: Chain, served: Serve) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
+def test_a_run_that_is_told_to_end_ends_and_says_so(chain: Chain, served: Serve, number: int) -> None:
     process, server = under_way(chain, asked=3, served=served)
-    process.terminate()
+    worker = worker_of(process)
+    process.send_signal(number)
     _, err = process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
-    assert "(exit code 143): killed by signal 15 (Terminated)" in err
+    assert process.returncode == 128 + number
+    assert f"(exit code {128 + number}): killed by signal {number} ({signal.strsignal(number)})" in err
+    assert not Path(f"/proc/{worker}").exists()
+    assert record(chain)["error"].startswith("killed by signal ")
     again = chain.unattended("--timestamp", "2026-11-22T0927", "--limit", "0", url=server.url)
     assert (again.code, "works again" in again.err) == (0, True)
+
+
+def is_alive(pid: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_a_run_with_workers_ends_with_all_of_them(chain: Chain, served: Serve) -> None:
+    process, _ = under_way(chain, "--workers", "2", asked=3, served=served)
+    worker = worker_of(process)
+    others = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
+    assert others
+    process.terminate()
+    process.communicate(timeout=30)
+    assert not [pid for pid in others if is_alive(pid)]
+
+
+def test_a_signal_that_is_ignored_stays_so(chain: Chain, served: Serve) -> None:
+    """As under nohup, or in the background of a shell."""
+    server = served(100, "3:hang")
+    walk = ("--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "3")
+    command = shlex.join(chain.unattended_command(*MINUTE, *walk))
+    process = chain.start("sh", "-c", f"trap '' HUP INT; exec {command}", url=server.url)
+    wait_until_asked(server, 3)
+    for pid in (process.pid, worker_of(process)):
+        os.kill(pid, signal.SIGHUP)
+        os.kill(pid, signal.SIGINT)
+    assert (process.communicate(timeout=60), process.returncode) == (("", ""), 0)
+
+
+def test_a_signal_before_the_run_begins_ends_it_too(chain: Chain) -> None:
+    """It comes while luigid is looked for."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        chain.configure("core", scheduler_port=silent.getsockname()[1])
+        process = chain.start(*chain.unattended_command(*MINUTE), url=NOWHERE)
+        silent.accept()
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "killed by signal 15 (Terminated)" in err
+    assert record(chain)["outcome"] == "failed"
 
 
 def test_a_worker_whose_parent_was_killed_does_not_keep_others_out_for_ever(chain: Chain) -> None:
