@@ -872,18 +872,126 @@ def test_the_wrapper_needs_no_path(checkout: Path) -> None:
     assert wrapper(str(checkout / "cron/run"), str(script), "x", PATH="/nowhere").out == f"{checkout}\n"
 
 
-@pytest.mark.parametrize("kind", ["missing", "link to nothing", "folder", "not executable"])
-def test_an_interpreter_that_is_gone_is_one_line_and_127(checkout: Path, kind: str) -> None:
+def without_luigi_etl(folder: Path) -> Path:
+    """Return an interpreter for which luigi_etl is not installed, as after an upgrade of Python."""
+    real = Path("/proc/self/exe").resolve()  # the tests' sys.executable is a script
+    (folder / "pyvenv.cfg").write_text(f"home = {real.parent}\n")
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(real)
+    return folder / "bin" / "python"
+
+
+def broken(kind: str, checkout: Path) -> Path:
+    """Return an interpreter that can't run luigi_etl."""
     python = checkout / "python"
+    if kind == "upgraded":
+        return without_luigi_etl(checkout)
     if kind == "link to nothing":
         python.symlink_to("/no/such/python")
     elif kind == "folder":
         python.mkdir()
     elif kind == "not executable":
         python.touch()
-    called = wrapper(str(checkout / "cron/run"), str(python), "luigid")
-    assert (called.code, called.out, called.err.count("\n")) == (127, "", 1)
-    assert called.err.startswith(f"luigi-etl: there is no interpreter {python} any more; ")
+    elif kind == "crashes":
+        python.write_text("#!/bin/sh\necho first >&2; echo no such library >&2; exit 127\n")
+        python.chmod(0o755)
+    return python
+
+
+PATH = "/usr/bin:/bin"  # as cron has it
+KINDS = ["missing", "link to nothing", "folder", "not executable", "upgraded", "crashes"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("service", [True, False])
+def test_an_interpreter_that_is_broken_is_reported_once(checkout: Path, kind: str, service: bool) -> None:
+    python = broken(kind, checkout)
+    temporary = checkout.parent / "tmp"
+    temporary.mkdir()
+    if service:
+        (checkout / "service").mkdir()
+
+    def called() -> Run:
+        return wrapper(str(checkout / "cron/run"), str(python), "luigid", PATH=PATH, TMPDIR=str(temporary))
+
+    first, second = called(), called()
+
+    assert [(run.code, run.out, run.err.count("\n")) for run in (first, second)] == [
+        (127, "", 1),
+        (127, "", 0),
+    ]
+    why = {
+        "upgraded": f"{python} can't run luigi_etl (No module named luigi_etl, ",
+        "crashes": "(no such library)",
+    }
+    assert why.get(kind, f"there is no interpreter {python} any more; ") in first.err
+    assert first.err.endswith(
+        f"; install luigi_etl again in {checkout}, then run luigi-etl crontab --install\n"
+    )
+    assert [path.name for path in (checkout / "service").glob("*")] == ["cron-run.reported"] * service
+
+
+def test_a_second_outage_of_the_interpreter_is_reported_again(checkout: Path) -> None:
+    works = checkout / "a % python"
+    told = []
+    for python in (checkout / "gone", works, checkout / "gone"):
+        command = [str(checkout / "cron/run"), str(python), "luigid"]
+        told.append(wrapper(*command, PATH=PATH, TMPDIR=str(checkout.parent)).err)
+    assert [message.count("\n") for message in told] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("name", ["tee told", "tee 'told'", 'tee  "told"', r"t\ee told"])
+@pytest.mark.parametrize(
+    "before", ["[service]\nnotify=", "[x]\nnotify=false\n[service]\nfolder=y\nnotify : "]
+)
+def test_a_broken_interpreter_is_reported_to_the_command_of_notify(
+    checkout: Path, before: str, name: str
+) -> None:
+    (checkout / "luigi.cfg").write_text(f"{before}{name}\n[storage]\nnotify=false\n")
+    run = wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
+    assert (run.code, run.out, run.err) == (127, "", "")
+    assert (
+        (checkout / "told")
+        .read_text()
+        .startswith(f"luigi_etl on {os.uname().nodename}: there is no interpreter /no/such/python any more; ")
+    )
+
+
+@pytest.mark.parametrize(
+    "notify", ["false", "/no/such", "sh -c 'echo s3cret; exit 1'", "tee ${HOME}", "tee %(x)s", "'"]
+)
+def test_a_broken_interpreter_goes_to_standard_error_if_notify_fails(checkout: Path, notify: str) -> None:
+    (checkout / "luigi.cfg").write_text(f"[service]\nnotify={notify}\n")
+    run = wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
+    assert (run.code, run.out, run.err.count("\n")) == (127, "", 1)
+    assert "there is no interpreter" in run.err
+
+
+def test_nothing_of_a_notify_command_is_expanded(checkout: Path) -> None:
+    (checkout / "luigi.cfg").write_text(
+        "[service]\nnotify=tee told $(touch,pwned) `touch,pwned` ; touch pwned *\n"
+    )
+    (checkout / "*").write_text("")
+    wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
+    assert (checkout / "told").exists()
+    assert (checkout / "pwned").read_text().startswith("luigi_etl on ")  # a file that tee wrote, not touch
+    assert (checkout / "$(touch,pwned)").exists()
+
+
+@pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox sh", "mksh", "ksh"])
+def test_the_wrapper_works_with_every_shell(checkout: Path, shell: str) -> None:
+    program, *options = shell.split()
+    path = shutil.which(program)
+    if not path:
+        pytest.skip(f"there is no {program}")
+    (checkout / "service").mkdir()
+    run = [path, *options, str(checkout / "cron/run")]
+    told = [
+        wrapper(*run, str(python), "x", PATH=PATH)
+        for python in (checkout / "gone", checkout / "gone", checkout / "a % python")
+    ]
+    assert [(one.code, one.err.count("\n")) for one in told] == [(127, 1), (127, 0), (0, 0)]
+    assert not list((checkout / "service").iterdir())
 
 
 def test_the_wrapper_without_a_command_says_how_it_is_used(checkout: Path) -> None:
