@@ -215,7 +215,10 @@ def test_a_taken_port_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> N
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
 
-        assert "Address already in use" in refused(capsys, "sandbox", "--port", port, *python(""))
+        assert (
+            f"--port {port}: Address already in use; name another, or leave it out for a free one"
+            in refused(capsys, "sandbox", "--port", port, *python(""))
+        )
 
 
 def test_without_a_subcommand_it_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,7 +65,14 @@ def _serve(options: argparse.Namespace) -> int:
     from luigi_etl.sandbox.server import serve
 
     sandbox = _made(options)
-    with serve(sandbox, options.port) as url:
+    with contextlib.ExitStack() as serving:
+        try:
+            url = serving.enter_context(serve(sandbox, options.port))
+        except OSError as error:
+            reason = error.strerror or error
+            raise ValueError(
+                f"--port {options.port}: {reason}; name another, or leave it out for a free one"
+            ) from error
         if options.command:
             return _run_with(url, options.command)
         with contextlib.suppress(KeyboardInterrupt):
