@@ -43,6 +43,7 @@ LATEST = timedelta(minutes=10)
 MOST_RANGES = 5  # of the database's coverage
 DAY = timedelta(days=1)
 PATIENCE = 90.0  # seconds for the one request, the wait for its turn (at most 61) included
+SENDMAIL_FOLDERS = "/usr/sbin:/usr/lib"  # where cron looks for it
 CRON_DAEMONS = {"cron", "crond"}
 
 
@@ -181,6 +182,12 @@ def _cron() -> Iterator[Finding]:
         )
     checkout = find_checkout()
     block = installed_block(read_crontab(), checkout)
+    here = Path.cwd()
+    if not os.environ.get("LUIGI_CONFIG_PATH") and here != checkout:
+        yield _ill(
+            f"cron's lines are for {checkout}, not for {here}: run this there, or install luigi_etl from here"
+        )
+        return
     jobs = [line for line in block.split(b"\n") if line.strip() and not line.lstrip().startswith(b"#")]
     wanted = os.fsencode(call(checkout, sys.executable)) + b" "
     if not jobs:
@@ -229,8 +236,13 @@ def _telling() -> Iterator[Finding]:
         )
     elif command:
         yield _well(f"[service] notify: messages go to {command}")
-    else:
+    elif shutil.which("sendmail", path=f"{os.environ.get('PATH', os.defpath)}:{SENDMAIL_FOLDERS}"):
         yield _well("[service] notify: not set, messages go to standard error, which cron mails")
+    else:
+        yield _ill(
+            "[service] notify: not set, and there is no sendmail by which cron could mail messages: "
+            "set it to a command, or install a mail server"
+        )
     if folder and not folder.is_dir():
         yield _ill(f"[service] metrics: {folder.absolute()} is not there: make it, or correct the setting")
     elif folder:

@@ -103,6 +103,7 @@ def test_a_whole_installation_is_well_and_the_exit_code_is_0(
 ) -> None:
     start_cron()
     installation.configure("ccdb", url=served().url)  # for cron, should a minute begin
+    installation.configure("service", notify="cat")
     luigid = Luigid.at_a_free_port(installation)
     luigid.start()
     try:
@@ -124,6 +125,7 @@ def test_everything_that_is_wrong_is_told(chain: Chain) -> None:
     Luigid.at_a_free_port(chain)
     chain.configure("cdcb", page_size=1)
     chain.configure("storage", rot="x")
+    chain.configure("service", notify="luigi")
     (chain.folder / "data").write_text("a file")
     chain.environment["PATH"] = str(PROGRAMS)
     ill = {finding.check for finding in examined(chain) if not finding.well}
@@ -221,9 +223,23 @@ def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, content: byte
 # --- whom it tells -------------------------------------------------------------------------------
 
 
-def test_without_notify_cron_mails(chain: Chain) -> None:
+def test_without_notify_cron_mails(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sendmail").touch(mode=0o755)
+    monkeypatch.setattr(doctor, "SENDMAIL_FOLDERS", str(tmp_path))
     told = "[service] notify: not set, messages go to standard error, which cron mails"
-    assert found(chain, "messages") == [(True, told)]
+    assert here("messages") == [(True, told)]
+
+
+def test_without_notify_and_a_mailer_nobody_learns(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "SENDMAIL_FOLDERS", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    ((well, message),) = here("messages")
+    assert (well, message.partition(": set it")[0]) == (
+        False,
+        "[service] notify: not set, and there is no sendmail by which cron could mail messages",
+    )
 
 
 def test_a_program_and_a_folder_that_are_there_are_well(chain: Chain) -> None:
@@ -369,6 +385,16 @@ def of_the_crontab(chain: Chain) -> tuple[bool, str]:
     """Return what the program finds of the crontab, whether or not a daemon runs."""
     (finding,) = [one for one in found(chain, "cron") if not one[1].startswith("no cron daemon")]
     return finding
+
+
+@pytest.mark.usefixtures("crontab")
+def test_another_checkouts_crontab_is_not_approved(chain: Chain) -> None:
+    """Luigi_etl was installed from elsewhere than the folder that is examined."""
+    chain.environment.pop("LUIGI_CONFIG_PATH", None)
+    well, message = of_the_crontab(chain)
+    assert not well
+    assert message.startswith("cron's lines are for /")
+    assert f", not for {chain.folder}: run this there, " in message
 
 
 @pytest.mark.usefixtures("crontab")

@@ -15,6 +15,7 @@ from luigi_etl.paths import SnapshotFiles
 from luigi_etl.redo import redo as redo_files
 from luigi_etl.store import publish
 from tests.conftest import Chain, Luigid, Run, Serve
+from tests.hostile_luigid import HostileLuigid
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +95,14 @@ def test_the_files_from_the_stage_on_are_made_again_and_named(chain: Chain, stor
     assert after.keys() == before.keys()
     assert {name for name in before if before[name] != after[name]} == set(MADE_FROM[stage])
     assert run.err == "luigid does not answer at http://127.0.0.1:8082: it goes without it\n"
+
+
+def test_another_users_program_at_luigids_port_is_not_obeyed(chain: Chain, stored: str) -> None:
+    with HostileLuigid.of_nobody() as hostile:
+        chain.configure("core", scheduler_port=hostile.port)
+        run = redo(chain, "--from", "parse", url=stored)
+    listens = f"another user's program (uid 65534) listens at http://127.0.0.1:{hostile.port}"
+    assert (run.code, run.err) == (0, f"{listens}: it goes without it\n")
 
 
 def test_without_a_stage_the_api_is_asked_again(chain: Chain, served: Serve, stored: str) -> None:

@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import sqlite3
+import stat
 import subprocess
 import threading
 import time
@@ -76,6 +77,20 @@ def test_the_log_is_bounded(chain: Chain, served: Serve) -> None:
     logs = sorted((chain.folder / "service").glob("*.log*"))
     assert [path.name.partition(".log")[2] for path in logs] == ["", ".1", ".2"]
     assert all(path.stat().st_size <= 1_000_000 for path in logs)
+
+
+@pytest.mark.parametrize("umask", ["000", "077"])
+def test_what_it_keeps_is_this_users_alone(chain: Chain, served: Serve, umask: str) -> None:
+    chain.configure("service", metrics="metrics")
+    (chain.folder / "metrics").mkdir()
+    command = shlex.join(chain.unattended_command(*MINUTE))
+    run = chain.program("sh", "-c", f"umask {umask}; exec {command}", url=served().url)
+    assert (run.code, run.err) == (0, "")
+    service = chain.folder / "service"
+    assert stat.S_IMODE(service.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in service.iterdir()} == {0o600}
+    (metrics,) = (chain.folder / "metrics").iterdir()
+    assert stat.S_IMODE(metrics.stat().st_mode) == 0o644
 
 
 def test_a_parameter_that_cannot_be_used_is_one_message(chain: Chain) -> None:
