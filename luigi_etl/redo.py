@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Callable
+from datetime import datetime, timezone
 from pathlib import Path
 
 from luigi_etl.errors import PermanentError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import print_line
-from luigi_etl.paths import ASIDE_SUFFIX, SnapshotFiles
-from luigi_etl.runs import tells_of_failed_merge
+from luigi_etl.paths import ASIDE_SUFFIX, STAGES, SnapshotFiles
+from luigi_etl.record import RunRecord, write_record
+from luigi_etl.runs import MERGES, tells_of_failed_merge
 from luigi_etl.store import publish
 
 
@@ -19,8 +21,8 @@ class NothingToRedoError(PermanentError):
 def redo(files: SnapshotFiles, stage: str, run: Callable[[], int]) -> int:
     """Put a snapshot's files from a stage on aside, and make them again by `run`, which returns an exit code.
 
-    They are removed for good when it returns 0, and put back otherwise, also where an earlier redo was
-    killed. Returns the exit code.
+    They are removed for good when it returns 0, and put back otherwise. Redos that were killed before, in
+    whatever step, are settled first. Returns the exit code.
 
     Raises:
         StorageError: a file can't be moved.
@@ -35,7 +37,7 @@ def redo(files: SnapshotFiles, stage: str, run: Callable[[], int]) -> int:
         if code == 0:
             _remove_aside(files)
         elif _put_back(files):
-            sys.stderr.write("luigi-etl: it did not come to its end: what was removed is back\n")
+            sys.stderr.write("luigi-etl: redo failed; the original files were restored\n")
     return code
 
 
@@ -46,7 +48,7 @@ def check_there(files: SnapshotFiles) -> None:
         NothingToRedoError: the snapshot has no files.
 
     """
-    if not any(path.exists() for path in files.all):
+    if not any(path.exists() or _aside(path).exists() for path in files.all):
         raise NothingToRedoError(
             f"no run of {files.timestamp:%Y-%m-%dT%H%M} (UTC) of {files.slug} left a file: nothing to redo; "
             "`luigi-etl runs --since DAY` lists those that did, --query and --limit tell which of them"
@@ -78,13 +80,48 @@ def _was_merged(files: SnapshotFiles) -> bool:
 
 
 def _settle(files: SnapshotFiles) -> None:
-    """Bring what an earlier redo left that was killed to the end it can have."""
-    made_last = (files.datapackage, files.changes, files.run)
-    first_aside = next((path for path in made_last if _aside(path).exists()), files.run)
-    if files.datapackage.exists() and first_aside.exists():  # so the files were made again since
-        _remove_aside(files)
+    """Finish what a killed redo left: keep the new files if they are whole, else restore the original ones.
+
+    A snapshot that was merged once, and has new files since that were not, stays marked as to be merged: its
+    record says that the merge failed, and its old changes stay aside.
+    """
+    there = _put_aside_before(files)
+    if _awaits_merge(files, there):
+        return
+    if _is_made_again(files, there):
+        if is_to_be_merged(files) and not files.changes.exists():
+            _record_missing_merge(files)
+            _remove_aside(files, besides=files.changes)
+        else:
+            _remove_aside(files)
     elif _put_back(files):
-        sys.stderr.write("luigi-etl: what an earlier redo removed before it was killed is back\n")
+        sys.stderr.write("luigi-etl: an earlier redo was killed; the original files were restored\n")
+
+
+def _awaits_merge(files: SnapshotFiles, there: list[Path]) -> bool:
+    """Return whether only the changes of an older merge are aside, until the new files are merged."""
+    return there == [files.changes] and not files.changes.exists() and tells_of_failed_merge(files.run)
+
+
+def _is_made_again(files: SnapshotFiles, there: list[Path]) -> bool:
+    """Return whether the snapshot is whole without the files put aside, in whatever step a redo was killed.
+
+    Files are put aside last first and removed last first, so what is aside shows the step: where it is only
+    the changes or the record, the Data Package is still the original one.
+    """
+    if not files.datapackage.exists():
+        return False
+    if set(there) - {files.changes, files.run}:
+        return True
+    if files.changes in there:
+        return files.changes.exists()
+    return files.run.exists() or (files.changes.exists() and tells_of_failed_merge(_aside(files.run)))
+
+
+def _record_missing_merge(files: SnapshotFiles) -> None:
+    ended = datetime.now(timezone.utc)
+    error = "its redo was killed before the merge; merge it with `luigi-etl redo MINUTE --from merge`"
+    write_record(files.run, RunRecord(outcome="failed", task=MERGES, ended=ended, seconds=0.0, error=error))
 
 
 def _put_aside(paths: list[Path]) -> None:
@@ -98,23 +135,47 @@ def _put_aside(paths: list[Path]) -> None:
 
 
 def _put_back(files: SnapshotFiles) -> bool:
-    """Give what was put aside its name again, in the place of what has it; tell whether there was any."""
-    there = [path for path in files.all if _aside(path).exists()]
+    """Restore the files that were put aside, and remove those made since; return whether there were any.
+
+    New files go last first and original ones come back first first, so a kill in between loses nothing: the
+    next redo finds no whole snapshot and continues here.
+    """
+    there = _put_aside_before(files)
+    if tells_of_failed_merge(_aside(files.run)) and files.changes in there:
+        there.remove(files.changes)  # of an older merge than these files
+    if not there:
+        return False
+    made = files.made_from(_stage_of(files, there))
+    for path in reversed(made[made.index(there[0]) :]):
+        with storage_errors(path):
+            path.unlink(missing_ok=True)
     for path in there:
+        if path == files.datapackage and files.complaints.exists():
+            publish(files.complaints, files.latest)  # the run may have published its own
         with storage_errors(path):
-            _aside(path).replace(path)
-    if files.extracted in there:
-        with storage_errors(files.partial):
-            files.partial.unlink(missing_ok=True)  # of pages that are not needed any more
-    if files.datapackage in there and files.complaints.exists():
-        publish(files.complaints, files.latest)  # the run may have published its own
-    return bool(there)
+            _aside(path).rename(path)
+        if path == files.extracted:
+            with storage_errors(files.partial):
+                files.partial.unlink(missing_ok=True)  # its pages are not needed any more
+    return True
 
 
-def _remove_aside(files: SnapshotFiles) -> None:
-    for path in files.all:
-        with storage_errors(path):
-            _aside(path).unlink(missing_ok=True)
+def _stage_of(files: SnapshotFiles, there: list[Path]) -> str:
+    """Return the stage whose files were put aside; of a redo killed meanwhile, one that made the first."""
+    return next(stage for stage in STAGES if there[0] in files.made_from(stage))
+
+
+def _put_aside_before(files: SnapshotFiles) -> list[Path]:
+    """Return the paths of which an original file is aside, in the order in which a run makes them."""
+    return [path for path in files.all if _aside(path).exists()]
+
+
+def _remove_aside(files: SnapshotFiles, besides: Path | None = None) -> None:
+    """Remove the original files, the last first, as `_is_made_again` needs it."""
+    for path in reversed(files.all):
+        if path != besides:
+            with storage_errors(path):
+                _aside(path).unlink(missing_ok=True)
 
 
 def _aside(path: Path) -> Path:

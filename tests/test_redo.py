@@ -127,7 +127,7 @@ def test_where_it_fails_everything_is_as_before(chain: Chain, stored: str) -> No
     before = contents(chain)
     run = redo(chain, url=NOWHERE)
     assert run.code == 30
-    assert run.err.endswith("luigi-etl: it did not come to its end: what was removed is back\n")
+    assert run.err.endswith("luigi-etl: redo failed; the original files were restored\n")
     assert contents(chain) == before
 
 
@@ -327,7 +327,7 @@ def test_where_the_merge_fails_the_changes_are_back_too(chain: Chain, merged: st
     run = redo(chain, "--from", stage, url=merged)
     assert run.code == 30
     assert "complaints.db can't be used as a database" in run.err
-    assert run.err.endswith("luigi-etl: it did not come to its end: what was removed is back\n")
+    assert run.err.endswith("luigi-etl: redo failed; the original files were restored\n")
     assert contents(chain) == before
 
 
