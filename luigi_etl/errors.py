@@ -51,6 +51,10 @@ class StorageError(PermanentError):
     """A file that can't be written: no room, no right, no folder."""
 
 
+class NoLocksError(StorageError):
+    """A file system that can't lock files."""
+
+
 class DamagedFileError(PermanentError):
     """A file of a snapshot that is not what its task wrote."""
 

@@ -1,16 +1,21 @@
-"""Writing files so that a name never stands for half of one."""
+"""Writing files so that a name never stands for half of one, and locks on files."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from luigi_etl.errors import StorageError
+from luigi_etl.errors import NoLocksError, StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
 SET_ROOT = "set [storage] root"
+ROOT_WITH_LOCKS = "set [storage] root to a folder on a local disk"
+_LONGEST_STEM = 200  # bytes of a name in that of its temporary file; file systems take 255
+_NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP}  # some FUSE, CIFS
 
 
 @contextlib.contextmanager
@@ -48,7 +53,7 @@ def atomic_writes(*paths: Path, otherwise: str = SET_ROOT) -> Iterator[list[IO[b
     They do so one after the other, in the order given: whoever finds the last finds them all.
     """
     folder = paths[0].parent
-    temporaries = [folder / f".{path.name[:200]}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}" for path in paths]
+    temporaries = [temporary_beside(path) for path in paths]
     with storage_errors(paths[0], otherwise):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -66,6 +71,12 @@ def atomic_writes(*paths: Path, otherwise: str = SET_ROOT) -> Iterator[list[IO[b
         sync_folder(folder)
 
 
+def temporary_beside(path: Path) -> Path:
+    """Return a path in the same folder for the bytes of a file that is not whole yet."""
+    stem = os.fsencode(path.name)[:_LONGEST_STEM].decode(errors="ignore")
+    return path.with_name(f".{stem}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+
+
 def is_temporary(name: str) -> bool:
     """Tell whether a file is one of those that take their name when they are whole, from its present name."""
     return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
@@ -78,9 +89,58 @@ def sync(stream: IO[bytes]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in `folder` to the disk, so that a rename survives a power cut."""
+    """Bring the names in `folder` to the disk, so that a rename survives a power cut.
+
+    Where the file system can't do that for a folder, it is left to the file system.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC_OF_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
+
+
+def lock(file: int | IO[bytes], path: Path, remedy: str, *, wait: bool = False) -> bool:
+    """Lock an open file; return False if another process holds the lock and this one is not to `wait`.
+
+    The lock ends when the file is closed. `remedy` is what a person can do where locks don't work.
+
+    Raises:
+        NoLocksError: the file system can't lock the file.
+
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise NoLocksError(f"cannot lock {path}: {error.strerror}; {remedy}") from error
+    return True
+
+
+@contextlib.contextmanager
+def locked(path: Path, remedy: str) -> Iterator[None]:
+    """Hold a lock file for the block, after waiting for those who hold it; create it if it is missing.
+
+    Raises:
+        NoLocksError: the file system can't lock it.
+        OSError: it can't be opened.
+
+    """
+    while True:
+        with path.open("wb") as stream:
+            lock(stream, path, remedy, wait=True)
+            if has_name(stream, path):
+                yield
+                return
+
+
+def has_name(file: IO[bytes], path: Path) -> bool:
+    """Return whether an open file still has its name: one that was removed meanwhile locks nobody out."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False

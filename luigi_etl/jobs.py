@@ -20,9 +20,11 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from luigi_etl.errors import EtlError, StorageError
+from luigi_etl.errors import EtlError, NoLocksError, StorageError
+from luigi_etl.files import lock
 
 BLOCK = 4096  # bytes, overwritten in one piece
+LOCAL = "set [service] folder to one on a local disk"
 SECOND_LOOK = 0.05  # seconds: longer than another process takes to see whether a lock is held
 MINUTE = timedelta(minutes=1)
 MOST_RANGES = 40  # of minutes: more would not fit into the block
@@ -124,27 +126,31 @@ class State(Generic[R]):
         """Keep other processes from changing the record; go on without a lock where there can be none."""
         with contextlib.ExitStack() as opened:
             with contextlib.suppress(OSError, StorageError):
-                descriptor = self.lock_file()
-                opened.callback(os.close, descriptor)
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                self.lock(opened, wait=True)
             yield
 
-    def lock_file(self) -> int:
-        """Open the file for the lock.
+    def lock(self, opened: contextlib.ExitStack, *, wait: bool) -> bool:
+        """Lock a file, in the first folder where that works, until `opened` ends.
+
+        Return False if another process holds the lock, and this one is not to `wait`.
 
         Raises:
-            StorageError: no folder can be used for it.
+            StorageError: no folder can be used for the lock.
 
         """
-        problem: OSError | None = None
+        problem: OSError | NoLocksError | None = None
         for folder in self.folders():
             path = folder / f"{self.name}.lock"
             for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no right to write
                 try:
                     _make(folder)
-                    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-                except OSError as error:
+                    descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
+                    opened.callback(os.close, descriptor)
+                    return lock(descriptor, path, LOCAL, wait=wait) or _is_locked_now(descriptor, path)
+                except (OSError, NoLocksError) as error:
                     problem = problem or error
+        if isinstance(problem, NoLocksError):
+            raise problem
         raise StorageError(
             f"cannot write {self.folder}: {problem}; give access there, or set [service] folder"
         ) from problem
@@ -177,17 +183,13 @@ class Job:
             StorageError: no folder can be used for the lock.
 
         """
-        descriptor = self._state.lock_file()
-        try:
-            if not (_has_locked(descriptor) or _has_locked(descriptor, after=SECOND_LOOK)):
+        with contextlib.ExitStack() as opened:
+            if not self._state.lock(opened, wait=False):
                 raise BusyError(self.recall())
             self._remember_beginning(minute, slug)
             _under_way.append(self)
+            opened.callback(_under_way.remove, self)
             yield
-        finally:
-            if self in _under_way:
-                _under_way.remove(self)
-            os.close(descriptor)
 
     def is_under_way(self) -> bool:
         """Return whether a run of the job holds its lock; a run that begins just now is not kept out."""
@@ -252,13 +254,10 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _has_locked(descriptor: int, after: float = 0.0) -> bool:
-    time.sleep(after)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+def _is_locked_now(descriptor: int, path: Path) -> bool:
+    """Lock a file that another process may only have looked at."""
+    time.sleep(SECOND_LOOK)
+    return lock(descriptor, path, LOCAL)
 
 
 def _flat(folder: Path) -> str:

@@ -10,7 +10,6 @@ the disk already: so neither a kill nor a full disk leaves half of it, and who m
 """
 
 import contextlib
-import fcntl
 import os
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from luigi_etl.errors import StorageError
+from luigi_etl.files import lock
 
 # A request is counted when it leaves and by the server when it arrives: a second more than the
 # server's minute keeps a slow first connection from bringing request 21 inside it.
@@ -101,7 +101,7 @@ class Pace:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            lock(file, self.path, "let [ccdb] pace_file name a file on a local disk", wait=True)
             yield file
         finally:
             os.close(file)

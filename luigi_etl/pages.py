@@ -6,7 +6,6 @@ asked for, and an extraction that was killed goes on after the last whole member
 """
 
 import contextlib
-import fcntl
 import os
 import re
 import struct
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from luigi_etl.errors import DamagedFileError, PassingError
-from luigi_etl.files import storage_errors, sync, sync_folder
+from luigi_etl.files import ROOT_WITH_LOCKS, has_name, lock, storage_errors, sync, sync_folder
 from luigi_etl.paths import PARTIAL_SUFFIX
 
 _COMPRESSION = 1  # several times as fast as the default, for half as many bytes again
@@ -163,7 +162,7 @@ class PageFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             stream = self.partial.open("a+b", buffering=0)
         with stream:
-            if not self._is_ours(stream):
+            if not (lock(stream, self.partial, ROOT_WITH_LOCKS) and has_name(stream, self.partial)):
                 raise PassingError(f"another process is extracting {self.path.name}")
             self._stream = stream
             try:
@@ -207,14 +206,6 @@ class PageFile:
             sync(self._opened())
             self.partial.replace(self.path)
             sync_folder(self.path.parent)
-
-    def _is_ours(self, stream: FileIO) -> bool:
-        """Lock the file; tell whether that worked and it still has its name."""
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.path.samestat(os.fstat(stream.fileno()), self.partial.stat())
-        except (BlockingIOError, FileNotFoundError):
-            return False
 
     def _opened(self) -> FileIO:
         if self._stream is None:

@@ -1,10 +1,8 @@
 """From typed complaints to the CSV, its description, and the newest one's fixed place."""
 
 import csv
-import fcntl
 import hashlib
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -15,7 +13,14 @@ import msgspec
 
 from luigi_etl.complaint import Column, columns_labelled, columns_named
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.files import TEMPORARY_SUFFIX, atomic_write, storage_errors, sync_folder
+from luigi_etl.files import (
+    ROOT_WITH_LOCKS,
+    atomic_write,
+    locked,
+    storage_errors,
+    sync_folder,
+    temporary_beside,
+)
 from luigi_etl.paths import latest_lock
 from luigi_etl.progress import Report, unwatched
 from luigi_etl.table import Cell, csv_blocks
@@ -96,8 +101,7 @@ def publish(stored: Path, latest: Path) -> bool:
     """
     with storage_errors(latest):
         latest.parent.mkdir(parents=True, exist_ok=True)
-        with latest_lock(latest).open("wb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locked(latest_lock(latest), ROOT_WITH_LOCKS):
             if latest.exists() and latest.stat().st_mtime > stored.stat().st_mtime:
                 return False
             _replace(latest, stored)
@@ -106,7 +110,7 @@ def publish(stored: Path, latest: Path) -> bool:
 
 
 def _replace(latest: Path, stored: Path) -> None:
-    temporary = latest.with_name(f".{latest.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    temporary = temporary_beside(latest)
     try:
         temporary.hardlink_to(stored)
     except OSError:  # a file system without hard links

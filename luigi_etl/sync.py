@@ -3,7 +3,6 @@
 A sync is planned once and kept in the database, so that one which was interrupted goes on where it was.
 """
 
-import fcntl
 import shutil
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -17,7 +16,7 @@ from luigi_etl.changes import Counts, Key, write_changes
 from luigi_etl.coverage import confirm, is_to_confirm
 from luigi_etl.database import Database
 from luigi_etl.errors import NoDatabaseError, PassingError, SchemaError
-from luigi_etl.files import atomic_write, storage_errors
+from luigi_etl.files import ROOT_WITH_LOCKS, atomic_write, has_name, lock, storage_errors
 from luigi_etl.guard import Form, Guard, form_of
 from luigi_etl.parse import read_summary
 from luigi_etl.paths import SnapshotFiles, sync_folder, sync_lock
@@ -98,13 +97,11 @@ class Upkeep:
             return
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.open("wb")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise PassingError("another process is bringing the database up to date") from None
-        _locks[path] = lock
+            stream = path.open("wb")
+        if not (lock(stream, path, ROOT_WITH_LOCKS) and has_name(stream, path)):
+            stream.close()
+            raise PassingError("another process is bringing the database up to date")
+        _locks[path] = stream
 
     def interrupted(self, client: Client, now: datetime) -> Sync | None:
         """Return the sync that did not come to its end, if any; what it has not begun becomes of `now`.
