@@ -8,6 +8,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
@@ -28,14 +29,15 @@ from luigi_etl.database import Database
 from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
 from luigi_etl.held import count
 from luigi_etl.later import later_in_database, latest_warning, remedy
+from luigi_etl.leftovers import killed_redos, leftovers
 from luigi_etl.lines import counted, one_line
 from luigi_etl.listeners import IS_LISTED, Listener, listeners, local_addresses
 from luigi_etl.paths import is_of_syncs, latest_folder
-from luigi_etl.prune import prune
 from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run, options_of
 from luigi_etl.scheduler import Address, address, problem_of
 from luigi_etl.schema import RESTORE
 from luigi_etl.settings import SKEW
+from luigi_etl.spelling import redo_command
 
 LEAST_ROOM = 1_000_000_000  # bytes
 LEAST_FILES = 100_000  # inodes: a week of one query's minutes
@@ -393,14 +395,22 @@ def _told(run: Run) -> str:
 
 
 def _temporary_files() -> Iterator[Finding]:
-    old = prune(storage().path, before=datetime.min, dry_run=True).temporaries
+    root = storage().path
+    unreadable: dict[Path, OSError] = {}
+    old = len(list(leftovers(root, unreadable.setdefault)))
+    for folder, error in unreadable.items():
+        yield _ill(f"{folder.absolute()} can't be read ({error.strerror}): give access to it")
     if old:
         yield _ill(
             f"{counted(old, 'temporary file')} older than a day: run `luigi --module luigi_etl "
             "PruneSnapshots --local-scheduler`"
         )
-    else:
+    elif not unreadable:
         yield _well("no temporary file is older than a day")
+    for killed in killed_redos(root, time.time() - DAY.total_seconds()):
+        minute = f"{killed.timestamp:%Y-%m-%dT%H%M}"
+        again = redo_command(killed, "store")
+        yield _ill(f"a redo of {minute} UTC of {killed.slug} was killed: `{again}` settles it")
 
 
 CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {

@@ -1,19 +1,20 @@
 """The complaints of the database as a file for others: the CFPB's own CSV, or Parquet."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sqlalchemy import Row, select
 
 from luigi_etl.complaint import DEFAULT_COLUMNS
 from luigi_etl.database import Database
 from luigi_etl.errors import SettingError, StorageError
-from luigi_etl.files import atomic_write
 from luigi_etl.matching import condition
 from luigi_etl.query import Query
+from luigi_etl.replacement import replacing
 from luigi_etl.schema import complaints
 from luigi_etl.store import labels
 from luigi_etl.table import Block, csv_blocks
@@ -69,20 +70,25 @@ def check_name(path: Path) -> None:
         raise SettingError(f"{str(path)!r} is not a file to export to: its name must end in .csv or .parquet")
 
 
-def export(rows: Rows, path: Path) -> int:
+def export(rows: Rows, path: Path, root: Path) -> int:
     """Write such rows to a file of a kind that `check_name` accepts; return how many there were.
 
-    The file takes its name when it is whole; until then, and if it fails, what had it stays.
+    The file takes its name when it is whole; until then, and if it fails, what had it stays. `root` is the
+    folder of all files, where what a kill leaves is found again.
 
     Raises:
         StorageError: the file can't be written, or Parquet can't because pyarrow is not there.
 
     """
-    return _WRITERS[path.suffix.lower()](rows, path)
+    writer = _WRITERS[path.suffix.lower()]
+    return writer(rows, lambda: replacing(path, root, OTHERWISE))
 
 
-def _write_csv(rows: Rows, path: Path) -> int:
-    with atomic_write(path, OTHERWISE) as stream:
+Opener = Callable[[], AbstractContextManager[IO[bytes]]]
+
+
+def _write_csv(rows: Rows, opened: Opener) -> int:
+    with opened() as stream:
         count = 0
         for block in as_csv(rows):
             stream.write(block.lines)
@@ -90,17 +96,15 @@ def _write_csv(rows: Rows, path: Path) -> int:
     return count
 
 
-def _write_parquet(rows: Rows, path: Path) -> int:
+def _write_parquet(rows: Rows, opened: Opener) -> int:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise StorageError(
-            f"cannot write {path}: it needs pyarrow: pip install 'luigi_etl[parquet]'"
-        ) from error
+        raise StorageError("Parquet needs pyarrow: pip install 'luigi_etl[parquet]'") from error
     count = 0
     schema = _schema()
     with (
-        atomic_write(path, OTHERWISE) as stream,
+        opened() as stream,
         parquet.ParquetWriter(stream, schema, compression="zstd") as writer,
     ):
         for group in _row_groups(rows, schema):

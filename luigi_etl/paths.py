@@ -185,6 +185,11 @@ def day_folder(root: Path, slug: str, day: date) -> Path:
     return query_folder(root, slug) / f"{day:%Y-%m-%d}"
 
 
+def exports_folder(root: Path) -> Path:
+    """Return the folder of symbolic links to the temporary files of exports under way."""
+    return root / "exports"
+
+
 def latest_folder(root: Path) -> Path:
     """Return the folder of the newest CSVs."""
     return root / "latest"
@@ -193,6 +198,13 @@ def latest_folder(root: Path) -> Path:
 def latest_lock(latest: Path) -> Path:
     """Return the file that is locked while a CSV takes its place among the newest."""
     return latest.parent / f".{latest.name}.lock"
+
+
+def latest_of_lock(path: Path) -> Path | None:
+    """Return the CSV that a lock file among the newest is for, or None if it is not one."""
+    name = path.name.removeprefix(".").removesuffix(".lock")
+    latest = path.with_name(name) if name else None
+    return latest if latest and latest_lock(latest) == path else None
 
 
 def slugs(root: Path) -> list[str]:
@@ -227,6 +239,15 @@ def snapshots(root: Path, slug: str, day: date) -> list[Found]:
         for minute in sorted(endings, reverse=True)
         if minute.date() == day
     ]
+
+
+def mark_in_use(files: SnapshotFiles) -> None:
+    """Let a snapshot look young, so that it is not pruned while a task works on it."""
+    with contextlib.suppress(OSError):
+        for path in files.all:
+            if path != files.complaints and path.exists():  # the CSV's time is the snapshot's minute
+                os.utime(path)
+                return
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:

@@ -5,38 +5,36 @@ Nothing else is touched: no file that no run makes, nothing behind a symbolic li
 
 import contextlib
 import errno
-import os
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from luigi_etl.errors import StorageError
-from luigi_etl.files import is_temporary, storage_errors
+from luigi_etl.files import storage_errors
+from luigi_etl.leftovers import is_young, leftovers
 from luigi_etl.paths import (
     Found,
     SnapshotFiles,
     day_folder,
     days,
-    entries,
     latest_folder,
     latest_lock,
     query_folder,
     slugs,
     snapshots,
     snapshots_folder,
+    syncs_folder,
 )
 from luigi_etl.store import publish
 
-TEMPORARY_FOR = 86_400.0  # seconds: no run writes one file for a day
 _STILL_IN_USE = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # a file that is not ours; or gone already
 _THOUSAND = 1000
 
 
 @dataclass
 class Pruned:
-    """What was removed, or would be: whole snapshots, temporary files, the bytes that freed.
+    """What was removed, or would be: whole snapshots, leftover files, the bytes that freed.
 
     `links` counts folders left alone because they are symbolic links, `failures` the paths that could not be
     removed, and `failure` tells of the first.
@@ -69,9 +67,10 @@ class Pruned:
 
 
 def prune(root: Path, before: datetime, *, dry_run: bool = False) -> Pruned:
-    """Remove the snapshots of minutes before `before` (naive UTC), and temporary files older than a day.
+    """Remove the snapshots of minutes before `before` (naive UTC), and leftovers older than a day.
 
-    Of each query its newest snapshot stays, and the newest that is stored. A snapshot goes from its end to
+    Of each query its newest snapshot stays, and the newest that is stored; so does one that was written
+    within the last day, by a run of an old minute, say. A snapshot goes from its end to
     its start, so one that is half gone looks like a run that did not get far, and goes the next time. What
     can't be removed is in the result; the rest is removed all the same.
     """
@@ -119,13 +118,12 @@ class _Pruning:
         self._root = root
         self._before = before
         self._dry_run = dry_run
-        self._abandoned = time.time() - TEMPORARY_FOR
+        self._unreadable: set[Path] = set()
 
     def run(self) -> None:
-        latest, snapshots_of_all = latest_folder(self._root), snapshots_folder(self._root)
-        if self._is_ours(latest):
-            with self._failures(latest):
-                self._remove_temporaries(latest)
+        snapshots_of_all = snapshots_folder(self._root)
+        self._is_ours(latest_folder(self._root))
+        self._remove_leftovers()
         if self._is_ours(snapshots_of_all):
             with self._failures(snapshots_of_all):
                 for slug in slugs(self._root):
@@ -145,9 +143,9 @@ class _Pruning:
 
     def _prune_day(self, folder: Path, found: Iterable[Found], spared: "_Spared") -> None:
         for snapshot in found:
-            if not spared.takes(snapshot) and snapshot.files.timestamp < self._before:
+            is_spared = spared.takes(snapshot) or snapshot.files.timestamp >= self._before
+            if not is_spared and not _is_in_use(snapshot):
                 self._remove_snapshot(snapshot)
-        self._remove_temporaries(folder)
         if folder.name <= f"{self._before:%Y-%m-%d}" and not self._dry_run:
             self._remove_empty(folder)
 
@@ -164,18 +162,13 @@ class _Pruning:
             if error.errno not in _STILL_IN_USE:
                 self._fail("remove", folder, error)
 
-    def _remove_temporaries(self, folder: Path) -> None:
-        for entry in entries(folder):
-            if is_temporary(entry.name) and self._is_abandoned(entry) and self._remove(Path(entry.path)):
+    def _remove_leftovers(self) -> None:
+        top = {syncs_folder(self._root), snapshots_folder(self._root)}
+        for path in leftovers(self._root, self._cannot_read):
+            if self._remove(path):
                 self.pruned.temporaries += 1
-
-    def _is_abandoned(self, entry: os.DirEntry[str]) -> bool:
-        with contextlib.suppress(FileNotFoundError):  # whole by now
-            return (
-                entry.is_file(follow_symlinks=False)
-                and entry.stat(follow_symlinks=False).st_mtime < self._abandoned
-            )
-        return False
+                if not self._dry_run:
+                    _remove_empty_folders(path.parent, top)
 
     def _remove(self, path: Path) -> bool:
         """Remove a file; tell whether it is gone."""
@@ -202,13 +195,33 @@ class _Pruning:
         self.pruned.failures += 1
         self.pruned.failure = self.pruned.failure or f"cannot {what} {path}: {error.strerror or error}"
 
+    def _cannot_read(self, folder: Path, error: OSError) -> None:
+        if folder not in self._unreadable:
+            self._unreadable.add(folder)
+            self._fail("read", folder, error)
+
     @contextlib.contextmanager
     def _failures(self, folder: Path) -> Iterator[None]:
         """Go on after a folder that can't be read."""
         try:
             yield
         except OSError as error:
-            self._fail("read", folder, error)
+            self._cannot_read(folder, error)
+
+
+def _is_in_use(snapshot: Found) -> bool:
+    """Return whether a snapshot has a young file; the CSV's time is the snapshot's minute."""
+    return any(is_young(path) for path in snapshot.paths if path.name != snapshot.files.complaints.name)
+
+
+def _remove_empty_folders(folder: Path, tops: set[Path]) -> None:
+    """Remove a folder and those above it that are empty, if they are below one of `tops`."""
+    if not tops & set(folder.parents):
+        return
+    with contextlib.suppress(OSError):  # not empty
+        while folder not in tops:
+            folder.rmdir()
+            folder = folder.parent
 
 
 class _Spared:

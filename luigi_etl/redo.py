@@ -8,7 +8,7 @@ from pathlib import Path
 from luigi_etl.errors import PermanentError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import print_line
-from luigi_etl.paths import ASIDE_SUFFIX, STAGES, SnapshotFiles
+from luigi_etl.paths import ASIDE_SUFFIX, STAGES, SnapshotFiles, mark_in_use
 from luigi_etl.record import RunRecord, write_record
 from luigi_etl.runs import MERGES, tells_of_failed_merge
 from luigi_etl.store import publish
@@ -29,6 +29,7 @@ def redo(files: SnapshotFiles, stage: str, run: Callable[[], int]) -> int:
 
     """
     _settle(files)
+    mark_in_use(files)
     code = -1
     try:
         _put_aside(files.made_from(stage))

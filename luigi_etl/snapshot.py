@@ -28,7 +28,7 @@ from luigi_etl.config import (
 )
 from luigi_etl.errors import DamagedFileError, EtlError
 from luigi_etl.lines import print_line
-from luigi_etl.paths import SnapshotFiles, storage_id
+from luigi_etl.paths import SnapshotFiles, mark_in_use, storage_id
 from luigi_etl.query import Query, parse_query
 from luigi_etl.reason import bounded, reason
 
@@ -242,6 +242,14 @@ class Snapshot(Recorded):
         """Return the task of another family for this snapshot."""
         task: S = self.clone(family)
         return task
+
+
+def _keep_from_prune(task: Snapshot) -> None:
+    """Keep PruneSnapshots from removing a snapshot of an old minute that is being worked on."""
+    mark_in_use(task.files)
+
+
+Snapshot.event_handler(luigi.Event.START)(_keep_from_prune)
 
 
 class _OneLine(logging.Filter):

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from luigi_etl.record import Outcome, RunRecord, write_record
 from luigi_etl.store import create_document, store
 
 SLUG = "all-newest-10"
+TWO_DAYS = 2 * 86_400
 LINKS = 30_000  # a file system may refuse a file more than 65,000 names
 
 
@@ -42,7 +44,7 @@ def stored(
     describe(files.datapackage, files.complaints, csv, summary, Asked(parse_query(""), 10, minute))
     if seconds is not None:
         record(files, "stored", seconds=seconds)
-    return files
+    return unused(files)
 
 
 def ended(
@@ -57,6 +59,14 @@ def ended(
     if outcome == "failed":
         create_document(files.document, "")
     record(files, outcome, error)
+    return unused(files)
+
+
+def unused(files: SnapshotFiles) -> SnapshotFiles:
+    """Let no run have worked on a snapshot for two days."""
+    for path in files.all:
+        if path != files.complaints and path.exists():
+            os.utime(path, (time.time() - TWO_DAYS,) * 2)
     return files
 
 
@@ -80,7 +90,7 @@ def merged(root: Path, minute: datetime, *, slug: str = SLUG, rows: int = 10) ->
     files = stored(root, minute, slug=slug, rows=rows)
     files.changes.write_bytes(b"complaint_id\n")
     record(files, "merged", seconds=1.9, task="MergeComplaints")
-    return files
+    return unused(files)
 
 
 def synced(root: Path, minute: datetime, *, changes: bool = False) -> SnapshotFiles:
@@ -89,7 +99,7 @@ def synced(root: Path, minute: datetime, *, changes: bool = False) -> SnapshotFi
     record(files, "synced", task="SyncComplaints")
     if changes:
         files.changes.write_bytes(b"complaint_id\n")
-    return files
+    return unused(files)
 
 
 def many(root: Path, model: SnapshotFiles, newest: datetime, minutes: int, *, whole: bool = True) -> None:
@@ -115,7 +125,9 @@ def many(root: Path, model: SnapshotFiles, newest: datetime, minutes: int, *, wh
 def _copies(root: Path, paths: list[Path], number: int) -> list[tuple[str, str]]:
     folder = root / "models" / str(number)
     folder.mkdir(parents=True, exist_ok=True)
-    return [(str(shutil.copy(path, folder / path.name)), path.name[path.name.index(".") :]) for path in paths]
+    return [
+        (str(shutil.copy2(path, folder / path.name)), path.name[path.name.index(".") :]) for path in paths
+    ]
 
 
 def taken(

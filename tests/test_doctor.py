@@ -24,6 +24,7 @@ from luigi_etl.config import this_minute
 from luigi_etl.coverage import record_snapshot
 from luigi_etl.database import Database
 from luigi_etl.doctor import Finding, cron_daemons, examine
+from luigi_etl.leftovers import killed_redos
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import parse_query
 from tests.conftest import PROGRAMS, Beside, Chain, Luigid, Serve, UserCrontab, free_port
@@ -990,6 +991,15 @@ def test_young_temporary_files_are_well(chain: Chain, root: Path) -> None:
     left_behind(root / "latest", 10)
     left_behind(stored(root, this_minute()).folder, SECONDS_OF_A_DAY - 600)
     assert found(chain, "temporary files") == [(True, "no temporary file is older than a day")]
+
+
+def test_killed_redo_is_reported_after_a_day(chain: Chain, root: Path) -> None:
+    files = stored(root, this_minute())
+    aside = files.run.rename(files.run.with_name(files.run.name + ".redo"))
+
+    assert found(chain, "temporary files") == [(True, "no temporary file is older than a day")]
+    assert [one.timestamp for one in killed_redos(root, time.time() + 1)] == [files.timestamp]
+    assert aside.exists()
 
 
 def test_old_temporary_files_are_counted_and_stay(chain: Chain, root: Path) -> None:

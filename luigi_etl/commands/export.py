@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         if not path:
             write_all(block.lines for block in as_csv(rows))
             return 0
-        count = export(rows, path)
+        count = export(rows, path, storage().path)
     print_line(f"{count:,} complaints: {path}")
     return 0
 
