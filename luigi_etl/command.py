@@ -12,7 +12,7 @@ from luigi_etl.errors import USAGE_ERROR, EtlError
 from luigi_etl.lean import import_luigi
 
 COMMANDS = (
-    *("crontab", "doctor", "status", "runs", "redo", "export", "forget"),
+    *("crontab", "doctor", "status", "runs", "redo", "verify", "export", "forget"),
     *("luigid", "unattended", "sandbox"),
 )
 FAILED = 1

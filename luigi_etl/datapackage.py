@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -70,7 +70,7 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, aske
         **_titles(summary, asked),
         "licenses": [LICENCE],
         "sources": [{"title": SANDBOX if summary.sandbox else SOURCE, "path": summary.address}],
-        "snapshot": {**_snapshot(summary, asked), "parsed_hash": HASH + stored.parsed_sha256},
+        "snapshot": {**snapshot_fields(summary, asked), "parsed_hash": HASH + stored.parsed_sha256},
         "resources": [_resource(csv, stored)],
     }
     descriptor["hash"] = _hash_of(descriptor)
@@ -87,11 +87,33 @@ def read_facts(path: Path, csv: Path, command: str = REDO) -> Facts:
         DamagedFileError: one of them is missing, or was changed since.
 
     """
+    return read_description(path, csv, command).snapshot
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """What a description says of the CSV: its name, and its measures."""
+
+    path: str
+    bytes: int
+    hash: str
+    rows: int
+
+
+class Description(NamedTuple):
+    """A description: `snapshot` typed, and as it is there; the CSV's measures."""
+
+    snapshot: Facts
+    snapshot_fields: Descriptor
+    resource: Resource
+
+
+def read_description(path: Path, csv: Path, command: str) -> Description:
+    """Read a description as `read_facts` does, with all it says of the snapshot and the CSV."""
     again = f"; make it again with `{command}`"
     try:
         descriptor = json.loads(path.read_bytes())
         described = descriptor.pop("hash", None)
-        resource = msgspec.convert(descriptor["resources"][0], _Hashed)
+        resource = msgspec.convert(descriptor["resources"][0], Resource)
         facts = msgspec.convert(descriptor["snapshot"], Facts)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedFileError(f"{path} is damaged, or of an older version ({error}){again}") from error
@@ -99,11 +121,7 @@ def read_facts(path: Path, csv: Path, command: str = REDO) -> Facts:
         raise DamagedFileError(f"{path} was changed since it was written (its hash differs){again}")
     if resource.hash != hash_of_file(csv):
         raise DamagedFileError(f"{csv} was changed since it was written (its hash differs){again}")
-    return facts
-
-
-class _Hashed(msgspec.Struct):
-    hash: str
+    return Description(facts, descriptor["snapshot"], resource)
 
 
 def hash_of_file(path: Path) -> str:
@@ -143,7 +161,8 @@ def _titles(summary: Summary, asked: Asked) -> Descriptor:
     }
 
 
-def _snapshot(summary: Summary, asked: Asked) -> Descriptor:
+def snapshot_fields(summary: Summary, asked: Asked) -> Descriptor:
+    """Return what was asked, what the API said and what became of every hit, as a description has it."""
     return {
         "timestamp": f"{asked.timestamp:%Y-%m-%dT%H:%MZ}",
         "query": str(asked.query),

@@ -1,10 +1,10 @@
 """From the file of pages to typed complaints, and what is not one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import compress
 from operator import attrgetter
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
@@ -72,18 +72,45 @@ def parse(
 
     """
     with atomic_writes(parsed, rejected, summary) as (parsed_file, rejected_file, summary_file):
-        parser = _Parser(pages, parsed_file, rejected_file)
-        for _ in map(parser.take, read_pages(pages)):  # which keeps no page when the next is read
-            done, needed = parser.summary.hits, expected(parser.summary.hits_total, limit)
-            if done < needed:
-                report(done, needed)
-        result = parser.finished()
-        needed = expected(result.hits_total, limit)
-        if result.hits < needed:
-            raise DamagedFileError(
-                f"{pages} holds {result.hits:,} complaints of {needed:,}; delete it to fetch them again"
-            )
+        result = parse_into(pages, read_pages(pages), parsed_file, rejected_file, limit, report)
         summary_file.write(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+    return result
+
+
+class Writer(Protocol):
+    """Anything that lines can be written to."""
+
+    def write(self, lines: bytes, /) -> object:
+        """Write lines."""
+
+
+def parse_into(  # the files and their contents
+    path: Path,
+    pages: Iterable[Page],
+    parsed: Writer,
+    rejected: Writer,
+    limit: int,
+    report: Report = unwatched,
+) -> Summary:
+    """Write the complaints of the pages of `path` to `parsed`, the other hits to `rejected`, as `parse` does.
+
+    No page is kept when the next is taken.
+
+    Raises:
+        DamagedFileError: as `parse` raises it.
+
+    """
+    parser = _Parser(path, parsed, rejected)
+    for _ in map(parser.take, pages):
+        done, needed = parser.summary.hits, expected(parser.summary.hits_total, limit)
+        if done < needed:
+            report(done, needed)
+    result = parser.finished()
+    needed = expected(result.hits_total, limit)
+    if result.hits < needed:
+        raise DamagedFileError(
+            f"{path} holds {result.hits:,} complaints of {needed:,}; delete it to fetch them again"
+        )
     return result
 
 
@@ -93,7 +120,7 @@ _identifier = attrgetter("complaint_id")
 class _Parser:
     """Writes hits where they belong and keeps count."""
 
-    def __init__(self, pages: Path, parsed: IO[bytes], rejected: IO[bytes]) -> None:
+    def __init__(self, pages: Path, parsed: Writer, rejected: Writer) -> None:
         self.summary = Summary()
         self._pages = pages
         self._parsed = parsed
@@ -152,6 +179,6 @@ class _Parser:
             if values.count(UNSET) < len(values):
                 self._absent.remove(field)
 
-    def _write(self, stream: IO[bytes], records: Sequence[msgspec.Struct]) -> None:
+    def _write(self, stream: Writer, records: Sequence[msgspec.Struct]) -> None:
         for start in range(0, len(records), _AT_ONCE):
             stream.write(self._encoder.encode_lines(records[start : start + _AT_ONCE]))

@@ -169,6 +169,12 @@ def tells_of_failed_merge(path: Path) -> bool:
     return _is_of_failed_merge(_record(path))
 
 
+def has_stored(path: Path) -> bool:
+    """Return whether a record, if there is one, is of a run that stored its snapshot."""
+    record = _record(path)
+    return record is not None and (record.outcome in ENDED_WELL or _is_of_failed_merge(record))
+
+
 def _runs_since(root: Path, slug: str, since: datetime) -> Iterator[Run]:
     for day in days(root, slug):
         if day < since.date():

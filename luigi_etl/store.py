@@ -23,7 +23,7 @@ from luigi_etl.files import (
 )
 from luigi_etl.paths import latest_lock
 from luigi_etl.progress import Report, unwatched
-from luigi_etl.table import Cell, csv_blocks
+from luigi_etl.table import Block, Cell, csv_blocks
 
 _ROWS_BETWEEN_REPORTS = 10_000
 _READ_AT_ONCE = 1 << 18
@@ -69,12 +69,12 @@ def store(
         StorageError: the file can't be written.
 
     """
-    columns = _columns_of(document)
+    columns = read_columns(document)
     parsed_sha256 = hashlib.sha256()
     rows = 0
     with atomic_write(target) as stream:
         measured = _Measured(stream)
-        for block in csv_blocks(labels(columns), _read_rows(parsed, columns, parsed_sha256)):
+        for block in filled(columns, parsed, parsed_sha256):
             measured.write(block.lines)
             rows += block.rows
             if rows and rows % _ROWS_BETWEEN_REPORTS == 0:
@@ -123,7 +123,23 @@ def _replace(latest: Path, stored: Path) -> None:
     temporary.unlink(missing_ok=True)  # renaming a file to another name of its own does nothing
 
 
-def _columns_of(document: Path) -> tuple[Column, ...]:
+def filled(columns: Sequence[Column], parsed: Path, sha256: "hashlib._Hash") -> Iterator[Block]:
+    """Give the CSV of the parsed complaints, a header first; `sha256` takes in the file.
+
+    Raises:
+        DamagedFileError: it is not what ParseComplaints wrote.
+
+    """
+    return csv_blocks(labels(columns), _read_rows(parsed, columns, sha256))
+
+
+def read_columns(document: Path) -> tuple[Column, ...]:
+    """Return the columns of a document.
+
+    Raises:
+        DamagedFileError: it is not what CreateDocument wrote.
+
+    """
     try:
         with document.open(encoding="utf-8", newline="") as stream:
             return columns_labelled(next(csv.reader(stream)))
