@@ -10,6 +10,7 @@ from importlib import import_module
 from luigi_etl.configuration_files import without_values
 from luigi_etl.errors import USAGE_ERROR, EtlError
 from luigi_etl.lean import import_luigi
+from luigi_etl.lines import give_up_output
 
 COMMANDS = (
     *("crontab", "doctor", "status", "runs", "redo", "verify", "export", "forget"),
@@ -21,9 +22,26 @@ INTERRUPTED = 130  # as shells have it
 
 def main() -> None:
     """Run `luigi-etl` with the program's arguments and end with its exit code."""
-    code = run(sys.argv[1:])
+    try:
+        code = run(sys.argv[1:])
+    except SystemExit as ended:  # of argparse, after --help, say
+        code = ended.code if isinstance(ended.code, int) else 0
+    code = _printed(code)
     gc.freeze()  # at its end Python would look for garbage in all there is
     sys.exit(code)
+
+
+def _printed(code: int) -> int:
+    """Return the exit code when all that was printed has arrived; Python would end with 120 if it can't."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        give_up_output()
+        if not isinstance(error, BrokenPipeError):
+            sys.stderr.write(f"luigi-etl: error: cannot print: {error.strerror or error}\n")
+            return code or FAILED
+    return code
 
 
 def run(arguments: Sequence[str]) -> int:

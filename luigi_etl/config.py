@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from luigi_etl.guard import Guard
 
 MOST_DAYS = 36_500
+FIRST_YEAR = 1000  # earlier ones have names of fewer digits on some systems
 
 T = TypeVar("T")
 logger = logging.getLogger("luigi_etl")
@@ -120,6 +121,10 @@ class TimestampParameter(_Checked[datetime], luigi.DateMinuteParameter):
         if not isinstance(x, datetime):
             raise self._wrong(x, "a minute written as 2026-01-02T0304")
         moment = x if x.tzinfo is None else x.astimezone(timezone.utc).replace(tzinfo=None)
+        if moment.year < FIRST_YEAR:
+            raise self._wrong(
+                f"{x.isoformat(timespec='minutes')}", f"a minute of the year {FIRST_YEAR} or later"
+            )
         return moment.replace(second=0, microsecond=0)
 
     def _read(self, text: str) -> datetime:

@@ -284,7 +284,7 @@ def _can_be_ours(folder: Path) -> bool:
 def _read(path: Path, kind: type[R]) -> R | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
 
 

@@ -40,7 +40,8 @@ def leftovers(root: Path, failed: Failed) -> Iterator[Path]:
     """
     before = time.time() - ABANDONED_AFTER
     for find in (_in_latest, _in_snapshots, _in_syncs, _of_exports):
-        yield from find(root, before, failed)
+        with _failures(root, failed):
+            yield from find(root, before, failed)
 
 
 def is_young(path: Path) -> bool:

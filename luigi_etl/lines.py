@@ -39,9 +39,15 @@ def encodable(line: str) -> str:
 
 
 def print_line(line: str) -> None:
-    """Print a line as far as the terminal can: what is done is done, told or not."""
-    with contextlib.suppress(OSError):
+    """Print a line of work that is done; if it can't be printed, standard error gets one line about that."""
+    try:
         print(encodable(line), flush=True)
+    except OSError as error:
+        give_up_output()
+        if not isinstance(error, BrokenPipeError):
+            reason = error.strerror or error
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"luigi_etl: cannot print the result: {reason}; the run is not affected\n")
 
 
 def print_all(lines: Iterable[str]) -> None:
@@ -76,14 +82,14 @@ def _is_taken(write: Callable[..., object], *arguments: object, **options: objec
     try:
         write(*arguments, **options)
     except OSError as error:
-        _give_up_output()
+        give_up_output()
         if isinstance(error, BrokenPipeError):
             return False
         raise
     return True
 
 
-def _give_up_output() -> None:
+def give_up_output() -> None:
     """Let what is still in the buffer go nowhere: at the exit it would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

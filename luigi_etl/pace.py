@@ -70,7 +70,7 @@ class Pace:
                 f"({error.filename or self.path}); make room or give access there, "
                 "or let [ccdb] pace_file name another file"
             ) from error
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StorageError(
                 f"cannot keep the pace of requests in {self.path}: {error}; delete it or set [ccdb] pace_file"
             ) from error

@@ -53,7 +53,7 @@ def read_summary(path: Path) -> Summary:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
 
 
@@ -139,7 +139,7 @@ class _Parser:
         """
         try:
             self._take(page.address, read_page(page.body))
-        except (PassingError, RefusedError) as error:
+        except (PassingError, RefusedError, RecursionError) as error:
             raise DamagedFileError(
                 f"{self._pages} holds a page that can't be read ({error}); delete it to fetch again"
             ) from error

@@ -121,6 +121,10 @@ class _Pruning:
         self._unreadable: set[Path] = set()
 
     def run(self) -> None:
+        with self._failures(self._root):
+            self._run()
+
+    def _run(self) -> None:
         snapshots_of_all = snapshots_folder(self._root)
         self._is_ours(latest_folder(self._root))
         self._remove_leftovers()

@@ -52,5 +52,5 @@ def read_record(path: Path) -> RunRecord:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunRecord)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DamagedFileError(f"{path} is damaged ({error})") from error

@@ -55,7 +55,7 @@ def sightings(parsed: Path, parsed_hash: str) -> Iterator[Sighting]:
                 sha256.update(line)
                 complaint = _complaints.decode(line)
                 yield Sighting(str(complaint.complaint_id), _values(complaint))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError(f"{parsed} is damaged ({error}); delete it to parse again") from error
     if HASH + sha256.hexdigest() != parsed_hash:
         raise DamagedFileError(f"{parsed} was changed since it was stored; delete it to parse again")
@@ -73,7 +73,7 @@ def rejected_ids(rejected: Path) -> Iterator[str | None]:
             for line in stream:
                 identity = read_hit(_rejections.decode(readable(line)).hit).identity
                 yield None if identity is None else _text(str(identity))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError(f"{rejected} is damaged ({error}); delete it to parse again") from error
 
 

@@ -1,5 +1,6 @@
 """The bases of the tasks: what a query returned at one minute, and what is told of a run."""
 
+import configparser
 import contextlib
 import html
 import logging
@@ -17,17 +18,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import luigi
 from luigi.notifications import email
 from luigi.rpc import RPCError
+from luigi.task_register import TaskClassNotFoundException
 
 from luigi_etl.config import (
     QueryParameter,
     TimestampParameter,
     WholeNumberParameter,
     ccdb,
+    refuse,
     storage,
     this_minute,
 )
 from luigi_etl.errors import DamagedFileError, EtlError
-from luigi_etl.lines import print_line
+from luigi_etl.lines import one_line, print_line
 from luigi_etl.paths import SnapshotFiles, mark_in_use, storage_id
 from luigi_etl.query import Query, parse_query
 from luigi_etl.reason import bounded, reason
@@ -113,9 +116,31 @@ class Repeated(Tracked):
         return self._has_run
 
 
+def _of_configuration(error: BaseException) -> str:
+    """Return the fault in luigi.cfg in one line, if that is the error: Luigi names only the parameter."""
+    cause = error.__cause__ if isinstance(error, ValueError) else error
+    if not isinstance(cause, configparser.Error):
+        return ""
+    return f"luigi.cfg can't be used ({one_line(str(cause))}): correct it; a % is written %%"
+
+
+def _end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """End the command `luigi` with one line where the command line or luigi.cfg can't be used."""
+    if isinstance(error, TaskClassNotFoundException):
+        refuse(one_line(" ".join(str(error).splitlines()[:2])))  # its name, and the nearest one
+    if problem := _of_configuration(error):
+        refuse(problem)
+    _without_traceback(kind, error, trace)
+
+
+if "luigi.cmdline" in sys.modules:  # the command, not a program that uses Luigi
+    sys.excepthook = _end_in_one_line
+
+
 def _end_quietly(_: Tracked) -> None:
     """Let an interrupted program end as any other, but without a traceback: once it runs tasks, that is."""
-    sys.excepthook = _without_traceback
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _without_traceback
 
 
 def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -264,9 +289,10 @@ class _OneLine(logging.Filter):
         if error is None:
             _explain_unscheduled(record)
             return True
-        record.msg, record.args = _one_line(error, record.args), ()
+        problem = _of_configuration(error)
+        record.msg, record.args = problem or _one_line(error, record.args), ()
         record.exc_info = record.exc_text = None
-        if not isinstance(error, (EtlError, RPCError)):
+        if not problem and not isinstance(error, (EtlError, RPCError)):
             record.exc_text = _trace(error)
             return True
         is_new = record.msg not in self._told

@@ -157,7 +157,7 @@ def _read_rows(path: Path, columns: Sequence[Column], sha256: "hashlib._Hash") -
                 lines += stream.readline()
                 sha256.update(lines)
                 yield from map(msgspec.structs.astuple, _decoded(decoder, lines))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
 
 

@@ -6,6 +6,7 @@ import random
 import re
 import resource
 import signal
+import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from luigi_etl.paths import SnapshotFiles
 from luigi_etl.prune import Pruned, prune
 from luigi_etl.runs import runs_since
 from luigi_etl.store import publish
-from tests.conftest import Chain, Pipeline, Serve
+from tests.conftest import Chain, Pipeline, Serve, without_rights
 from tests.made import SLUG, TWO_DAYS, ended, many, merged, stored, synced, unused
 
 NOW = datetime(2026, 11, 22, 9, 26)
@@ -427,6 +428,22 @@ def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught:
         pruned.check()
     assert str(caught.value) == (f"cannot read {tmp_path}/snapshots: Too many open files; give access there")
+
+
+@pytest.mark.parametrize("folder", ["", "snapshots", "latest", "syncs", "exports", f"snapshots/{SLUG}"])
+def test_folder_without_rights_is_told(folder: str) -> None:
+    root = Path(tempfile.mkdtemp())
+    root.chmod(0o755)
+    stored(root, NOW)
+    for name in ("latest", "syncs", "exports"):
+        (root / name).mkdir()
+    (root / folder).chmod(0)
+
+    with without_rights():
+        pruned = prune(root, BEFORE)
+
+    assert pruned.failures
+    assert pruned.failure.endswith(": Permission denied")
 
 
 # --- the task ------------------------------------------------------------------------------------
