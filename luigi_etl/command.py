@@ -10,7 +10,7 @@ from importlib import import_module
 from luigi_etl.configuration_files import without_values
 from luigi_etl.errors import USAGE_ERROR, EtlError
 from luigi_etl.lean import import_luigi
-from luigi_etl.lines import give_up_output
+from luigi_etl.lines import give_up_output, one_line
 
 COMMANDS = (
     *("crontab", "doctor", "status", "runs", "redo", "verify", "export", "forget"),
@@ -56,10 +56,10 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code: int = options.run(options)
     except ValueError as error:
-        sys.stderr.write(f"luigi-etl: error: {error}{_of_configuration(error)}\n")
+        sys.stderr.write(f"luigi-etl: error: {one_line(f'{error}{_of_configuration(error)}')}\n")
         return USAGE_ERROR
     except (EtlError, OSError) as error:
-        sys.stderr.write(f"luigi-etl: error: {error}\n")
+        sys.stderr.write(f"luigi-etl: error: {one_line(error)}\n")
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -21,6 +21,7 @@ from luigi.interface import core
 
 from luigi_etl.configuration_files import check_readable
 from luigi_etl.errors import USAGE_ERROR, SettingError
+from luigi_etl.lines import one_line
 from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, SKEW, Settings
 
@@ -59,7 +60,7 @@ set_exit_codes()
 
 def refuse(message: str) -> NoReturn:
     """End the program because of what it was given, as argparse does."""
-    sys.stderr.write(f"luigi: error: {message}\n")
+    sys.stderr.write(f"luigi: error: {one_line(message)}\n")
     sys.exit(USAGE_ERROR)
 
 

@@ -5,11 +5,19 @@ Two questions decide the class: may the same request succeed a little later
 Anything else that is raised is a bug and keeps its traceback.
 """
 
+from luigi_etl.lines import one_line
+
 USAGE_ERROR = 2  # the exit code for what can't be used, as argparse has it
 
 
 class EtlError(Exception):
-    """An expected failure; its text is one line that names the thing, what happened and what to do."""
+    """An expected failure; its text is one line that names the thing, what happened and what to do.
+
+    Whatever stands in it, of a server, a file's name or a database, its text can be displayed.
+    """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class PassingError(EtlError):

@@ -5,8 +5,13 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
-LONGEST_VALUE = 200  # characters of a text that is quoted in a message
+if TYPE_CHECKING:
+    from logging import LogRecord
+
+LONGEST_LINE = 2000  # characters of a message
+LONGEST_VALUE = 200  # characters of a text that is quoted in one
 
 
 def printable(text: str) -> str:
@@ -17,19 +22,23 @@ def printable(text: str) -> str:
     )
 
 
-def one_line(text: str) -> str:
-    """Return a text of any number of lines in one, printable."""
-    return printable(" ".join(text.split()))
+def one_line(text: object, most: int = LONGEST_LINE) -> str:
+    """Return a text of any origin and length in one printable line of at most `most` characters."""
+    whole = str(text)
+    start = whole[: 2 * most]
+    line = start if start.isprintable() else printable(" ".join(start.split()))
+    return line if len(line) <= most and len(whole) <= len(start) else f"{line[: most - 3]}..."
 
 
 def brief(text: object, most: int = LONGEST_VALUE) -> str:
-    """Return a text of any origin and length in one printable line of at most `most` characters.
+    """Return a text of a server, a file or a database as it may stand in a message."""
+    return one_line(text, most)
 
-    Use it for each text of a server, a file or a database that stands in a message.
-    """
-    whole = str(text)
-    line = one_line(whole[: most + 1])
-    return line if len(line) <= most and len(whole) <= most else f"{line[: most - 3]}..."
+
+def make_printable(record: "LogRecord") -> bool:
+    """Bring a log record into one printable line; a filter for loggers."""
+    record.msg, record.args = one_line(record.getMessage()), ()
+    return True
 
 
 def encodable(line: str) -> str:
@@ -41,7 +50,7 @@ def encodable(line: str) -> str:
 def print_line(line: str) -> None:
     """Print a line of work that is done; if it can't be printed, standard error gets one line about that."""
     try:
-        print(encodable(line), flush=True)
+        print(encodable(one_line(line)), flush=True)
     except OSError as error:
         give_up_output()
         if not isinstance(error, BrokenPipeError):

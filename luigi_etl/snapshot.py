@@ -30,7 +30,7 @@ from luigi_etl.config import (
     this_minute,
 )
 from luigi_etl.errors import DamagedFileError, EtlError
-from luigi_etl.lines import one_line, print_line
+from luigi_etl.lines import make_printable, one_line, print_line
 from luigi_etl.paths import SnapshotFiles, mark_in_use, storage_id
 from luigi_etl.query import Query, parse_query
 from luigi_etl.reason import bounded, reason
@@ -333,3 +333,4 @@ def _explain_unscheduled(record: logging.LogRecord) -> None:
 
 
 logging.getLogger("luigi-interface").addFilter(_OneLine())
+logger.addFilter(make_printable)
