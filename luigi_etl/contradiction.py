@@ -197,7 +197,9 @@ def _find_disorder(answer: Answer, search_after: str | None) -> str | None:
 
 
 def _is_sorted_by_another_value(hit: Hit) -> bool:
-    """Tell whether a row has a date and is sorted by something else, such as a score."""
+    """Return whether a row has a date and is sorted by something else: a score is a float, or null."""
+    if hit.sort and isinstance(hit.sort[0], int):
+        return False
     moment = _moment(_decoded(_decoder(frozenset({"date_received"})), hit).get("date_received"))
     if moment is None:
         return False

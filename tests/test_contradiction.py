@@ -190,7 +190,7 @@ def test_rows_in_order_are_no_contradiction(hits: list[object]) -> None:
 
 @pytest.mark.parametrize("text", ["2026-07-01T10:00:00Z", "2026-07-01T12:00:00-05:00", "2026-07-01"])
 def test_date_agrees_with_its_sort_value(text: str) -> None:
-    rows = [hit("1", [JULY, "1"], date_received=text)]
+    rows = [hit("1", [float(JULY), "1"], date_received=text)]
 
     assert find_contradiction_of_page([], answer(rows), None) is None
 
