@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shlex
 import socket
 import subprocess
 import sys
@@ -38,6 +37,8 @@ def _write(*lines: str) -> None:
 
 def _run(command: str, line: str) -> str:
     """Run a command with a line on its standard input; return what went wrong, if anything."""
+    import shlex
+
     words = shlex.split(command)
     failed = f"luigi_etl: [service] notify, {words[0]!r}, failed"
     with _output() as output:

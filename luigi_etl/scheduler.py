@@ -4,7 +4,6 @@ import contextlib
 import json
 import logging
 import os
-import shlex
 import socket
 import threading
 from collections.abc import Iterator
@@ -174,6 +173,8 @@ def _check_state(state: Path) -> None:
         SettingError: others can write the file or its folder.
 
     """
+    import shlex
+
     for path in (state.parent, state):
         if path.exists() and others_can_write(path):
             raise SettingError(
