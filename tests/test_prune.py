@@ -522,6 +522,7 @@ def test_a_failure_is_a_line_and_an_exit_code(chain: Chain) -> None:
     record = next((chain.folder / "data").rglob(f"{now - 31 * DAY:%Y%m%dT%H%MZ}.run.json"))
     record.unlink()
     record.mkdir()
+    os.utime(record, (time.time() - TWO_DAYS,) * 2)
     run = chain.program("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
     assert run.code == 30
     assert run.err == (
