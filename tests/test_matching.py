@@ -85,9 +85,12 @@ def expected(query: Query) -> set[str]:
 
 
 def values_of(name: str) -> list[str]:
-    """Return what the complaints have in a filter's field, and a value that none has."""
+    """Return what the complaints have in a filter's field, and a value that none has.
+
+    The API trims values: what begins with a no-break space can't be asked for.
+    """
     field = name.removeprefix("not_")
-    there = {str(row.value(field)) for row in ROWS if row.value(field)}
+    there = {value for row in ROWS if (value := str(row.value(field) or "")) and value == value.strip()}
     return [
         *sorted(there),
         *({"state": ["WY"], "timely": [], "zip_code": ["00000"]}.get(field, ["Nobody's"])),
@@ -179,8 +182,9 @@ def test_a_query_of_nothing_finds_all(found: Find) -> None:
 
 @pytest.mark.parametrize("name", EXCLUSIONS)
 def test_a_complaint_without_a_value_is_not_left_out(found: Find, name: str) -> None:
-    query = parse_query(urlencode([(name, value) for value in values_of(name)]))
-    without = {row.identifier for row in ROWS if not row.value(name.removeprefix("not_"))}
+    values = values_of(name)
+    query = parse_query(urlencode([(name, value) for value in values]))
+    without = {row.identifier for row in ROWS if row.value(name.removeprefix("not_")) not in values}
     assert found(query) == without
 
 

@@ -156,6 +156,9 @@ class _Query:
         if leaf.kind == "wildcard" and leaf.text == "*":
             name = leaf.field or self.default
             return (lambda _: True) if name == "*" else self._exists(name)
+        if leaf.kind in ("text", "phrase") and leaf.field in KEYWORDS and leaf.text[:1] not in ("<", ">"):
+            name = leaf.field  # ids are looked up by the dozen in all complaints: without detours
+            return lambda read: read(name) == leaf.text
         if leaf.kind == "text" and (half := re.fullmatch(r"([<>])(=?)(.+)", leaf.text, re.DOTALL)):
             inclusive = bool(half[2])
             low, high = (half[3], None) if half[1] == ">" else (None, half[3])
