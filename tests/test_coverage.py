@@ -513,7 +513,7 @@ def matches(one: tuple[str, date, str | None], asked: tuple[str, date | None, da
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     before=WORLD,
     now=WORLD,
