@@ -346,7 +346,10 @@ class _Query:
             return lambda _: None if unknown else False
 
         def test(text: str) -> bool:
-            moment = _moment(text)
+            try:
+                moment = _moment(text)
+            except ValueError:  # of a recording
+                return False
             return (first is None or first <= moment) and (last is None or moment <= last)
 
         return test
