@@ -7,10 +7,10 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from luigi_etl.configuration_files import without_values
 from luigi_etl.errors import USAGE_ERROR, EtlError
 from luigi_etl.lean import import_luigi
 from luigi_etl.lines import give_up_output, one_line
+from luigi_etl.luigicfg import without_values
 
 COMMANDS = (
     *("crontab", "doctor", "status", "runs", "redo", "verify", "export", "forget"),

@@ -19,9 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 import luigi
 from luigi.interface import core
 
-from luigi_etl.configuration_files import check_readable
 from luigi_etl.errors import USAGE_ERROR, SettingError
 from luigi_etl.lines import one_line
+from luigi_etl.luigicfg import check_readable
 from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, SKEW, Settings
 

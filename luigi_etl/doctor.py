@@ -21,7 +21,6 @@ from luigi.task_register import Register
 from luigi_etl import define
 from luigi_etl.ccdb import Client
 from luigi_etl.config import ccdb, service, storage, this_minute
-from luigi_etl.configuration_files import without_values
 from luigi_etl.coverage import CoveredRange, covered, ranges
 from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
 from luigi_etl.damage import find_missing
@@ -32,6 +31,7 @@ from luigi_etl.later import later_in_database, latest_warning, remedy
 from luigi_etl.leftovers import killed_redos, leftovers
 from luigi_etl.lines import counted, one_line
 from luigi_etl.listeners import IS_LISTED, Listener, listeners, local_addresses
+from luigi_etl.luigicfg import without_values
 from luigi_etl.paths import is_of_syncs, latest_folder
 from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run, options_of
 from luigi_etl.scheduler import Address, address, problem_of

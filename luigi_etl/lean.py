@@ -17,9 +17,9 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 
-from luigi_etl.configuration_files import check_readable, without_values
 from luigi_etl.errors import USAGE_ERROR
 from luigi_etl.listeners import Listener, foreign_listener
+from luigi_etl.luigicfg import check_readable, without_values
 
 # Luigi takes along what it finds: requests, to speak to luigid, which urllib does as well; tornado, because
 # tenacity could wait by it; jsonschema, for parameters that are a JSON object.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from luigi_etl.configuration_files import check_readable
+from luigi_etl.luigicfg import check_readable
 from tests.conftest import Chain, without_rights
 
 COMMANDS = [
