@@ -258,7 +258,7 @@ def _alone() -> Iterator[tuple[Path, int]]:
     folder, lock = _open_lock()
     try:
         deadline = time.monotonic() + LOCK_SECONDS
-        while not _is_locked(lock, folder):
+        while not _is_locked(lock):
             if time.monotonic() >= deadline:
                 raise CrontabError(
                     f"your crontab: another `luigi-etl crontab` has been changing it for "
@@ -271,30 +271,34 @@ def _alone() -> Iterator[tuple[Path, int]]:
 
 
 def _open_lock() -> tuple[Path, int]:
-    """Open the lock in the first folder that is this user's own."""
+    """Open the lock in the first folder that is this user's own and has locks (some NFS has none)."""
     problems = []
     for folder in own_folders():
         try:
             make_private(folder)
             if others_can_write(folder):
                 raise PermissionError(errno.EPERM, "others can write it", str(folder))
-            return folder, open_private(folder / "crontab.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            lock = open_private(folder / "crontab.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            try:
+                _is_locked(lock)
+            except OSError:
+                os.close(lock)
+                raise
         except OSError as error:
             problems.append(f"{folder}: {error.strerror or error}")
+        else:
+            return folder, lock
     raise CrontabError(
         f"cannot lock your crontab ({'; '.join(problems)}); give access to one of these folders"
     )
 
 
-def _is_locked(lock: int, folder: Path) -> bool:
+def _is_locked(lock: int) -> bool:
+    """Lock a file if no other process has; return whether it is."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError as error:
-        raise CrontabError(
-            f"cannot lock your crontab: {folder}: {error.strerror}; it needs a file system with flock"
-        ) from error
     return True
 
 

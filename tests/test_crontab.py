@@ -1,5 +1,6 @@
 """`luigi-etl crontab` and cron/run: the block, the real program crontab, and a job run as cron runs it."""
 
+import errno
 import fcntl
 import json
 import os
@@ -695,6 +696,26 @@ def test_a_folder_that_others_can_write_is_not_used(
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
     assert f"cannot lock your crontab ({loose}: others can write it); give access" in ran.err
     assert (crontab.read(), list(loose.iterdir())) == (b"", [])
+
+
+@pytest.mark.usefixtures("crontab")
+def test_a_folder_without_locks_is_not_used(
+    checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a home on some NFS."""
+    homes = [checkout.parent / "nfs", checkout.parent / "own"]
+    monkeypatch.setattr(luigi_etl.crontab, "own_folders", lambda: homes)
+    real = fcntl.flock
+
+    def flock(file: int, operation: int) -> None:
+        if Path(f"/proc/self/fd/{file}").readlink().parent == homes[0]:
+            raise OSError(errno.ENOLCK, "No locks available")
+        real(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+    assert crontab_command("--install").code == 0
+    assert [path.name for path in homes[1].iterdir()] == ["crontab.lock"]
 
 
 @pytest.mark.usefixtures("crontab")
