@@ -378,6 +378,8 @@ def _remedy(root: Path, run: Run) -> str:
     command = f"luigi-etl redo {run.minute:%Y-%m-%dT%H%M} {options}"
     if run.is_stored_only:
         return f"`{command} --from merge` merges it"
+    if run.rows is not None and run.outcome == "failed":
+        return "its files are whole, and the next run takes a new snapshot"
     if run.outcome == "failed":
         return f"the next run takes a new snapshot, `{command}` this one{_log_of(run)}"
     return f"`{command} --from store` completes it from what is there"

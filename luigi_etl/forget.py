@@ -30,7 +30,7 @@ from luigi_etl.later import minute_of
 from luigi_etl.merge import BATCH, merge_again
 from luigi_etl.paths import Found, SnapshotFiles, days, entries, latest_folder, slugs
 from luigi_etl.paths import snapshots as on_disk
-from luigi_etl.query import parse_query
+from luigi_etl.query import stored_query
 from luigi_etl.schema import FIELDS, complaints, held_back, history, snapshots, syncs, unverified
 from luigi_etl.sightings import NOTHING, Sighting, Value, rejected_ids, sightings
 from luigi_etl.store import publish
@@ -206,7 +206,7 @@ def _with_files(connection: Connection, root: Path, after: datetime) -> tuple[da
     )
     found: list[_Remaining] = []
     for row in rows:
-        query = parse_query(row.query)
+        query = stored_query(row.query)
         files = SnapshotFiles(root, query.slug(row.row_limit), row.timestamp)
         if not _are_as_merged(files, row.content_hash):
             return row.timestamp, [one for one in reversed(found) if one.snapshot.timestamp > row.timestamp]

@@ -16,6 +16,8 @@ LONGEST_VALUE = 200  # characters of a text that is quoted in one
 
 def printable(text: str) -> str:
     """Return a text in one line, with an escape (`\\x1b`) for each character a terminal might act on."""
+    if text.isprintable():
+        return text
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
@@ -26,7 +28,7 @@ def one_line(text: object, most: int = LONGEST_LINE) -> str:
     """Return a text of any origin and length in one printable line of at most `most` characters."""
     whole = str(text)
     start = whole[: 2 * most]
-    line = start if start.isprintable() else printable(" ".join(start.split()))
+    line = printable(" ".join(start.split()))
     return line if len(line) <= most and len(whole) <= len(start) else f"{line[: most - 3]}..."
 
 

@@ -44,7 +44,9 @@ def ids_looked_up(query: Query) -> list[str]:
 
 def is_lasting(query: Query) -> bool:
     """Return whether a complaint that a complete answer lacks is gone, or has moved out of the query."""
-    return all(name in LASTING for name, _ in query.pairs) or bool(ids_looked_up(query))
+    return all(name in LASTING and value == value.strip() for name, value in query.pairs) or bool(
+        ids_looked_up(query)
+    )
 
 
 def proves_withdrawal(query: Query) -> bool:

@@ -19,7 +19,7 @@ from luigi_etl.older import OlderMerge, Pair
 from luigi_etl.parse import Summary, read_summary
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.progress import Report, unwatched
-from luigi_etl.query import Query, parse_query
+from luigi_etl.query import Query, stored_query
 from luigi_etl.schema import FIELDS, snapshots
 from luigi_etl.sightings import NOTHING, Sighting, as_text, rejected_ids, sightings
 from luigi_etl.spelling import redo_command
@@ -73,7 +73,7 @@ def merge(
         is_complete=facts.limit == 0
         and not facts.is_flagged
         and facts.parsed + facts.rejected == facts.hits_total
-        and _names_all(files, parse_query(facts.query)),
+        and _names_all(files, stored_query(facts.query)),
         is_sandbox=bool(facts.sandbox),
         content_hash=facts.parsed_hash,
         is_whole=facts.limit == 0 and not facts.is_flagged and facts.parsed == facts.hits_total,
@@ -188,7 +188,7 @@ def _enter(connection: Connection, taken: Taken) -> Merging | None:
         connection.execute(update(snapshots).where(snapshots.c.id == number).values(told))
     else:
         number = connection.scalar(snapshots.insert().values(**key, **told).returning(snapshots.c.id))
-    return Merging(number, taken.timestamp, parse_query(taken.query), taken.is_complete)
+    return Merging(number, taken.timestamp, stored_query(taken.query), taken.is_complete)
 
 
 class _Batches:

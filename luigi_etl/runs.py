@@ -36,6 +36,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     are files, but the run neither ended nor failed; `damaged`: it ended, and what it left can't be read.
     `rows`, `rejected`, `counts` (of changes in the database) and `seconds` are None where they are not known,
     `error` is empty where there is none; it holds what files held, so it may hold any character.
+    `is_stored_only`: the snapshot was stored, and then failed to get into the database.
     """
 
     minute: datetime
@@ -48,11 +49,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int | None = None
     attempts: int | None = None
     error: str = ""
-
-    @property
-    def is_stored_only(self) -> bool:
-        """Tell whether the snapshot was stored, and then failed to get into the database."""
-        return self.outcome == "failed" and self.rows is not None
+    is_stored_only: bool = False
 
 
 def runs_since(root: Path, since: datetime, remembered: Iterable[Run] = ()) -> Iterator[Run]:
@@ -195,12 +192,17 @@ def _stored(found: Found) -> Run:
     snapshot = _read_package(found.files.datapackage).snapshot
     record = _record(found.files.run)
     outcome: Outcome = "merged" if found.is_merged else "stored"
-    if record and record.outcome == "failed" and record.task in FAIL_WITH_FILES:
+    if record and _has_failed_since_stored(record, found.files):
         outcome = "failed"
     elif record and record.outcome not in ENDED_WELL:
         record = None  # of an earlier run of the minute
     made = _made(found, outcome, record, record.error if record else "")
-    return msgspec.structs.replace(made, rows=snapshot.parsed, rejected=snapshot.rejected)
+    return msgspec.structs.replace(
+        made,
+        rows=snapshot.parsed,
+        rejected=snapshot.rejected,
+        is_stored_only=outcome == "failed" and not found.is_merged and _is_of_failed_merge(record),
+    )
 
 
 def _record(path: Path) -> RunRecord | None:
@@ -208,6 +210,15 @@ def _record(path: Path) -> RunRecord | None:
     with contextlib.suppress(DamagedFileError):
         return read_record(path)
     return None
+
+
+def _has_failed_since_stored(record: RunRecord, files: SnapshotFiles) -> bool:
+    """Return whether a record is of a failure after the snapshot was stored, not of an earlier attempt."""
+    return (
+        record.outcome == "failed"
+        and record.task in FAIL_WITH_FILES
+        and record.ended.timestamp() >= files.datapackage.stat().st_mtime
+    )
 
 
 def _is_of_failed_merge(record: RunRecord | None) -> bool:

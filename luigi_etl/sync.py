@@ -20,7 +20,7 @@ from luigi_etl.files import ROOT_WITH_LOCKS, atomic_write, has_name, lock, stora
 from luigi_etl.guard import Form, Guard, form_of
 from luigi_etl.parse import read_summary
 from luigi_etl.paths import SnapshotFiles, sync_folder, sync_lock
-from luigi_etl.query import Query, parse_query
+from luigi_etl.query import Query, stored_query
 from luigi_etl.schema import RESTORE, syncs
 from luigi_etl.windows import windows
 
@@ -245,7 +245,7 @@ class Upkeep:
 def window_files(root: Path, sync_slug: str, window: Window) -> SnapshotFiles:
     """Return the paths of a window's files, apart from all snapshots."""
     folder = sync_folder(root, sync_slug)
-    return SnapshotFiles(folder, parse_query(window.query).slug(0), window.timestamp)
+    return SnapshotFiles(folder, stored_query(window.query).slug(0), window.timestamp)
 
 
 def _remove(files: SnapshotFiles) -> None:

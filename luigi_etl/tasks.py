@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 import luigi
 
 from luigi_etl.config import ccdb, guard, storage, this_minute
-from luigi_etl.errors import DamagedFileError, DriftError, HeldBackError, PassingError, RefusedError
+from luigi_etl.errors import (
+    DamagedFileError,
+    DriftError,
+    EtlError,
+    HeldBackError,
+    PassingError,
+    RefusedError,
+)
 from luigi_etl.lines import counted, print_line
 from luigi_etl.snapshot import Snapshot
 
@@ -189,6 +196,7 @@ class StoreComplaints(Snapshot):
     def _publish(self, summary: "Summary") -> str:
         """Give the CSV the fixed name of the newest, unless it holds less; return why that is held back."""
         from luigi_etl.guard import form_of
+        from luigi_etl.later import latest_warning
         from luigi_etl.newest import find_reason_to_stay
         from luigi_etl.store import publish
 
@@ -199,7 +207,8 @@ class StoreComplaints(Snapshot):
         if problem := find_reason_to_stay(files, summary, limits):
             return problem
         if not publish(files.complaints, files.latest):
-            logger.warning("%s: %s is of a newer minute and stays", self.task_family, files.latest)
+            stays = latest_warning(files.latest) or f"{files.latest} is of a newer minute and stays"
+            logger.warning("%s: %s", self.task_family, stays)
         return ""
 
     def check_form(self, summary: "Summary") -> None:
@@ -250,6 +259,7 @@ class MergeComplaints(Snapshot):
         from luigi_etl.parse import read_summary
 
         problem, counts = self.patiently(self._attempt)
+        warn_of_later_minutes(self.task_family)
         self.record("merged", counts=counts._asdict())
         print_line(f"{counts}: {self.files.changes}")
         self.say_made(self.files.changes, str(counts))
@@ -293,6 +303,16 @@ class MergeComplaints(Snapshot):
                 )
             except (PassingError, RefusedError) as error:
                 logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)
+
+
+def warn_of_later_minutes(task: str) -> None:
+    """Warn where the database holds a minute that is still to come: until then it ignores what is merged."""
+    from luigi_etl.database import Database
+    from luigi_etl.later import database_warning
+
+    with contextlib.suppress(EtlError):
+        if warning := database_warning(Database(storage().database_address)):
+            logger.warning("%s: %s", task, warning)
 
 
 def _tell_it_is_there(task: StoreComplaints) -> None:

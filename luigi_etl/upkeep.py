@@ -12,7 +12,7 @@ from luigi_etl.config import MOST_DAYS, DayParameter, WholeNumberParameter, ccdb
 from luigi_etl.errors import DriftError, HeldBackError, PassingError, RefusedError
 from luigi_etl.paths import SnapshotFiles, sync_folder, sync_slug
 from luigi_etl.snapshot import Recorded, Repeated, Snapshot
-from luigi_etl.tasks import ExtractComplaints, ParseComplaints
+from luigi_etl.tasks import ExtractComplaints, ParseComplaints, warn_of_later_minutes
 
 if TYPE_CHECKING:
     from luigi_etl.changes import Counts
@@ -100,6 +100,7 @@ class SyncComplaints(Repeated, Recorded):
             if sync.since <= self.first_day:
                 break
         counts = counts or self._stay()
+        warn_of_later_minutes(self.task_family)
         self.record("synced", counts=counts._asdict())
         self._has_run = True
 

@@ -29,7 +29,7 @@ from luigi_etl.lines import brief
 from luigi_etl.pages import Page, read_pages
 from luigi_etl.parse import Summary, parse_into
 from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots
-from luigi_etl.query import parse_query
+from luigi_etl.query import stored_query
 from luigi_etl.runs import has_stored
 from luigi_etl.schema import FIELDS, history
 from luigi_etl.schema import snapshots as merged_snapshots
@@ -129,7 +129,7 @@ def _verified(files: SnapshotFiles) -> int:
     """
     description = read_description(files.datapackage, files.complaints, redo_command(files, "store"))
     facts = description.snapshot
-    query = parse_query(facts.query)
+    query = stored_query(facts.query)
     if query.slug(facts.limit) != files.slug:
         raise _differs(files.datapackage, f"is of query {facts.query!r} and limit {facts.limit}")
     asked = Asked(query, facts.limit, files.timestamp)

@@ -139,13 +139,14 @@ def taken(
     limit: int = 0,
     total: int | None = None,
     sandbox: str | None = None,
+    is_flagged: bool = False,
 ) -> SnapshotFiles:
     """Make a whole snapshot of complaints as the API would send them, with the chain's own functions.
 
     `total` is how many the API says there are.
     """
     asked = Asked(parse_query(query), limit, minute)
-    return fetched(root, asked, [answer(complaints, total, sandbox)])
+    return fetched(root, asked, [answer(complaints, total, sandbox, is_flagged)])
 
 
 def fetched(root: Path, asked: Asked, answers: Iterable[bytes]) -> SnapshotFiles:
@@ -162,11 +163,16 @@ def fetched(root: Path, asked: Asked, answers: Iterable[bytes]) -> SnapshotFiles
     return files
 
 
-def answer(complaints: Sequence[Mapping[str, object]], total: int | None, sandbox: str | None) -> bytes:
+def answer(
+    complaints: Sequence[Mapping[str, object]],
+    total: int | None,
+    sandbox: str | None,
+    is_flagged: bool = False,
+) -> bytes:
     """Return an answer of the API; `total` is how many match, those of other pages too."""
     hits = [
         {"_id": one["complaint_id"], "_source": one, "sort": [1, one["complaint_id"]]} for one in complaints
     ]
     value = len(hits) if total is None else total
     found = {"total": {"value": value, "relation": "eq"}, "hits": hits}
-    return json.dumps({"hits": found, "_meta": {"sandbox": sandbox}}).encode()
+    return json.dumps({"hits": found, "_meta": {"sandbox": sandbox, "has_data_issue": is_flagged}}).encode()

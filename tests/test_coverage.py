@@ -25,6 +25,7 @@ from luigi_etl.query import Query, parse_query
 from luigi_etl.schema import prepare
 from tests.conftest import Beside, Chain, Pipeline, Serve
 from tests.made import taken
+from tests.version_1 import undo_version_2
 
 NOW = datetime(2026, 11, 27, 9, 26)
 SYNCED = datetime(2026, 9, 26, 12, 0)  # the sandbox's present
@@ -87,10 +88,7 @@ class Merges:
             return [tuple(map(_plain, one)) for one in found]
 
     def make_version_1(self, beside: Beside) -> None:
-        beside("DROP VIEW coverage_by_query")
-        beside("DROP TABLE coverage")
-        beside("DROP INDEX complaints_withdrawn")
-        beside("UPDATE schema_version SET version = 1")
+        undo_version_2(beside, is_file=self.database.name.endswith(".db"))
 
 
 def _plain(value: Any) -> Any:

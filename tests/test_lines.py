@@ -26,7 +26,7 @@ def test_odd_characters_are_shown_as_escapes() -> None:
     assert one_line(ODD) == r"a\x1b[31m b\x00 \u202e \ud800\x9b"
 
 
-@pytest.mark.parametrize("text", ["", "two  blanks", "é — ö", "x" * LONGEST_LINE])
+@pytest.mark.parametrize("text", ["", "two blanks", "é — ö", "x" * LONGEST_LINE])
 def test_text_that_can_be_shown_stays_as_it_is(text: str) -> None:
     assert one_line(text) == text
 

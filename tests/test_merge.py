@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from luigi_etl.database import Database
-from luigi_etl.errors import DamagedFileError, DatabaseError
+from luigi_etl.errors import DamagedFileError, DatabaseError, HeldBackError
+from luigi_etl.guard import Guard
+from luigi_etl.matching import lookup_query
 from luigi_etl.merge import merge
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.schema import FIELDS, complaints, metadata
@@ -55,6 +58,9 @@ class Book:
     def current(self) -> list[str]:
         """Return the ids of the complaints that are not withdrawn."""
         return [row[0] for row in self.sql("SELECT complaint_id FROM current_complaints ORDER BY 1")]
+
+    def unverified(self) -> list[str]:
+        return [row[0] for row in self.sql("SELECT complaint_id FROM unverified ORDER BY 1")]
 
     def changes(self, number: int) -> list[tuple[Any, ...]]:
         """Return the history of a complaint: kind, field, old, new, and the number of the minute."""
@@ -275,10 +281,96 @@ def test_it_is_withdrawn_once(book: Book) -> None:
     assert book.kinds(2) == [("new", 0), ("withdrawn", 5)]
 
 
-def test_a_complete_snapshot_of_nothing_withdraws_all_of_its_window(book: Book) -> None:
-    book.merge(0, complaint(1), complaint(2, state="TX"))
+@pytest.mark.parametrize("query", ["state=CA", "date_received_min=2026-11-01", "company=&product="])
+def test_complaints_missing_from_a_part_are_unverified(book: Book, query: str) -> None:
+    """They can have moved out of any filter: only a look at all, or at their ids, proves them gone."""
+    book.merge(
+        0, complaint(1, company="A", product="B"), complaint(2, date_received="2026-10-01", state="TX")
+    )
+    book.merge(5, query=query.replace("company=&product=", "company=A&product=B"))
+
+    assert book.current() == ["1", "2"]
+    assert book.unverified() == ["1"]
+
+
+def test_a_lookup_that_lacks_a_complaint_withdraws_it(book: Book) -> None:
+    book.merge(0, complaint(1), complaint(2), complaint(3))
     book.merge(5, query="state=CA")
-    assert book.current() == ["2"]
+    book.merge(6, complaint(1), query=str(lookup_query(["1", "2"])))
+
+    assert (book.current(), book.unverified()) == (["1", "3"], ["3"])
+    assert book.kinds(2) == [("new", 0), ("withdrawn", 6)]
+
+
+def test_an_unverified_complaint_that_is_seen_again_is_verified(book: Book) -> None:
+    book.merge(0, complaint(1), complaint(2))
+    book.merge(5, query="state=CA")
+    book.merge(6, complaint(1, state="TX"), limit=1)
+
+    assert book.unverified() == ["2"]
+
+
+# --- implausible losses --------------------------------------------------------------------------
+
+
+MANY = [complaint(number) for number in range(300)]
+
+
+def test_an_implausible_loss_withdraws_nothing(book: Book) -> None:
+    book.merge(0, *MANY)
+
+    with pytest.raises(HeldBackError, match="held back: 101 of 300 complaints would be withdrawn"):
+        book.merge(5, *MANY[101:])
+
+    assert len(book.current()) == 300
+    book.merge(6, *MANY)
+    assert book.sql("SELECT count(*) FROM history WHERE change = 'withdrawn'")[0][0] == 0
+
+
+def test_a_plausible_loss_is_withdrawn(book: Book) -> None:
+    book.merge(0, *MANY)
+    book.merge(5, *MANY[100:])
+
+    assert len(book.current()) == 200
+
+
+def test_an_empty_answer_withdraws_nothing_of_a_large_database(book: Book) -> None:
+    book.merge(0, *MANY)
+
+    with pytest.raises(HeldBackError):
+        book.merge(5)
+
+    assert len(book.current()) == 300
+
+
+@pytest.mark.parametrize(("later", "is_confirmed"), [(60, False), (24 * 60, True)])
+def test_a_loss_is_believed_on_a_later_day(book: Book, later: int, is_confirmed: bool) -> None:
+    book.merge(0, *MANY)
+    with pytest.raises(HeldBackError):
+        book.merge(5, *MANY[200:])
+
+    with nullcontext() if is_confirmed else pytest.raises(HeldBackError):
+        book.merge(5 + later, *MANY[200:])
+
+    assert len(book.current()) == (100 if is_confirmed else 300)
+
+
+def test_an_option_lets_a_held_back_snapshot_through(book: Book) -> None:
+    """The very snapshot that was merged without a conclusion."""
+    book.merge(0, *MANY)
+    with pytest.raises(HeldBackError):
+        book.merge(5, *MANY[200:])
+
+    merge(book.database, taken(book.root, minute(5), MANY[200:]), guard=Guard(accept=True))
+
+    assert len(book.current()) == 100
+
+
+def test_flagged_data_withdraws_nothing(book: Book) -> None:
+    book.merge(0, complaint(1), complaint(2))
+    book.merge(5, complaint(1), is_flagged=True)
+
+    assert (book.current(), book.unverified()) == (["1", "2"], [])
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """`luigi-etl runs` and what it reads: what became of each minute, whatever is on the disk."""
 
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -173,9 +175,22 @@ def test_a_stored_run_with_no_readable_record_has_no_seconds(tmp_path: Path, con
 
 
 def test_a_stored_run_does_not_take_the_seconds_of_one_that_failed_before(tmp_path: Path) -> None:
-    record(stored(tmp_path, MINUTE), "failed", "no luck", 99.0)
+    files = stored(tmp_path, MINUTE)
+    record(files, "failed", "no luck", 99.0)
+    os.utime(files.datapackage, (time.time() + 1,) * 2)
+
     found = only(tmp_path)
+
     assert (found.outcome, found.seconds, found.error) == ("stored", None, "")
+
+
+def test_a_run_that_failed_once_it_was_stored_is_listed_as_failed(tmp_path: Path) -> None:
+    record(stored(tmp_path, MINUTE), "failed", "the API sends no zip_code any more", 99.0)
+
+    found = only(tmp_path)
+
+    assert (found.outcome, found.rows) == ("failed", 10)
+    assert found.error == "the API sends no zip_code any more"
 
 
 def test_what_no_run_makes_is_no_run(tmp_path: Path) -> None:

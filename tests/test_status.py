@@ -68,7 +68,7 @@ def test_each_section_is_shown(filled: Database, root: Path, capsys: pytest.Capt
 
     used = disk_use(root)
     assert lines == [
-        f"database  {filled.name}: complaints: 2, withdrawn: 1",
+        f"database  {filled.name}: complaints: 2, withdrawn: 1, unverified: 0, held back: 0",
         "coverage  all complaints, as of 2026-11-27 09:26 UTC",
         "runs      2026-11-27 09:26 UTC of all, stored, rows: 1",
         "          2026-11-27 09:27 UTC of state=CA, failed: no answer in time",
@@ -85,8 +85,8 @@ def test_json_holds_the_same(filled: Database, root: Path, capsys: pytest.Captur
         "problem": None,
         "complaints": 2,
         "withdrawn": 1,
-        "unverified": None,
-        "held_back": None,
+        "unverified": 0,
+        "held_back": 0,
     }
     assert found["coverage"] == [
         {
@@ -105,7 +105,6 @@ def test_json_holds_the_same(filled: Database, root: Path, capsys: pytest.Captur
 
 @pytest.mark.usefixtures("filled")
 def test_open_matters_are_counted(beside: Beside, capsys: pytest.CaptureFixture[str]) -> None:
-    beside("CREATE TABLE IF NOT EXISTS unverified (complaint_id TEXT, since TIMESTAMP)")
     beside("INSERT INTO unverified VALUES ('1', '2026-11-27 09:26')")
 
     assert ", withdrawn: 1, unverified: 1" in text(capsys)

@@ -20,6 +20,7 @@ from luigi_etl.sandbox.index import Row
 from luigi_etl.sandbox.script import Script, read_rule
 from luigi_etl.schema import VIEWS, metadata
 from tests.conftest import Chain, Luigid, Pipeline, Serve, Served
+from tests.version_1 import undo_version_2
 
 pytestmark = pytest.mark.slow
 
@@ -458,11 +459,8 @@ def test_false_withdrawals_of_version_1_are_undone(upkeep: Upkeep) -> None:
 def make_version_1(connection: Connection, at: datetime, withdrawn: list[str]) -> None:
     """Turn a database into one of version 1 whose newest window withdrew complaints."""
     ids = ", ".join(f"'{one}'" for one in withdrawn)
+    undo_version_2(connection.exec_driver_sql, is_file=connection.dialect.name == "sqlite")
     for statement in (
-        "DROP TABLE unverified",
-        "DROP TABLE held_back",
-        "ALTER TABLE syncs DROP COLUMN form",
-        "UPDATE schema_version SET version = 1",
         f"UPDATE complaints SET withdrawn = '{at:%Y-%m-%d %H:%M}' WHERE complaint_id IN ({ids})",
         "INSERT INTO history (complaint_id, change, snapshot_id) SELECT complaint_id, 'withdrawn', "
         f"(SELECT max(id) FROM snapshots) FROM complaints WHERE complaint_id IN ({ids})",

@@ -1,6 +1,7 @@
 """The tables of version 1 of the database, as the program of that time made them, with one complaint."""
 
 import re
+from collections.abc import Callable
 
 _STATEMENTS = """
 CREATE TABLE complaints (
@@ -56,3 +57,23 @@ VERSION_1_OF_SQLITE = _in({"MINUTE": "DATETIME", "SERIAL": "INTEGER", "NUMBER": 
 VERSION_1_OF_POSTGRESQL = _in(
     {"MINUTE": "TIMESTAMP WITHOUT TIME ZONE", "SERIAL": "BIGSERIAL", "NUMBER": "BIGINT"}
 )
+
+
+def undo_version_2(run: Callable[[str], object], *, is_file: bool) -> None:
+    """Take from a database of version 2 all that version 1 did not have."""
+    statements = [
+        "DROP VIEW coverage_by_query",
+        *(f"DROP TABLE {table}" for table in ("coverage", "unverified", "held_back")),
+        "DROP INDEX complaints_withdrawn",
+        "ALTER TABLE syncs DROP COLUMN form",
+        "UPDATE schema_version SET version = 1",
+    ]
+    if not is_file:
+        statements += [
+            "DROP INDEX complaints_by_company",
+            "CREATE INDEX complaints_by_company ON complaints (company, date_received)",
+            "DROP INDEX snapshots_once",
+            "ALTER TABLE snapshots ADD UNIQUE (timestamp, query, row_limit)",
+        ]
+    for statement in statements:
+        run(statement)
