@@ -8,9 +8,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import luigi
 import pytest
+from luigi.task_register import Register
 
-from luigi_etl import CreateDocument, ExtractComplaints, ParseComplaints, StoreComplaints
+from luigi_etl import (
+    CreateDocument,
+    ExtractComplaints,
+    ParseComplaints,
+    PruneSnapshots,
+    StoreComplaints,
+    SyncComplaints,
+)
 from tests.conftest import Chain, Luigid, Serve
 from tests.made import stored
 
@@ -45,6 +54,43 @@ def test_each_task_puts_out_its_files() -> None:
     assert names(ExtractComplaints(timestamp=MINUTE)) == ["extracted.jsonl.gz"]
     assert names(ParseComplaints(timestamp=MINUTE)) == ["parsed.jsonl", "rejected.jsonl", "summary.json"]
     assert names(StoreComplaints(timestamp=MINUTE)) == ["complaints.csv", "datapackage.json"]
+
+
+def test_tasks_of_different_storage_roots_have_different_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """luigid runs a task of one id once, whoever asks for it."""
+    configuration = luigi.configuration.LuigiConfigParser()
+    monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
+    ids = []
+    for root in ("a", "a", "b"):
+        configuration.set("storage", "root", str(tmp_path / root))
+        Register.clear_instance_cache()
+        tasks = [StoreComplaints(timestamp=MINUTE), SyncComplaints(timestamp=MINUTE), PruneSnapshots()]
+        ids.append([task.task_id for task in tasks])
+
+    assert ids[0] == ids[1]
+    assert not set(ids[0]) & set(ids[2])
+
+
+@pytest.mark.slow
+def test_checkouts_under_one_luigid_lose_no_run(
+    chain: Chain, served: Serve, luigid: Luigid, tmp_path: Path
+) -> None:
+    """Both run each minute, at the same time."""
+    folder = tmp_path / "other"
+    folder.mkdir()
+    other = Chain(folder)
+    other.configure("core", scheduler_port=luigid.port)
+    url = served(600).url
+    arguments = ("--limit", "0", "--ccdb-requests-per-minute", "0", "--ccdb-page-size", "100", "--timestamp")
+    for minute in ("2026-11-22T0926", "2026-11-22T0927", "2026-11-22T0928"):
+        started = [one.start(*luigid.command(*arguments, minute), url=url) for one in (chain, other)]
+        for process in started:
+            process.communicate(timeout=60)
+        assert [process.returncode for process in started] == [0, 0]
+
+    assert [len(one.files(".datapackage.json")) for one in (chain, other)] == [3, 3]
 
 
 @pytest.mark.slow
