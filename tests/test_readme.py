@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from luigi_etl.config import ccdb, service, storage
+from luigi_etl.config import ccdb, guard, service, storage
 from luigi_etl.query import FILTERS
 from tests.conftest import PROJECT, Chain, Serve
 
@@ -31,8 +31,8 @@ def test_every_filter_is_named() -> None:
     assert set(re.findall(r"`([a-z_]+)`", table)) >= FILTERS.keys()
 
 
-@pytest.mark.parametrize("section", [ccdb, service, storage])
-def test_every_setting_is_named(section: type[ccdb | service | storage]) -> None:
+@pytest.mark.parametrize("section", [ccdb, guard, service, storage])
+def test_every_setting_is_named(section: type[ccdb | guard | service | storage]) -> None:
     table = README[README.index(f"| `[{section.__name__}]` |") :].split("\n\n")[0]
     assert set(re.findall(r"`([a-z_]+)`", table)) >= {name for name, _ in section.get_params()}  # type: ignore[no-untyped-call]
 
