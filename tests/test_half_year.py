@@ -579,4 +579,4 @@ def test_after_each_day_the_database_holds_what_the_sandbox_does_and_tells_what_
     assert days.failed > 10
     assert days.troubles > 8
     told = Counter(line.change for line in days.ledger.lines)
-    assert min(told[change] for change in ("new", "changed", "withdrawn", "returned")) > 20
+    assert min(told[change] for change in ("new", "changed", "withdrawn", "returned")) > 15
