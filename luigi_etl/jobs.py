@@ -22,6 +22,7 @@ import msgspec
 
 from luigi_etl.errors import EtlError, NoLocksError, StorageError
 from luigi_etl.files import lock
+from luigi_etl.private import make_private
 
 BLOCK = 4096  # bytes, overwritten in one piece
 LOCAL = "set [service] folder to one on a local disk"
@@ -115,7 +116,7 @@ class State(Generic[R]):
         folders = self.folders()
         for at, folder in enumerate(folders):
             with contextlib.suppress(OSError):
-                _make(folder)
+                make_private(folder)
                 _overwrite(self.path(folder), content)
                 for other in folders[at + 1 :]:
                     self.path(other).unlink(missing_ok=True)
@@ -143,7 +144,7 @@ class State(Generic[R]):
             path = folder / f"{self.name}.lock"
             for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no right to write
                 try:
-                    _make(folder)
+                    make_private(folder)
                     descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
                     opened.callback(os.close, descriptor)
                     return lock(descriptor, path, LOCAL, wait=wait) or _is_locked_now(descriptor, path)
@@ -262,14 +263,6 @@ def _is_locked_now(descriptor: int, path: Path) -> bool:
 
 def _flat(folder: Path) -> str:
     return str(folder.absolute()).replace(os.sep, "%")[-200:]
-
-
-def _make(folder: Path) -> None:
-    """Make a folder and those above it, for this user alone."""
-    for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
-    if not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is not a folder")
 
 
 def _can_be_ours(folder: Path) -> bool:
