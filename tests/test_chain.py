@@ -167,11 +167,15 @@ def test_hits_that_are_no_complaints_are_kept_apart_and_warned_of(chain: Chain, 
     (tmp_path / "recorded.json").write_text(json.dumps({"hits": {"hits": hits}}))
     sandbox = ("luigi-etl", "sandbox", "--replay", "recorded.json", "--", *chain.luigi_command(*MINUTE))
     run = chain.program(*sandbox)
-    assert run.code == 0
+    assert run.code == 30
     assert "ParseComplaints: 1 of 2 hits are no valid complaints, see data/" in run.err
+    assert (
+        "StoreComplaints: 1 of 2 hits are no valid complaints; the API sends no company any more" in run.err
+    )
     rejected = json.loads(chain.file(".rejected.jsonl").read_text())
     assert (rejected["path"], rejected["hit"]["_source"]) == ("$._source.date_received", bad)
     assert [row["Complaint ID"] for row in rows(chain.file(".complaints.csv"))] == ["12345"]
+    assert not (chain.folder / "data/latest").exists()
 
 
 # --- bad luck ------------------------------------------------------------------------------------

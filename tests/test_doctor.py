@@ -521,7 +521,7 @@ def test_an_api_that_answers_is_well_after_one_request(chain: Chain, served: Ser
     [
         ("status=403", "blocked at the edge (403, reference 18.5d7a1002.1790000000.1a2b3c4d): set [ccdb]"),
         ("html", "the answer is text/html, not JSON: is the address wrong? [ccdb] url must end"),
-        ("status=302", "status 302 to 'https://elsewhere.example/': check [ccdb] url"),
+        ("status=302", "status 302 to 'https://elsewhere.example/', which is not followed: check"),
         ("status=429", "status 429: Request was throttled. "),
         ("status=503", "status 503: if it stays so, see to the network, and to [ccdb] url"),
         ("status=424", "the search engine did not answer (424: "),
@@ -935,29 +935,27 @@ def test_the_log_of_a_failed_query_is_named_where_there_is_one(here: Here, chain
     assert message.endswith(f"; if that fails too, see {chain.folder}/service/StoreComplaints.state=CA.log")
 
 
-def failed_sync(chain: Chain, served: Serve, minute: datetime) -> Path:
-    """Let a sync fail in its one window; return the folder of that."""
+def failed_sync(chain: Chain, served: Serve, minute: datetime) -> None:
+    """Let a sync fail in its one window."""
     url = served(2000, "2:status=400").url
     arguments = ("--timestamp", f"{minute:%Y-%m-%dT%H%M}")
     assert chain.unattended(*arguments, task="SyncComplaints", url=url).code == 30
-    (window,) = chain.folder.glob("data/snapshots/date_received_min=*/*")
-    return window
+    assert len(list(chain.folder.glob("data/syncs/all/snapshots/date_received_min=*/*"))) == 1
 
 
 def test_a_sync_that_failed_in_a_window_is_told_once(chain: Chain, served: Serve) -> None:
     minute = this_minute() - ONE
     failed_sync(chain, served, minute)
     (message,) = [message for well, message in runs(chain) if not well]
-    assert message.startswith(f"{minute:%Y-%m-%d %H:%M} UTC of all~sync, failed: ExtractComplaints: ")
+    assert message.startswith(f"{minute:%Y-%m-%d %H:%M} UTC of all~sync, failed: ExtractWindow: ")
 
 
 def test_a_window_of_a_sync_under_way_is_not_told(chain: Chain, served: Serve, root: Path) -> None:
     minute = this_minute()
-    window = failed_sync(chain, served, minute - HOUR)
-    next(window.glob("*.run.json")).unlink()
-    (window / f"{minute - HOUR:%Y%m%dT%H%MZ}.document.csv").touch()
+    failed_sync(chain, served, minute - HOUR)
+    next((root / "snapshots/all~sync").rglob("*.run.json")).unlink()
     ended(root, minute, "skipped", slug="all~sync")
-    (root / "snapshots/all~sync" / window.name / f"{minute - HOUR:%Y%m%dT%H%MZ}.run.json").unlink()
+
     assert runs(chain) == [(True, f"the last run, {minute:%Y-%m-%d %H:%M} UTC of all~sync, skipped")]
 
 
