@@ -183,6 +183,7 @@ class _HitFields(msgspec.Struct):
 _answers_of_today = msgspec.json.Decoder(AnswerOf[_HitOfToday])
 _answers = msgspec.json.Decoder(AnswerOf[_Hit])
 _fields_of_answers = msgspec.json.Decoder(AnswerOf[_HitFields])
+_raw_hit = msgspec.json.Decoder(msgspec.Raw)
 _one_hit = msgspec.json.Decoder(_Hit)
 _one_hits_fields = msgspec.json.Decoder(_HitFields)
 
@@ -248,10 +249,12 @@ def _read_hit(raw: bytes, unknown: set[str]) -> Complaint | Rejection:
 
 
 def _verbatim(raw: bytes) -> msgspec.Raw:
-    """Return a hit as JSON; one that is not even UTF-8 as an object that holds its bytes."""
+    """Return a hit as JSON; one that no JSON reader would read as an object that holds its bytes."""
     try:
-        raw.decode()
-    except UnicodeDecodeError:
+        _raw_hit.decode(raw.decode())
+    except msgspec.DecodeError:  # half of a character: `readable` mends that
+        return msgspec.Raw(raw)
+    except (UnicodeDecodeError, RecursionError):
         return _as_bytes(raw)
     return msgspec.Raw(raw)
 

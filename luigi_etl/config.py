@@ -203,6 +203,17 @@ class PercentParameter(SecondsParameter):
         return float(x)
 
 
+class SwitchParameter(luigi.BoolParameter):
+    """A setting that is true or false."""
+
+    def parse(self, x: Any) -> bool:
+        """Read the value, or end the program with one line."""
+        try:
+            return bool(super().parse(x))  # type: ignore[no-untyped-call]
+        except ValueError:
+            refuse(f"{self._attribute_name}: {x!r} is neither true nor false")
+
+
 class DayParameter(_Checked[date | None]):
     """A day, UTC, up to today: `2026-11-22`; None, in text nothing, where none is given."""
 
@@ -386,7 +397,7 @@ class guard(luigi.Config):  # noqa: N801  # the name of the section
     expected_fields = TextParameter(
         "", _any_text, "fields, comma-separated, that may be missing or new without failing the run"
     )
-    accept = luigi.BoolParameter(description="believe what was held back")
+    accept = SwitchParameter(description="believe what was held back")
 
     def limits(self) -> "Guard":
         """Return the settings as a record."""

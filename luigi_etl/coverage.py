@@ -16,6 +16,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, func, inspect, or_, select
 
 from luigi_etl.errors import QueryError
+from luigi_etl.matching import ids_looked_up
 from luigi_etl.query import Query, parse_query
 from luigi_etl.schema import coverage, snapshots
 
@@ -156,7 +157,8 @@ def derived(connection: Connection) -> list[Covered]:
     )
     by_query: dict[str, list[Covered]] = {}
     for text, limit, timestamp in connection.execute(newest):
-        if query := parsed(text):
+        query = parsed(text)
+        if query and not ids_looked_up(query):
             filters, (first, last) = split_days(query)
             row = row_of(str(filters), Span(first, last, timestamp), limit)
             by_query.setdefault(row.query, []).append(row)

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
@@ -221,3 +221,36 @@ def _schema(columns: tuple[Column, ...]) -> Descriptor:
     if identifiers:
         schema["primaryKey"] = identifiers
     return schema
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class Counts(msgspec.Struct):
+    """What a description says of its snapshot, as far as lists of runs need it."""
+
+    parsed: _Count
+    rejected: _Count
+    query: str = ""
+    limit: int = 0
+    is_flagged: bool = False
+
+
+class _Package(msgspec.Struct):
+    snapshot: Counts
+
+
+_packages = msgspec.json.Decoder(_Package)
+
+
+def read_counts(path: Path) -> Counts:
+    """Read what a description says of its snapshot; nothing of it is verified.
+
+    Raises:
+        DamagedFileError: it is missing or damaged.
+
+    """
+    try:
+        return _packages.decode(path.read_bytes()).snapshot
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is damaged ({error})") from error

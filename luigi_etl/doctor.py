@@ -17,6 +17,7 @@ from pathlib import Path
 import luigi
 from luigi.parameter import ParameterException
 from luigi.task_register import Register
+from sqlalchemy import Connection
 
 from luigi_etl import define
 from luigi_etl.ccdb import Client
@@ -26,6 +27,7 @@ from luigi_etl.crontab import call, find_checkout, installed_block, read_crontab
 from luigi_etl.damage import find_missing
 from luigi_etl.database import Database
 from luigi_etl.errors import EtlError, NoDatabaseError, PassingError
+from luigi_etl.guard import RELEASE
 from luigi_etl.held import count
 from luigi_etl.later import later_in_database, latest_warning, remedy
 from luigi_etl.leftovers import killed_redos, leftovers
@@ -38,6 +40,7 @@ from luigi_etl.scheduler import Address, address, problem_of
 from luigi_etl.schema import RESTORE
 from luigi_etl.settings import SKEW
 from luigi_etl.spelling import redo_command
+from luigi_etl.status import count_held
 
 LEAST_ROOM = 1_000_000_000  # bytes
 LEAST_FILES = 100_000  # inodes: a week of one query's minutes
@@ -293,6 +296,7 @@ def _database() -> Iterator[Finding]:
             held, missing = count(connection), find_missing(connection)
             later = None if missing else later_in_database(connection)
             known = [] if missing else ranges(covered(connection))
+            open_matters = None if missing else _open_matters(connection)
     except NoDatabaseError:
         yield _without_database(database.name, ended_well)
     except PassingError as error:
@@ -305,6 +309,14 @@ def _database() -> Iterator[Finding]:
             yield _ill(remedy(database.name, later))
         yield _well(f"{database.name}: {counted(held, 'complaint')}, {_last_sync(ended_well)}")
         yield from _coverage(known)
+        if open_matters:
+            yield _ill(open_matters)
+
+
+def _open_matters(connection: Connection) -> str:
+    """Return in one line how many withdrawals are held back; nothing if none is."""
+    held = count_held(connection)
+    return f"the withdrawal of {counted(held, 'complaint')} is held back: {RELEASE}" if held else ""
 
 
 def _coverage(known: list[CoveredRange]) -> Iterator[Finding]:

@@ -194,7 +194,7 @@ def _further(question: Query, days: Days, gaps: Sequence[Days]) -> str:
 def _sync(question: Query, since: date) -> str:
     query = Query(tuple(pair for pair in question.pairs if pair[0] != "date_received_min"))
     asked = f" --query '{query}'" if query.pairs else ""  # percent-encoded: it holds no quote
-    return f"`luigi --module luigi_etl SyncComplaints --since {since}{asked}`"
+    return f"`luigi --module luigi_etl SyncComplaints --local-scheduler --since {since}{asked}`"
 
 
 def _complaints(count: int) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, func, or_, select
+from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, func, or_, select, update
 
 from luigi_etl.complaint import COLUMNS
 from luigi_etl.coverage import rebuild
@@ -31,7 +31,7 @@ from luigi_etl.merge import BATCH, merge_again
 from luigi_etl.paths import Found, SnapshotFiles, days, entries, latest_folder, slugs
 from luigi_etl.paths import snapshots as on_disk
 from luigi_etl.query import stored_query
-from luigi_etl.schema import FIELDS, complaints, held_back, history, snapshots, syncs, unverified
+from luigi_etl.schema import FIELDS, complaints, history, snapshots, syncs, unverified
 from luigi_etl.sightings import NOTHING, Sighting, Value, rejected_ids, sightings
 from luigi_etl.store import publish
 
@@ -139,7 +139,7 @@ def _forget_rows(connection: Connection, root: Path, after: datetime) -> None:
     connection.execute(delete(syncs).where(syncs.c.id.in_(_later_syncs(connection, after))))
     connection.execute(delete(snapshots).where(snapshots.c.timestamp > after))
     connection.execute(delete(unverified).where(unverified.c.since > after))
-    connection.execute(delete(held_back).where(held_back.c.timestamp > after))
+    connection.execute(update(unverified).where(unverified.c.held_since > after).values(held_since=None))
     rebuild(connection, after)
     for one in remaining:
         merge_again(connection, one.snapshot, _touched_sightings(connection, one))
@@ -349,6 +349,18 @@ def _later_files(root: Path, after: datetime) -> Iterator[Found]:
         for day in days(root, slug):
             if day >= after.date():
                 yield from (one for one in on_disk(root, slug, day) if one.files.timestamp > after)
+
+
+def later_runs(root: Path, after: datetime) -> list[str]:
+    """Return in one line each how many later minutes of a query have files on the disk."""
+    minutes: dict[str, list[datetime]] = {}
+    for found in _later_files(root, after):
+        minutes.setdefault(found.files.slug, []).append(found.files.timestamp)
+    return [
+        f"files of {_counted(len(found), 'minute')} of {slug}: "
+        f"{min(found):%Y-%m-%dT%H%M} to {max(found):%Y-%m-%dT%H%M}"
+        for slug, found in sorted(minutes.items())
+    ]
 
 
 def _remove_files(root: Path, after: datetime) -> int:

@@ -22,7 +22,7 @@ FIELDS_OF_TODAY = frozenset(
 )
 LONGEST = 500  # characters of a message: the names of new fields are the server's
 CONFIRMED_AFTER = timedelta(hours=6)  # and on a later UTC day: two looks at one faulty load prove nothing
-RELEASE = "check the source, then run it again with --guard-accept, or wait: a later day confirms it"
+RELEASE = "wait, a later day confirms a real loss, or let a new run believe it: --guard-accept"
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,14 @@ class Guard:
 class Form(NamedTuple):
     """What the hits of a run were: how many of them no valid complaints, and their unexpected fields.
 
-    A field of today's API is missing if no complaint of the run has it.
+    A field of today's API is missing if no complaint of the run has it. `is_flagged`: by the CFPB itself.
     """
 
     hits: int = 0
     rejected: int = 0
     missing_fields: Sequence[str] = ()
     unknown_fields: Sequence[str] = ()
+    is_flagged: bool = False
 
     @property
     def is_loss(self) -> bool:
@@ -96,9 +97,16 @@ def form_of(summaries: Iterable[Summary]) -> Form:
         sum(one.rejected for one in run),
         sorted(set.intersection(*absent) & FIELDS_OF_TODAY) if absent else [],
         sorted({field for one in run for field in one.unknown_fields}),
+        any(one.is_flagged for one in run),
     )
+
+
+def latest_confirmed(now: datetime) -> datetime:
+    """Return the latest moment at which a loss must have been seen to be confirmed `now`."""
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return min(now - CONFIRMED_AFTER, midnight - timedelta(minutes=1))
 
 
 def is_confirmed(first_seen: datetime, now: datetime) -> bool:
     """Return whether `now` is a later UTC day than the moment a loss was first seen, hours after it."""
-    return now.date() > first_seen.date() and now - first_seen >= CONFIRMED_AFTER
+    return first_seen <= latest_confirmed(now)

@@ -14,14 +14,13 @@ from luigi_etl.database import Database
 from luigi_etl.datapackage import HASH
 from luigi_etl.errors import HeldBackError, PassingError, RefusedError
 from luigi_etl.guard import Guard
-from luigi_etl.losses import check_loss
+from luigi_etl.losses import Loss, hold_back, is_held
 from luigi_etl.matching import condition, lookup_query
 from luigi_etl.merge import Taken, merge_sightings
 from luigi_etl.query import MAXIMUM_VALUE_LENGTH, Query
-from luigi_etl.schema import complaints, held_back, unverified
+from luigi_etl.schema import complaints, unverified
 from luigi_etl.settings import Settings
 from luigi_etl.sightings import sightings_of
-from luigi_etl.withdrawals import Loss
 
 DEFAULT_REQUESTS = Settings().requests_per_minute
 _LONGEST_ID = 20  # characters; the longest real one has 8
@@ -31,7 +30,7 @@ _LENGTH_BETWEEN = len(" OR ")
 
 
 class Covered(NamedTuple):
-    """What a run read: the `days` it covers, and its `query`, by which an implausible loss is remembered."""
+    """What a run read: its `query`, and the part of it that is of the `days` it read."""
 
     query: Query
     days: Query
@@ -54,27 +53,27 @@ class Verifier:
         An answer counts only if it holds a control, a complaint known to exist. `now` is naive UTC.
 
         Raises:
-            HeldBackError: implausibly many of what is covered are missing; no lookup is made.
+            HeldBackError: implausibly many of what is covered are missing; they are not looked up.
             PassingError, RefusedError: a lookup failed, or proves nothing; what is left stays unverified.
             DatabaseError, DatabaseAwayError: as `Database` raises them.
 
         """
-        if problem := self._loss_held_back(covered, now, guard):
-            raise HeldBackError(problem)
+        held = self._hold_back(covered, now, guard)
         for _ in range(self._requests):
             with self._database.reading() as connection:
-                ids, control = _next_ids(connection)
+                ids, control = _next_ids(connection, condition(covered.query), now)
             if not ids:
-                return
+                break
             yield self._look_up(ids, control, now)
+        if held:
+            raise HeldBackError(held.describe(covered.query))
 
-    def _loss_held_back(self, covered: Covered, now: datetime, guard: Guard) -> str:
+    def _hold_back(self, covered: Covered, now: datetime, guard: Guard) -> Loss | None:
         with self._database.reading() as connection:
-            if not any(connection.scalar(select(exists(table))) for table in (unverified, held_back)):
-                return ""
+            if not connection.scalar(select(exists(unverified))):
+                return None
         with self._database.writing() as connection:
-            loss = _measure(connection, condition(covered.days))
-            return check_loss(connection, covered.query, loss, guard, now)
+            return hold_back(connection, condition(covered.query), condition(covered.days), now, guard)
 
     def _look_up(self, ids: list[str], control: str, now: datetime) -> Key:
         query = lookup_query([control, *ids])
@@ -104,28 +103,10 @@ class Verifier:
         return PassingError(f"{self._client.host}: the answer to a lookup by id proves nothing: {why}")
 
 
-def count_unverified(database: Database) -> int:
-    """Return how many complaints of a database are unverified and can be looked up.
-
-    Raises:
-        DatabaseError, DatabaseAwayError: as `Database` raises them.
-
-    """
-    with database.reading() as connection:
-        return _count(connection, _can_be_looked_up())
-
-
-def _measure(connection: Connection, wanted: ColumnElement[bool]) -> Loss:
-    """Return how many complaints of those wanted would be withdrawn, were all unverified ones gone."""
-    current = and_(complaints.c.withdrawn.is_(None), wanted)
-    lost = and_(current, complaints.c.complaint_id.in_(select(unverified.c.complaint_id)))
-    return Loss(_count(connection, lost), _count(connection, current))
-
-
-def _next_ids(connection: Connection) -> tuple[list[str], str]:
+def _next_ids(connection: Connection, asked: ColumnElement[bool], now: datetime) -> tuple[list[str], str]:
     """Return the unverified complaints to look up next, and a complaint that is known to exist."""
     newest = (complaints.c.date_received.desc(), complaints.c.complaint_id)
-    wanted = select(complaints.c.complaint_id).where(_can_be_looked_up()).order_by(*newest).limit(_AT_ONCE)
+    wanted = select(complaints.c.complaint_id).where(asked, _can_be_looked_up(now))
     known = (
         select(complaints.c.complaint_id)
         .where(
@@ -136,7 +117,7 @@ def _next_ids(connection: Connection) -> tuple[list[str], str]:
         .order_by(*newest)
         .limit(1)
     )
-    ids = connection.scalars(wanted).all()
+    ids = connection.scalars(wanted.order_by(*newest).limit(_AT_ONCE)).all()
     control = connection.scalar(known)
     if ids and control is None:
         raise RefusedError("no complaint is known to exist, so no lookup can prove that another is gone")
@@ -155,12 +136,9 @@ def _fitting(complaint_ids: Iterable[str], control: str) -> list[str]:
     return fitting
 
 
-def _can_be_looked_up() -> ColumnElement[bool]:
+def _can_be_looked_up(now: datetime) -> ColumnElement[bool]:
+    is_open = and_(unverified.c.since <= now, ~is_held(now))
     return and_(
-        complaints.c.complaint_id.in_(select(unverified.c.complaint_id)),
+        complaints.c.complaint_id.in_(select(unverified.c.complaint_id).where(is_open)),
         func.length(complaints.c.complaint_id) <= _LONGEST_ID,
     )
-
-
-def _count(connection: Connection, wanted: ColumnElement[bool]) -> int:
-    return connection.scalar(select(func.count()).select_from(complaints).where(wanted)) or 0

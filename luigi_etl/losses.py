@@ -1,33 +1,64 @@
-"""Implausible losses: which queries' withdrawals wait, and since when."""
+"""Implausible losses: complaints whose withdrawal is held back until a later day confirms it."""
 
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, and_, false, func, or_, select, update
 
-from luigi_etl.guard import RELEASE, Guard, is_confirmed
+from luigi_etl.guard import RELEASE, Guard, latest_confirmed
 from luigi_etl.query import Query
-from luigi_etl.schema import held_back
-from luigi_etl.withdrawals import Loss
+from luigi_etl.schema import complaints, unverified
+
+_ACCEPTED = datetime(1970, 1, 1)  # held since ever: believed at once, and by the runs that go on with it
 
 
-def check_loss(connection: Connection, query: Query, loss: Loss, guard: Guard, now: datetime) -> str:
-    """Return why the loss of a query's complaints can't be believed yet, in one line; nothing if it can.
+class Loss(NamedTuple):
+    """How many complaints would be withdrawn of how many that are covered."""
 
-    An implausible loss is remembered. The same query's next one is believed from the next UTC day on.
-    `now` is naive UTC.
+    lost: int
+    covered: int
+
+    def describe(self, query: Query) -> str:
+        """Return in one line that the loss is held back, and what ends that."""
+        return (
+            f"held back: {self.lost:,} of {self.covered:,} complaints would be withdrawn "
+            f"({str(query) or 'all complaints'}); {RELEASE}"
+        )
+
+
+def hold_back(
+    connection: Connection,
+    asked: ColumnElement[bool],
+    covered: ColumnElement[bool],
+    now: datetime,
+    guard: Guard,
+) -> Loss | None:
+    """Hold back the unverified complaints that are `asked` for, if so many cannot be gone; return the loss.
+
+    `covered` are the complaints whose share counts. Complaints that are missing since an earlier day are
+    believed, and don't count. `now` is naive UTC.
     """
-    of_query = held_back.c.query == str(query)
-    if not guard.is_implausible(*loss):
-        connection.execute(delete(held_back).where(of_query))
-        return ""
-    first_seen = connection.scalar(select(held_back.c.timestamp).where(of_query))
-    if guard.accept or (first_seen and is_confirmed(first_seen, now)):
-        return ""
-    if first_seen is None or first_seen > now:
-        connection.execute(delete(held_back).where(of_query))
-        row = {"query": str(query), "timestamp": now, "lost": loss.lost, "covered": loss.covered}
-        connection.execute(held_back.insert().values(row))
-    return (
-        f"held back: {loss.lost:,} of {loss.covered:,} complaints would be withdrawn "
-        f"({str(query) or 'all complaints'}); none is: {RELEASE}"
-    )
+    current = complaints.c.withdrawn.is_(None)
+    of_asked = unverified.c.complaint_id.in_(select(complaints.c.complaint_id).where(current, asked))
+    fresh = and_(of_asked, ~is_believed(now))
+    lost = connection.scalar(select(func.count()).select_from(unverified).where(fresh)) or 0
+    total = connection.scalar(select(func.count()).select_from(complaints).where(current, covered)) or 0
+    if not guard.is_implausible(lost, total):
+        connection.execute(update(unverified).where(fresh).values(held_since=None))
+        return None
+    if guard.accept:
+        connection.execute(update(unverified).where(fresh).values(held_since=_ACCEPTED))
+        return None
+    new = or_(unverified.c.held_since.is_(None), unverified.c.held_since > now)
+    connection.execute(update(unverified).where(fresh, new).values(held_since=now))
+    return Loss(lost, total)
+
+
+def is_believed(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that an unverified complaint was held back on an earlier day, hours ago."""
+    return func.coalesce(unverified.c.held_since <= latest_confirmed(now), false())
+
+
+def is_held(now: datetime) -> ColumnElement[bool]:
+    """Return the condition that the withdrawal of an unverified complaint is held back."""
+    return and_(unverified.c.held_since.is_not(None), ~is_believed(now))

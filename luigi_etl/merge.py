@@ -13,7 +13,6 @@ from luigi_etl.datapackage import hash_of_file, read_facts
 from luigi_etl.errors import DatabaseError, HeldBackError
 from luigi_etl.guard import Guard
 from luigi_etl.held import Change, Held, Merging, first_seen, held, insert, mark, remember, replace
-from luigi_etl.losses import check_loss
 from luigi_etl.matching import is_lasting
 from luigi_etl.older import OlderMerge, Pair
 from luigi_etl.parse import Summary, read_summary
@@ -23,7 +22,7 @@ from luigi_etl.query import Query, stored_query
 from luigi_etl.schema import FIELDS, snapshots
 from luigi_etl.sightings import NOTHING, Sighting, as_text, rejected_ids, sightings
 from luigi_etl.spelling import redo_command
-from luigi_etl.withdrawals import conclude, measure_loss, undo_withdrawals
+from luigi_etl.withdrawals import conclude, undo_withdrawals
 
 BATCH = 1000
 _GUARD = Guard()
@@ -113,18 +112,15 @@ def merge_sightings(
         if snapshot is None:
             return
         _take_all(connection, snapshot, seen, lambda done: report(done, taken.rows))
-        loss = measure_loss(connection, snapshot)
-        problem = check_loss(connection, snapshot.query, loss, guard, snapshot.timestamp)
-        if problem:  # a snapshot that is not complete proves nothing, now or when others are merged
-            snapshot = snapshot._replace(is_complete=False)
+        held = conclude(connection, snapshot, guard)
+        if held:  # a snapshot that is not complete proves nothing when others are merged
             incomplete = update(snapshots).where(snapshots.c.id == snapshot.id).values(is_complete=False)
             connection.execute(incomplete)
-        conclude(connection, snapshot)
         record_snapshot(
-            connection, taken.timestamp, snapshot.query, taken.limit, is_whole=taken.is_whole and not problem
+            connection, taken.timestamp, snapshot.query, taken.limit, is_whole=taken.is_whole and not held
         )
-    if problem:
-        raise HeldBackError(problem)
+    if held:
+        raise HeldBackError(held.describe(snapshot.query))
 
 
 def merge_again(connection: Connection, snapshot: Merging, seen: Iterator[Sighting]) -> None:

@@ -1,34 +1,37 @@
 """The newest CSV of a query: a run that holds implausibly less than the one before leaves it as it is."""
 
+import contextlib
 import csv
 from datetime import datetime, timezone
 
+from luigi_etl.datapackage import read_counts
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.guard import RELEASE, Guard, is_confirmed
 from luigi_etl.parse import Summary
 from luigi_etl.paths import SnapshotFiles, days, snapshots
-from luigi_etl.runs import count_rows
 
 
 def find_reason_to_stay(files: SnapshotFiles, summary: Summary, guard: Guard) -> str:
     """Return why the newest CSV must not be replaced by a snapshot yet, in one line; nothing if it may be.
 
     A loss is believed where a snapshot of an earlier day shows it already. Data that the CFPB flags must not
-    replace more of it.
+    replace more of it, and confirms nothing. An older snapshot than the newest never replaces it.
     """
     try:
         newest = _minute_of_newest(files)
         before = _rows_of_newest(files, newest)
     except FileNotFoundError:
         return ""
+    if newest >= files.timestamp:
+        return ""
     lost = before - summary.parsed
     is_held_back = guard.holds_back(lost, before) or (summary.is_flagged and lost > 0 and not guard.accept)
-    if not is_held_back or _is_confirmed(files, newest, summary.parsed, guard):
+    if not is_held_back or (not summary.is_flagged and _is_confirmed(files, newest, summary.parsed, guard)):
         return ""
     flagged = ", and the CFPB flags its data as stale or faulty" if summary.is_flagged else ""
     return (
-        f"held back: {summary.parsed:,} complaints, where {files.latest} has {before:,}{flagged}; "
-        f"it stays: {RELEASE}"
+        f"held back: {summary.parsed:,} complaints, but {files.latest} has {before:,} and stays{flagged}; "
+        f"{RELEASE}"
     )
 
 
@@ -39,7 +42,7 @@ def _minute_of_newest(files: SnapshotFiles) -> datetime:
 def _rows_of_newest(files: SnapshotFiles, minute: datetime) -> int:
     """Return how many complaints the newest CSV holds: by its description or, without one, by its rows."""
     try:
-        return count_rows(SnapshotFiles(files.root, files.slug, minute))
+        return read_counts(SnapshotFiles(files.root, files.slug, minute).datapackage).parsed
     except DamagedFileError:
         with files.latest.open(encoding="utf-8", newline="") as stream:
             return max(0, sum(1 for _ in csv.reader(stream)) - 1)
@@ -53,6 +56,8 @@ def _is_confirmed(files: SnapshotFiles, newest: datetime, rows: int, guard: Guar
         for found in snapshots(files.root, files.slug, day):
             minute = found.files.timestamp
             if found.is_stored and newest < minute and is_confirmed(minute, files.timestamp):
-                earlier = count_rows(found.files)
-                return not guard.is_implausible(earlier - rows, earlier)
+                with contextlib.suppress(DamagedFileError):
+                    earlier = read_counts(found.files.datapackage)
+                    if not earlier.is_flagged:
+                        return not guard.is_implausible(earlier.parsed - rows, earlier.parsed)
     return False

@@ -24,15 +24,17 @@ _AT_ONCE = 250  # records that are encoded together: more would leave the proces
 class Summary(msgspec.Struct, kw_only=True):
     """What a snapshot's pages held. `hits` is `parsed` + `rejected` + `duplicates`, always.
 
-    `address` is the API's, `hits_total` how many complaints matched (the limit aside), `last_indexed`
-    the index's day as the API gives it, `sandbox` None for real complaints. `unknown_fields` are
-    sent but not in our record, `absent_fields` in our record but sent with no complaint. `is_flagged`: the
-    CFPB itself warned of its data (`is_data_stale`, `has_data_issue`) in at least one answer.
+    `address` is the API's, `hits_total` how many complaints matched (the limit aside), `last_indexed` the
+    index's day as the API gives it, `total_record_count` how many complaints the index held, `sandbox` None
+    for real complaints. `unknown_fields` are sent but not in our record, `absent_fields` in our record but
+    sent with no complaint. `is_flagged`: the CFPB itself warned of its data (`is_data_stale`,
+    `has_data_issue`) in at least one answer.
     """
 
     address: str = ""
     sandbox: str | None = None
     last_indexed: str | None = None
+    total_record_count: int | None = None
     hits_total: int = 0
     pages: int = 0
     hits: int = 0
@@ -168,6 +170,7 @@ class _Parser:
         summary.address = urlunsplit(urlsplit(address)._replace(query=""))
         summary.sandbox = answer.meta.sandbox
         summary.last_indexed = answer.meta.last_indexed
+        summary.total_record_count = answer.meta.total_record_count
         summary.hits_total = answer.total
         summary.is_flagged |= answer.meta.is_flagged
         summary.pages += 1

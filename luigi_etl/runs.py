@@ -7,10 +7,11 @@ from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import msgspec
 
+from luigi_etl.datapackage import read_counts
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.jobs import known_jobs
 from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots, sync_slug
@@ -112,7 +113,7 @@ def _of_package(root: Path, slug: str) -> tuple[str, int] | None:
     for day in days(root, slug):
         for found in snapshots(root, slug, day):
             with contextlib.suppress(DamagedFileError):
-                asked = _read_package(found.files.datapackage).snapshot
+                asked = read_counts(found.files.datapackage)
                 if asked.query:
                     return asked.query, asked.limit
     return None
@@ -151,16 +152,6 @@ def newest_of_all(root: Path) -> Run | None:
     return max(newest_of_each(root), key=attrgetter("minute"), default=None)
 
 
-def count_rows(files: SnapshotFiles) -> int:
-    """Return how many complaints a stored snapshot holds, by its description.
-
-    Raises:
-        DamagedFileError: the description is missing or damaged.
-
-    """
-    return _read_package(files.datapackage).snapshot.parsed
-
-
 def tells_of_failed_merge(path: Path) -> bool:
     """Tell whether a record, if there is one, is of a run that ended where its snapshot was to be merged."""
     return _is_of_failed_merge(_record(path))
@@ -189,7 +180,7 @@ def _run(found: Found) -> Run:
 
 
 def _stored(found: Found) -> Run:
-    snapshot = _read_package(found.files.datapackage).snapshot
+    snapshot = read_counts(found.files.datapackage)
     record = _record(found.files.run)
     outcome: Outcome = "merged" if found.is_merged else "stored"
     if record and _has_failed_since_stored(record, found.files):
@@ -244,29 +235,3 @@ def _made(found: Found, outcome: Outcome, record: RunRecord | None = None, error
         counts=None if counts is msgspec.UNSET else counts,
         error=error,
     )
-
-
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class _Numbers(msgspec.Struct):
-    parsed: _Count
-    rejected: _Count
-    query: str = ""
-    limit: int = 0
-
-
-class _Package(msgspec.Struct):
-    """Of a Data Package what is listed; the rest is skipped unread."""
-
-    snapshot: _Numbers
-
-
-_packages = msgspec.json.Decoder(_Package)
-
-
-def _read_package(path: Path) -> _Package:
-    try:
-        return _packages.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged ({error})") from error

@@ -122,16 +122,7 @@ unverified = Table(
     metadata,
     Column("complaint_id", Text, primary_key=True),
     Column("since", Minute, nullable=False),
-    info={"since": 2},
-)
-# Queries whose losses were implausible, and when that was first seen.
-held_back = Table(
-    "held_back",
-    metadata,
-    Column("query", Text, nullable=False),
-    Column("timestamp", Minute, nullable=False),
-    Column("lost", Number, nullable=False),
-    Column("covered", Number, nullable=False),
+    Column("held_since", Minute),  # an implausible loss, and when it was first seen
     info={"since": 2},
 )
 coverage = Table(
@@ -186,7 +177,6 @@ def _lift_limits_of_indexes(connection: Connection) -> None:
 def _doubt_withdrawals(connection: Connection) -> None:
     """Let later syncs verify each withdrawal that version 1 concluded from a part of the complaints alone."""
     unverified.create(connection)
-    held_back.create(connection)
     connection.execute(text("ALTER TABLE syncs ADD COLUMN form TEXT"))
     newest = (
         select(func.max(history.c.id))

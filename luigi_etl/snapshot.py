@@ -25,6 +25,7 @@ from luigi_etl.config import (
     TimestampParameter,
     WholeNumberParameter,
     ccdb,
+    guard,
     refuse,
     storage,
     this_minute,
@@ -160,6 +161,7 @@ class Recorded(Tracked):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._began = time.monotonic()
+        guard()
         ccdb()  # a setting that can't be used is told before anything is scheduled
         storage()
 

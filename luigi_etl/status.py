@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import Connection, func, inspect, select, table
+from sqlalchemy import Connection, func, inspect, literal_column, select, table
 
 from luigi_etl.coverage import CoveredRange, covered, ranges
 from luigi_etl.database import Database
@@ -93,7 +93,7 @@ def _database(database: Database) -> DatabaseStatus:
                     select(func.count()).select_from(complaints).where(complaints.c.withdrawn.is_not(None))
                 ),
                 unverified=_rows(connection, "unverified"),
-                held_back=_rows(connection, "held_back"),
+                held_back=_rows(connection, "unverified", "held_since"),
                 coverage=ranges(covered(connection)),
             )
     except NoDatabaseError:
@@ -102,8 +102,13 @@ def _database(database: Database) -> DatabaseStatus:
         return DatabaseStatus(database.name, problem=str(error))
 
 
-def _rows(connection: Connection, name: str) -> int | None:
-    """Return how many rows a table holds, None where the database lacks it."""
+def count_held(connection: Connection) -> int:
+    """Return how many complaints' withdrawal is held back."""
+    return _rows(connection, "unverified", "held_since") or 0
+
+
+def _rows(connection: Connection, name: str, filled: str = "*") -> int | None:
+    """Return how many rows of a table have a value in a column, None where the database lacks the table."""
     if not inspect(connection).has_table(name):
         return None
-    return connection.scalar(select(func.count()).select_from(table(name)))
+    return connection.scalar(select(func.count(literal_column(filled))).select_from(table(name)))

@@ -18,13 +18,14 @@ from luigi_etl.database import Database
 from luigi_etl.errors import NoDatabaseError, PassingError, SchemaError
 from luigi_etl.files import ROOT_WITH_LOCKS, atomic_write, has_name, lock, storage_errors
 from luigi_etl.guard import Form, Guard, form_of
-from luigi_etl.parse import read_summary
+from luigi_etl.parse import Summary, read_summary
 from luigi_etl.paths import SnapshotFiles, sync_folder, sync_lock
 from luigi_etl.query import Query, stored_query
 from luigi_etl.schema import RESTORE, syncs
 from luigi_etl.windows import windows
 
 T = TypeVar("T")
+_UNKNOWN = -1  # of a sync whose windows are of several states of the index: no count equals it
 _REPEATED_AFTER = timedelta(hours=1)
 _locks: dict[Path, IO[bytes]] = {}  # those this process keeps to its end: Luigi runs a sync in several steps
 
@@ -35,6 +36,10 @@ class State(NamedTuple):
     last_indexed: str | None
     total_record_count: int | None
     hits_total: int
+
+    def is_of(self, summary: Summary) -> bool:
+        """Return whether a window was read from this state, and not from another that came meanwhile."""
+        return (summary.last_indexed, summary.total_record_count) == self[:2]
 
 
 class Window(msgspec.Struct, frozen=True):
@@ -130,7 +135,7 @@ class Upkeep:
         """Ask the API once; return None if the database is up to date, else the sync that is to make it so.
 
         It is up to date if the last sync of the query found the same state, and read from `since` or before.
-        Where the hits had another form than today's, they are read again an hour later.
+        Where the hits had another form than today's, or were flagged, they are read again an hour later.
         """
         self._tidy()
         last, state = self.last(), _state(client, self._query)
@@ -174,15 +179,30 @@ class Upkeep:
         A sync with rejected hits stays unfinished, until another one finds another state.
         Changes of other syncs that this object ended before are in the file, too.
         """
-        form = form_of(read_summary(self._files(one).summary) for one in sync.windows)
+        summaries = [read_summary(self._files(one).summary) for one in sync.windows]
+        form = form_of(summaries)
         if form.rejected:
             self._keep_rejected(sync, files.rejected)
         self._ended[sync.id] = [one.key for one in (*sync.windows, *sync.lookups)]
         keys = [key for keys in self._ended.values() for key in keys]
         counts = write_changes(self.database, keys, files.changes)
-        self._note(sync, is_finished=not form.rejected, form=msgspec.json.encode(form).decode())
+        is_one_state = all(map(sync.state.is_of, summaries)) and not self._is_second_of_its_minute(sync)
+        known = sync.state.hits_total if is_one_state else _UNKNOWN
+        told = msgspec.json.encode(form).decode()
+        self._note(sync, is_finished=not form.rejected, form=told, hits_total=known)
         self._tidy()
         return Ended(counts, form)
+
+    def _is_second_of_its_minute(self, sync: Sync) -> bool:
+        """Return whether another sync of the minute came before: what vanished since is not missed yet."""
+        minute = max((one.timestamp for one in sync.windows), default=sync.timestamp)
+        with self.database.reading() as connection:
+            found = connection.scalars(
+                select(syncs.c.id).where(
+                    syncs.c.query == str(self._query), syncs.c.timestamp == minute, syncs.c.id < sync.id
+                )
+            )
+            return found.first() is not None
 
     def _keep_rejected(self, sync: Sync, target: Path) -> None:
         with atomic_write(target) as stream:
@@ -255,8 +275,8 @@ def _remove(files: SnapshotFiles) -> None:
 
 
 def _is_to_be_repeated(last: Sync, now: datetime, guard: Guard) -> bool:
-    has_drifted = last.form is not None and guard.find_drift(last.form) is not None
-    return has_drifted and not timedelta(0) <= now - last.timestamp < _REPEATED_AFTER
+    is_in_doubt = last.form is not None and (last.form.is_flagged or guard.find_drift(last.form) is not None)
+    return is_in_doubt and not timedelta(0) <= now - last.timestamp < _REPEATED_AFTER
 
 
 def _state(client: Client, query: Query) -> State:

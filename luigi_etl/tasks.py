@@ -146,7 +146,7 @@ class ParseComplaints(Snapshot):
 class StoreComplaints(Snapshot):
     """The document, filled, described, and put where the newest always is."""
 
-    is_required = False  # by a task that reports drift itself, once it has used every valid complaint
+    is_required = False  # by a task that checks itself, once it has used every valid complaint
 
     def requires(self) -> dict[str, Snapshot]:
         """Return the tasks that make the document and what fills it."""
@@ -183,10 +183,8 @@ class StoreComplaints(Snapshot):
         self.record("stored")
         self.say_made(files.complaints, f"{counted(stored.rows, 'row')}, {counted(stored.size, 'byte')}")
         self.tell(summary)
-        if problem:
-            raise HeldBackError(problem)
         if not self.is_required:
-            self.check_form(summary)
+            self.check(summary, problem)
 
     def _asked(self) -> "Asked":
         from luigi_etl.datapackage import Asked
@@ -211,15 +209,17 @@ class StoreComplaints(Snapshot):
             logger.warning("%s: %s", self.task_family, stays)
         return ""
 
-    def check_form(self, summary: "Summary") -> None:
-        """Fail where the hits are not what the API sends today.
+    def check(self, summary: "Summary", problem: str) -> None:
+        """Fail for a problem, or where the hits are not what the API sends today.
 
         Raises:
-            DriftError: every valid complaint is stored.
+            HeldBackError, DriftError: every valid complaint is stored.
 
         """
         from luigi_etl.guard import form_of
 
+        if problem:
+            raise HeldBackError(problem)
         drift = guard().limits().find_drift(form_of([summary]))
         if drift and drift.is_loss:
             raise DriftError(
@@ -256,6 +256,7 @@ class MergeComplaints(Snapshot):
             DriftError: its hits are not what the API sends today; every valid complaint was merged.
 
         """
+        from luigi_etl.newest import find_reason_to_stay
         from luigi_etl.parse import read_summary
 
         problem, counts = self.patiently(self._attempt)
@@ -263,9 +264,9 @@ class MergeComplaints(Snapshot):
         self.record("merged", counts=counts._asdict())
         print_line(f"{counts}: {self.files.changes}")
         self.say_made(self.files.changes, str(counts))
-        if problem:
-            raise HeldBackError(problem)
-        self.same(StoreComplaints).check_form(read_summary(self.files.summary))
+        summary = read_summary(self.files.summary)
+        problem = problem or find_reason_to_stay(self.files, summary, guard().limits())
+        self.same(StoreComplaints).check(summary, problem)
 
     def _attempt(self) -> "tuple[str, Counts]":
         """Merge; return why the withdrawals are held back, if they are, and what changed."""

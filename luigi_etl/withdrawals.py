@@ -6,7 +6,6 @@ makes the complaints it lacks *unverified*; `lookups` asks for them.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from sqlalchemy import (
     Column,
@@ -28,48 +27,32 @@ from sqlalchemy import (
 )
 
 from luigi_etl.coverage import parsed
+from luigi_etl.guard import Guard
 from luigi_etl.held import Change, Held, Merging, mark, remember
-from luigi_etl.matching import condition, proves_withdrawal
+from luigi_etl.losses import Loss, hold_back, is_held
+from luigi_etl.matching import condition, is_lasting, proves_withdrawal
 from luigi_etl.schema import Minute, complaints, history, snapshots, unverified
 
 
-class Loss(NamedTuple):
-    """How many complaints would be withdrawn of how many that are covered."""
-
-    lost: int
-    covered: int
-
-
-def measure_loss(connection: Connection, snapshot: Merging) -> Loss:
-    """Return what `conclude` would withdraw because of a snapshot alone."""
-    if not (snapshot.is_complete and proves_withdrawal(snapshot.query)):
-        return Loss(0, 0)
-    covered = and_(condition(snapshot.query), complaints.c.withdrawn.is_(None))
-    return Loss(
-        _count(connection, and_(covered, complaints.c.last_seen < snapshot.timestamp)),
-        _count(connection, covered),
-    )
-
-
-def conclude(connection: Connection, snapshot: Merging) -> None:
+def conclude(connection: Connection, snapshot: Merging, guard: Guard | None = None) -> Loss | None:
     """Draw the conclusions of a merged snapshot: from what it lacks, and from what later ones lacked.
 
     Complete snapshots of later minutes may have been merged before it: the complaints it holds and they lack
-    are withdrawn or unverified, too.
+    are withdrawn or unverified, too. Return the loss that `guard` holds back, if any.
     """
-    if snapshot.is_complete:
-        _conclude(connection, snapshot, true())
+    held = _conclude(connection, snapshot, true(), guard) if snapshot.is_complete else None
     if later := _complete_after(connection, snapshot):
         _LATE.create(connection)
         last_seen = select(complaints.c.complaint_id).where(complaints.c.last_seen == snapshot.timestamp)
         if connection.execute(_LATE.insert().from_select(["complaint_id"], last_seen)).rowcount:
             for one in later:
-                _conclude(connection, one, complaints.c.complaint_id.in_(select(_LATE.c.complaint_id)))
+                _conclude(connection, one, complaints.c.complaint_id.in_(select(_LATE.c.complaint_id)), None)
         _LATE.drop(connection)
     seen_since = exists().where(
         complaints.c.complaint_id == unverified.c.complaint_id, complaints.c.last_seen >= unverified.c.since
     )
     connection.execute(delete(unverified).where(seen_since))
+    return held
 
 
 def undo_withdrawals(connection: Connection, snapshot: Merging, rows: Iterable[Held]) -> None:
@@ -97,12 +80,22 @@ def undo_withdrawals(connection: Connection, snapshot: Merging, rows: Iterable[H
 _LATE = Table("seen_late", MetaData(), Column("complaint_id", Text, primary_key=True), prefixes=["TEMPORARY"])
 
 
-def _conclude(connection: Connection, by: Merging, among: ColumnElement[bool]) -> None:
-    expected = and_(condition(by.query), complaints.c.last_seen < by.timestamp, among)
-    if proves_withdrawal(by.query):
-        _withdraw(connection, by, expected)
-    else:
+def _conclude(
+    connection: Connection, by: Merging, among: ColumnElement[bool], guard: Guard | None
+) -> Loss | None:
+    covered = condition(by.query)
+    expected = and_(covered, complaints.c.last_seen < by.timestamp, among)
+    if not proves_withdrawal(by.query):
         _doubt(connection, by, expected)
+        return None
+    held = None
+    if guard:
+        _doubt(connection, by, expected)
+        held = hold_back(connection, expected, covered, by.timestamp, guard)
+        held_ids = select(unverified.c.complaint_id).where(is_held(by.timestamp))
+        expected = and_(expected, complaints.c.complaint_id.not_in(held_ids))
+    _withdraw(connection, by, expected)
+    return held
 
 
 def _withdraw(connection: Connection, by: Merging, expected: ColumnElement[bool]) -> None:
@@ -146,7 +139,11 @@ def _complete_after(connection: Connection, snapshot: Merging) -> list[Merging]:
         .order_by(snapshots.c.timestamp)
     )
     queries = ((row, parsed(row.query)) for row in found)
-    return [Merging(row.id, row.timestamp, query, is_complete=True) for row, query in queries if query]
+    return [
+        Merging(row.id, row.timestamp, query, is_complete=True)
+        for row, query in queries
+        if query and is_lasting(query)
+    ]
 
 
 def _newest_line_of_each() -> ScalarSelect[int]:
@@ -160,7 +157,3 @@ def _newest_line_of_each() -> ScalarSelect[int]:
         .correlate(complaints)
         .scalar_subquery()
     )
-
-
-def _count(connection: Connection, wanted: ColumnElement[bool]) -> int:
-    return connection.scalar(select(func.count()).select_from(complaints).where(wanted)) or 0

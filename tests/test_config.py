@@ -6,7 +6,7 @@ import luigi
 import pytest
 
 from luigi_etl import SyncComplaints
-from luigi_etl.config import DayParameter, QueryParameter, TimestampParameter, ccdb, storage
+from luigi_etl.config import DayParameter, QueryParameter, TimestampParameter, ccdb, guard, storage
 from luigi_etl.errors import QueryError, SettingError
 from luigi_etl.settings import API, Settings
 from luigi_etl.snapshot import Snapshot
@@ -54,6 +54,33 @@ def test_the_settings_have_the_defaults_told_in_the_readme(monkeypatch: pytest.M
 def test_a_setting_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
     with pytest.raises(SettingError, match=name):
         ccdb(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lost_percent", 101),
+        ("lost_percent", -1),
+        ("lost_percent", float("nan")),
+        ("rejected_percent", "few"),
+        ("lost_complaints", -1),
+    ],
+)
+def test_a_limit_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(SettingError, match=name):
+        guard(**{name: value})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["lost_percent=101", "lost_percent=nan", "accept=maybe"])
+def test_a_bad_limit_ends_a_run_before_it_asks(chain: Chain, setting: str) -> None:
+    name, _, value = setting.partition("=")
+    chain.configure("guard", **{name: value})
+
+    run = chain.luigi(url="http://127.0.0.1:9/")
+
+    assert (run.code, len(run.err.splitlines())) == (2, 1)
+    assert name in run.err
 
 
 @pytest.mark.parametrize(

@@ -400,7 +400,7 @@ def test_query_does_not_contain_a_wider_one(narrower: str, wider: str) -> None:
 
 # --- what is said ----------------------------------------------------------------------------------
 
-SYNC = "`luigi --module luigi_etl SyncComplaints --since"
+SYNC = "`luigi --module luigi_etl SyncComplaints --local-scheduler --since"
 LAST_90_DAYS = [row("state=CA", "2026-08-29", None)]
 
 
@@ -472,7 +472,7 @@ def test_changed_tag_is_doubted(merges: Merges) -> None:
 def test_unverified_complaint_is_doubted(merges: Merges, beside: Beside) -> None:
     merges.merge(at(1), complaint(1), complaint(2, state="NY"))
     beside("CREATE TABLE IF NOT EXISTS unverified (complaint_id TEXT, since TIMESTAMP)")
-    beside("INSERT INTO unverified VALUES ('1', '2026-11-27 09:26')")
+    beside("INSERT INTO unverified (complaint_id, since) VALUES ('1', '2026-11-27 09:26')")
 
     assert merges.doubts("state=NY") == []
     assert merges.doubts("state=CA") == [

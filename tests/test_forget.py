@@ -404,7 +404,8 @@ def test_command_prints_one_line_of_counts(chain: Chain) -> None:
     run = chain.program("luigi-etl", "forget", "--after", f"{MINUTE:%Y-%m-%dT%H:%MZ}")
 
     counts = "0 snapshots and 0 syncs; 0 complaints removed, 0 complaints restored; 8 files removed\n"
-    assert (dry.code, dry.out, dry.err) == (0, f"would forget {counts}", "")
+    files = "files of 1 minute of all-newest-10: 2026-11-22T1056 to 2026-11-22T1056\n"
+    assert (dry.code, dry.out, dry.err) == (0, f"{files}would forget {counts}", "")
     assert (run.code, run.out, run.err) == (0, f"forgot {counts}", "")
     assert not later.complaints.exists()
 

@@ -34,6 +34,7 @@ class Merges:
         self.database = Database(address)
         self.url = url
         chain.configure("storage", database=str(address).replace("%", "%%"))
+        chain.configure("guard", accept="true")  # each minute's complaints may be other ones
 
     def command(self, at: int, *arguments: str) -> list[str]:
         everything = ("--limit", "0", "--timestamp", MINUTES[at])

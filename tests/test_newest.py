@@ -83,7 +83,7 @@ def test_a_half_loaded_index_replaces_nothing(newest: Newest) -> None:
     assert not newest.run(1)
 
     assert newest.rows() == 300
-    assert newest.error(1).startswith("held back: 151 complaints, where ")
+    assert newest.error(1).startswith("held back: 151 complaints, but ")
     assert len(newest.stored(1)) == 1, "what the API answered is kept all the same"
 
 
@@ -105,6 +105,35 @@ def test_an_option_lets_a_smaller_csv_through(newest: Newest) -> None:
 
     assert newest.run(1)
     assert newest.rows() == 150
+
+
+def test_flagged_data_confirms_nothing(newest: Newest) -> None:
+    newest.run(0)
+    newest.index.vanish(150)
+    newest.script("stale")
+
+    assert not newest.run(1)
+    assert not newest.run(24 * 60)
+
+    assert newest.rows() == 300
+
+
+def test_an_older_snapshot_is_stored_beside_a_larger_newest(newest: Newest) -> None:
+    newest.run(5)
+    newest.index.vanish(150)
+
+    assert newest.run(0)
+    assert newest.rows() == 300
+
+
+def test_a_held_back_csv_is_merged_all_the_same(newest: Newest) -> None:
+    newest.run(0)
+    newest.index.vanish(150)
+    newest.index.arrive(3)
+
+    assert not newest.run(1, MergeComplaints)
+
+    assert newest.pipeline.sql("SELECT count(*) FROM complaints") == [(153,)]
 
 
 def test_a_few_complaints_less_are_plausible(newest: Newest) -> None:
@@ -200,6 +229,18 @@ def test_a_name_of_a_field_is_shown_without_escapes(newest: Newest) -> None:
 
     assert newest.error(0).isprintable()
     assert len(newest.error(0)) <= 500
+
+
+def test_a_deeply_nested_hit_costs_no_merge(newest: Newest) -> None:
+    row = next(iter(newest.index.rows.values()))
+    deep: Any = "x"
+    for _ in range(900):
+        deep = [deep]
+    newest.index.put([{**row.source, "company": deep}])
+
+    assert newest.run(0, MergeComplaints)
+
+    assert newest.pipeline.sql("SELECT count(*) FROM complaints") == [(299,)]
 
 
 def test_a_merge_takes_every_valid_complaint_and_then_fails(newest: Newest) -> None:

@@ -82,9 +82,15 @@ def test_a_snapshot_whose_merge_failed_is_a_failed_run_with_its_rows(tmp_path: P
     record(stored(tmp_path, MINUTE, rows=3), "failed", "no database", task="MergeComplaints")
     found = only(tmp_path)
     assert found == Run(
-        minute=MINUTE, query=SLUG, outcome="failed", rows=3, rejected=0, seconds=1.5, error="no database"
+        minute=MINUTE,
+        query=SLUG,
+        outcome="failed",
+        rows=3,
+        rejected=0,
+        seconds=1.5,
+        error="no database",
+        is_stored_only=True,
     )
-    assert found.is_stored_only
 
 
 def test_a_run_that_failed_before_it_was_stored_is_not_stored_only(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_json_holds_the_same(filled: Database, root: Path, capsys: pytest.Captur
 
 @pytest.mark.usefixtures("filled")
 def test_open_matters_are_counted(beside: Beside, capsys: pytest.CaptureFixture[str]) -> None:
-    beside("INSERT INTO unverified VALUES ('1', '2026-11-27 09:26')")
+    beside("INSERT INTO unverified (complaint_id, since) VALUES ('1', '2026-11-27 09:26')")
 
     assert ", withdrawn: 1, unverified: 1" in text(capsys)
 

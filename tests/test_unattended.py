@@ -720,7 +720,7 @@ def test_syncs_that_fail_without_network_are_told_once(chain: Chain, served: Ser
 def test_a_window_that_fails_is_the_sync_s_failure(chain: Chain, served: Serve) -> None:
     run = sync(chain, "2026-11-22T0926", url=served(2000, "2:status=400").url)
     assert run.code == 30
-    assert "(exit code 30): ExtractComplaints: " in run.err
+    assert "(exit code 30): ExtractWindow: " in run.err
     (on_record,) = (chain.folder / "data/snapshots/all~sync").rglob("*.run.json")
     assert json.loads(on_record.read_text())["outcome"] == "failed"
 
@@ -732,7 +732,7 @@ def test_with_luigid_the_next_sync_goes_on_where_a_window_failed(
     assert sync(chain, "2026-11-22T0926", url=server.url).code == 30
     assert sync(chain, "2026-11-22T0927", url=server.url).code == 0
     assert held(chain) > 0
-    assert {task["name"] for task in luigid.tasks("DONE").values()} >= {"SyncComplaints", "MergeComplaints"}
+    assert {task["name"] for task in luigid.tasks("DONE").values()} >= {"SyncComplaints", "MergeWindow"}
 
 
 def test_a_database_that_others_hold_is_told_once_until_it_is_free(chain: Chain, served: Serve) -> None:

@@ -89,9 +89,9 @@ class Upkeep:
 
     def change(self) -> None:
         """Change the index in every way."""
+        self.index.vanish(5)
         self.index.arrive(5)
         self.index.change(5)
-        self.index.vanish(5)
         self.index.reindex()
 
     def everything(self) -> list[tuple[Any, ...]]:
@@ -526,6 +526,69 @@ def test_an_option_lets_an_implausible_loss_through(upkeep: Upkeep) -> None:
     assert len(upkeep.withdrawn()) > 180
 
 
+def test_no_other_sync_looks_up_what_is_held_back(upkeep: Upkeep) -> None:
+    """Neither one of another query, nor one of fewer days."""
+    upkeep.pipeline.configure("guard", lost_complaints=10)
+    upkeep.sync(0, query="state=FL")
+    upkeep.sync(0, query="state=WY")
+    upkeep.script("half")
+    assert not upkeep.sync(1, query="state=FL")
+
+    upkeep.sync(2, query="state=WY", days=30)
+    assert not upkeep.sync(3, query="state=FL", days=10)
+
+    assert upkeep.withdrawn() == []
+
+
+def test_a_larger_loss_is_not_confirmed_by_a_smaller_one(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    rows = sorted(upkeep.index.rows)
+    upkeep.index.remove(rows[:120])
+    upkeep.index.reindex()
+    assert not upkeep.sync(1)
+    upkeep.index.remove(rows[120:280])
+    upkeep.index.reindex()
+
+    assert not upkeep.sync(24 * 60)
+
+    assert set(upkeep.withdrawn()) <= set(rows[:120])
+
+
+def test_windows_of_another_state_are_read_again(pipeline: Pipeline, served: Serve) -> None:
+    """The index is whole when the sync is planned, half loaded when it reads, and whole again."""
+    upkeep = Upkeep(pipeline, served(300, "2:half"))
+    pipeline.configure("ccdb", page_size=1000)
+    assert upkeep.sync(0)
+    assert len(upkeep.current()) < 200
+
+    assert upkeep.sync(1)
+
+    assert upkeep.current() == upkeep.truth(since=FIRST)
+
+
+def test_a_second_sync_of_a_minute_is_followed_by_another(upkeep: Upkeep) -> None:
+    """Within its minute nothing can be seen to be missing."""
+    upkeep.sync(0)
+    upkeep.index.vanish(5)
+    upkeep.sync(0)
+
+    assert upkeep.sync(1)
+
+    assert len(upkeep.withdrawn()) == 5
+
+
+def test_a_search_is_synced_beside_unverified_complaints(upkeep: Upkeep) -> None:
+    upkeep.sync(0)
+    upkeep.index.remove(sorted(upkeep.index.rows)[:3])
+    search = upkeep.index.search
+    upkeep.index.search = _refusing(search)  # type: ignore[method-assign]
+    upkeep.sync(1)
+    upkeep.index.search = search  # type: ignore[method-assign]
+
+    assert upkeep.sync(2, query="search_term=mortgage")
+    assert len(upkeep.unverified()) == 3
+
+
 def test_data_that_the_cfpb_flags_proves_no_absence(upkeep: Upkeep) -> None:
     upkeep.sync(0)
     upkeep.index.vanish(5)
@@ -672,11 +735,11 @@ def test_a_failed_sync_is_on_record(upkeep: Upkeep, served: Serve) -> None:
 
 def test_an_id_no_search_term_can_hold_costs_no_sync(upkeep: Upkeep) -> None:
     row = next(iter(upkeep.index.rows.values()))
-    upkeep.index.put([{**row.source, "complaint_id": "1" * 200}])
+    upkeep.index.put([{**row.source, "complaint_id": "1" * 50}])
     upkeep.sync(0)
-    upkeep.index.remove(["1" * 200])
+    upkeep.index.remove(["1" * 50])
     assert upkeep.sync(1)
-    assert (upkeep.withdrawn(), upkeep.unverified()) == ([], ["1" * 200])
+    assert (upkeep.withdrawn(), upkeep.unverified()) == ([], ["1" * 50])
 
 
 # --- as its user runs it -------------------------------------------------------------------------

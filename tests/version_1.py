@@ -63,7 +63,7 @@ def undo_version_2(run: Callable[[str], object], *, is_file: bool) -> None:
     """Take from a database of version 2 all that version 1 did not have."""
     statements = [
         "DROP VIEW coverage_by_query",
-        *(f"DROP TABLE {table}" for table in ("coverage", "unverified", "held_back")),
+        *(f"DROP TABLE {table}" for table in ("coverage", "unverified")),
         "DROP INDEX complaints_withdrawn",
         "ALTER TABLE syncs DROP COLUMN form",
         "UPDATE schema_version SET version = 1",

@@ -25,7 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """Forget what is later, or print what that is."""
     from luigi_etl.config import storage
     from luigi_etl.database import Database
-    from luigi_etl.forget import forget, later_snapshots, preview
+    from luigi_etl.forget import forget, later_runs, later_snapshots, preview
     from luigi_etl.lines import print_line, printable
 
     after = _minute(options.after)
@@ -33,6 +33,8 @@ def run(options: argparse.Namespace) -> int:
     if options.dry_run:
         for later in later_snapshots(database, after):
             print_line(printable(str(later)))
+        for line in later_runs(root, after):
+            print_line(printable(line))
         print_line(f"would forget {preview(database, root, after)}")
     else:
         print_line(f"forgot {forget(database, root, after)}")
