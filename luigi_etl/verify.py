@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, inspect, select
 
 from luigi_etl.answer import read_answer
 from luigi_etl.contradiction import find_contradiction_of_page
@@ -26,12 +26,13 @@ from luigi_etl.extract import Walk
 from luigi_etl.held import Held, held
 from luigi_etl.leftovers import is_young
 from luigi_etl.lines import brief
+from luigi_etl.matching import condition
 from luigi_etl.pages import Page, read_pages
 from luigi_etl.parse import Summary, parse_into
 from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots
-from luigi_etl.query import stored_query
+from luigi_etl.query import Query, stored_query
 from luigi_etl.runs import has_stored
-from luigi_etl.schema import FIELDS, history
+from luigi_etl.schema import FIELDS, complaints, history, unverified
 from luigi_etl.schema import snapshots as merged_snapshots
 from luigi_etl.settings import NEWEST_FIRST
 from luigi_etl.sightings import Observed, Sighting, as_text, sightings
@@ -321,6 +322,7 @@ def _merged_verdict(connection: Connection, files: SnapshotFiles) -> Verdict | N
         while batch := list(islice(seen, BATCH)):
             _compare(connection, batch, files.timestamp)
             rows += len(batch)
+        _compare_others(connection, stored_query(facts.query), files.timestamp)
     except DamagedFileError:
         return None  # the verdict on the snapshot says so
     except _DifferenceError as error:
@@ -353,6 +355,24 @@ def _compare(connection: Connection, batch: list[Sighting], minute: datetime) ->
                 raise _DifferenceError(
                     f"complaint {one.complaint_id}: {field} is {has} in the database, {brief(seen, 80)} here"
                 )
+
+
+def _compare_others(connection: Connection, query: Query, minute: datetime) -> None:
+    """Check that a complaint the snapshot lacks is withdrawn, unverified, or was seen since."""
+    if not inspect(connection).has_table(unverified.name):  # of version 1
+        return
+    unexplained = (
+        condition(query),
+        complaints.c.last_seen < minute,
+        complaints.c.withdrawn.is_(None),
+        complaints.c.complaint_id.not_in(select(unverified.c.complaint_id)),
+    )
+    first = connection.scalar(select(complaints.c.complaint_id).where(*unexplained).limit(1))
+    if first is not None:
+        raise _DifferenceError(
+            f"the database holds complaint {first}, which is not in this snapshot, as neither withdrawn "
+            "nor unverified"
+        )
 
 
 def _has_changed(connection: Connection, found: Held, at: int, seen: Observed, minute: datetime) -> bool:

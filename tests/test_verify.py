@@ -23,6 +23,7 @@ from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script
 from luigi_etl.sandbox.server import Sandbox, serve
+from luigi_etl.schema import complaints
 from luigi_etl.settings import Settings
 from luigi_etl.store import create_document, store
 from luigi_etl.verify import Verdict, verify
@@ -247,6 +248,8 @@ def test_files_of_one_walk_beside_pages_of_another_differ(files: SnapshotFiles) 
 
 # --- the database --------------------------------------------------------------------------------
 
+COPIED = ", ".join(one.name for one in complaints.columns if one.name != "complaint_id")
+
 
 @pytest.mark.parametrize(
     ("statement", "said"),
@@ -255,6 +258,12 @@ def test_files_of_one_walk_beside_pages_of_another_differ(files: SnapshotFiles) 
         ("UPDATE complaints SET company = 'x' WHERE complaint_id = '{id}'", "complaint {id}: company is x"),
         ("UPDATE complaints SET withdrawn = last_seen WHERE complaint_id = '{id}'", "as withdrawn"),
         ("UPDATE snapshots SET content_hash = 'x'", "is not what was merged"),
+        (
+            f"INSERT INTO complaints (complaint_id, {COPIED}) SELECT '1', {COPIED} FROM complaints "
+            "WHERE complaint_id = '{id}'; UPDATE complaints SET last_seen = '2020-01-01 00:00' "
+            "WHERE complaint_id = '1'",
+            "as neither withdrawn nor unverified",
+        ),
     ],
 )
 def test_database_that_lost_something_is_a_difference(both: Pipeline, statement: str, said: str) -> None:
@@ -262,7 +271,8 @@ def test_database_that_lost_something_is_a_difference(both: Pipeline, statement:
         ((identifier,),) = connection.exec_driver_sql(
             "SELECT max(complaint_id) FROM complaints WHERE withdrawn IS NULL"
         )
-        connection.exec_driver_sql(statement.format(id=identifier))
+        for one in statement.format(id=identifier).split("; "):
+            connection.exec_driver_sql(one)
 
     found = [one.difference for one in verdicts(both.root, both.database) if one.what == "database"]
 
