@@ -170,6 +170,7 @@ def snapshot_fields(summary: Summary, asked: Asked) -> Descriptor:
         "api": summary.address,
         "sandbox": summary.sandbox,
         "last_indexed": summary.last_indexed,
+        "total_record_count": summary.total_record_count,
         "hits_total": summary.hits_total,
         "pages": summary.pages,
         "hits": summary.hits,
