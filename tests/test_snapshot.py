@@ -1,6 +1,7 @@
 import logging
 import re
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +19,18 @@ from luigi_etl.upkeep import SyncComplaints
 from tests.made import merged, stored, synced
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
+
+
+@pytest.fixture(autouse=True)
+def reported() -> Iterator[None]:
+    """Let Luigi's log reach the test: runs of other tests in this process set it to silence."""
+    logger = logging.getLogger("luigi-interface")
+    before = logger.propagate, logger.disabled, logger.level
+    logger.propagate, logger.disabled = True, False
+    logger.setLevel(logging.NOTSET)
+    yield
+    logger.propagate, logger.disabled = before[:2]
+    logger.setLevel(before[2])
 
 
 def test_the_files_of_a_snapshot_share_a_prefix() -> None:
