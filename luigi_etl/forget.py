@@ -27,6 +27,7 @@ from luigi_etl.errors import NoDatabaseError
 from luigi_etl.files import storage_errors
 from luigi_etl.held import Held, Merging, held, replace
 from luigi_etl.later import minute_of
+from luigi_etl.lines import counted
 from luigi_etl.merge import BATCH, merge_again
 from luigi_etl.paths import Found, SnapshotFiles, days, entries, latest_folder, slugs
 from luigi_etl.paths import snapshots as on_disk
@@ -55,7 +56,7 @@ class Forgotten(NamedTuple):
 
     def __str__(self) -> str:
         names = ("snapshot", "sync", "complaint", "complaint", "file")
-        counts = [_counted(number, name) for number, name in zip(self, names, strict=True)]
+        counts = [counted(number, name) for number, name in zip(self, names, strict=True)]
         return f"{counts[0]} and {counts[1]}; {counts[2]} removed, {counts[3]} restored; {counts[4]} removed"
 
 
@@ -71,7 +72,7 @@ class Later(NamedTuple):
     def __str__(self) -> str:
         query = self.query or "all complaints"
         span = f"{self.first:%Y-%m-%dT%H%M} to {self.last:%Y-%m-%dT%H%M}"
-        return f"{_counted(self.number, 'snapshot')} of {query}, limit {self.limit}: {span}"
+        return f"{counted(self.number, 'snapshot')} of {query}, limit {self.limit}: {span}"
 
 
 def forget(database: Database, root: Path, after: datetime) -> Forgotten:
@@ -357,7 +358,7 @@ def later_runs(root: Path, after: datetime) -> list[str]:
     for found in _later_files(root, after):
         minutes.setdefault(found.files.slug, []).append(found.files.timestamp)
     return [
-        f"files of {_counted(len(found), 'minute')} of {slug}: "
+        f"files of {counted(len(found), 'minute')} of {slug}: "
         f"{min(found):%Y-%m-%dT%H%M} to {max(found):%Y-%m-%dT%H%M}"
         for slug, found in sorted(minutes.items())
     ]
@@ -392,7 +393,3 @@ def _renew_latest(files: SnapshotFiles) -> None:
     newest = next((one for one in every if one.is_stored), None)
     if newest:
         publish(newest.files.complaints, newest.files.latest)
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"

@@ -13,6 +13,7 @@ from pathlib import Path
 from luigi_etl.errors import StorageError
 from luigi_etl.files import storage_errors
 from luigi_etl.leftovers import is_young, leftovers
+from luigi_etl.lines import counted
 from luigi_etl.paths import (
     Found,
     SnapshotFiles,
@@ -50,8 +51,8 @@ class Pruned:
     def told(self, dry_run: bool) -> str:
         """Return `removed 1,440 snapshots and 2 temporary files, which freed 12.3 MB`."""
         done, freed = ("would remove", "frees") if dry_run else ("removed", "freed")
-        what = f"{_counted(self.snapshots, 'snapshot')} and {_counted(self.temporaries, 'temporary file')}"
-        links = f"; left alone: {_counted(self.links, 'symbolic link')}" if self.links else ""
+        what = f"{counted(self.snapshots, 'snapshot')} and {counted(self.temporaries, 'temporary file')}"
+        links = f"; left alone: {counted(self.links, 'symbolic link')}" if self.links else ""
         return f"{done} {what}, which {freed} {_size(self.freed)}{links}"
 
     def check(self) -> None:
@@ -241,13 +242,9 @@ class _Spared:
         return takes
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
-
-
 def _size(number: int) -> str:
     if number < _THOUSAND:
-        return _counted(number, "byte")
+        return counted(number, "byte")
     size, units = float(number), iter(("kB", "MB", "GB", "TB"))
     unit = ""
     while size >= _THOUSAND - 0.05 and unit != "TB":  # 999.95 would be shown as 1000.0
