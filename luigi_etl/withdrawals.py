@@ -63,11 +63,10 @@ def undo_withdrawals(connection: Connection, snapshot: Merging, rows: Iterable[H
     withdrawn = {row.complaint_id: row.withdrawn for row in rows if row.withdrawn}
     if not withdrawn:
         return
-    doubtful = set(
-        connection.scalars(
-            select(unverified.c.complaint_id).where(unverified.c.complaint_id.in_(list(withdrawn)))
-        )
-    )
+    since = select(unverified.c.complaint_id, unverified.c.since)
+    doubted = connection.execute(since.where(unverified.c.complaint_id.in_(list(withdrawn))))
+    # Since a later minute it is only missing once more: the withdrawal itself was proven.
+    doubtful = {row.complaint_id for row in doubted if row.since <= withdrawn[row.complaint_id]}
     earlier = {one for one, minute in withdrawn.items() if minute < snapshot.timestamp}
     undone = {one for one, minute in withdrawn.items() if minute == snapshot.timestamp} | (earlier & doubtful)
     returned = earlier - undone

@@ -449,6 +449,16 @@ def test_a_complaint_may_go_and_return_again_and_again(book: Book) -> None:
     assert book.kinds(2) == list(zip(kinds, range(6), strict=True))
 
 
+def test_proven_withdrawal_stays_although_a_later_part_lacks_it(book: Book) -> None:
+    book.merge(9, complaint(1), query="date_received_min=2026-11-01")
+    book.merge(0, complaint(1), complaint(2))
+    book.merge(5, complaint(1))
+    book.merge(7, complaint(1), complaint(2))
+
+    assert book.kinds(2) == [("new", 0), ("withdrawn", 5), ("returned", 7)]
+    assert book.unverified() == ["2"]
+
+
 def test_a_complaint_that_moved_to_a_window_merged_before_is_not_withdrawn(book: Book) -> None:
     october = "date_received_min=2026-10-01&date_received_max=2026-10-31"
     november = "date_received_min=2026-11-01"
