@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
+import hypothesis
 import luigi
 import psycopg
 import pytest
@@ -38,23 +39,36 @@ from tests.postgres import PostgresServer, running_postgres
 PROJECT = Path(__file__).parents[1]
 RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
 PROGRAMS = Path(sys.executable).parent
-USES_CRON = ("test_cron", "test_crontab", "test_doctor")
+LONGEST = ("test_cron", "test_half_year", "test_pace", "test_scale")
+USES_CRON = ("test_crontab", "test_doctor")
 CRONTAB = shutil.which("crontab")
 REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
 
+# Each run tries the same examples; `pytest --hypothesis-profile random` looks for new ones.
+hypothesis.settings.register_profile("random", derandomize=False)
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
+
 
 def pytest_configure() -> None:
-    """Let programs be interrupted also where the tests were started in the background, which ignores it."""
+    """Undo what a shell, nohup or a CI runner may have set: ignored signals, the umask, Python's settings."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for ignorable in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(ignorable, signal.SIG_DFL)
+    os.umask(0o022)
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, and those of a file, or of cron, one after the other."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
-    for item in items:
-        group = "cron" if item.path.stem in USES_CRON else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+    """Run the fast tests first, then the longest; those that share the crontab last, as they take turns."""
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    if not item.get_closest_marker("slow"):
+        return 0
+    if item.path.stem in LONGEST:
+        return 1
+    return 3 if item.path.stem in USES_CRON else 2
 
 
 @dataclass(frozen=True)

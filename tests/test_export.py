@@ -335,8 +335,8 @@ def test_parquet_without_pyarrow_says_in_a_line_how_to_get_it(
 
 @pytest.fixture
 def large(database: Database, database_address: Path | str, chain: Chain) -> Chain:
-    """Give a folder to run programs in, with a database of 40,000 complaints."""
-    keep(database, *generated(40_000))
+    """Give a folder to run programs in, with a database of 20,000 complaints."""
+    keep(database, *generated(20_000))
     chain.configure("storage", database=database_address)
     return chain
 
@@ -377,7 +377,7 @@ def test_under_nohup_it_goes_on_when_the_terminal_closes(large: Chain, folder: P
     path = folder / "complaints.csv"
     path.touch()
     process = large.start("nohup", "luigi-etl", "export", str(path), stdin=subprocess.DEVNULL)
-    assert signalled(process, folder, signal.SIGHUP) == Run(0, f"40,000 complaints: {path}\n", "")
+    assert signalled(process, folder, signal.SIGHUP) == Run(0, f"20,000 complaints: {path}\n", "")
 
 
 def signalled(process: subprocess.Popen[str], folder: Path, number: signal.Signals) -> Run:
@@ -395,10 +395,10 @@ def test_memory_does_not_grow_with_the_table(
     database: Database, database_address: Path | str, chain: Chain
 ) -> None:
     chain.configure("storage", database=database_address)
-    keep(database, *generated(300_000, issue="Improper use of your report, " * 10))
+    keep(database, *generated(60_000, issue="Improper use of your report, " * 100))
     for name in ("complaints.csv", "complaints.parquet"):
         nothing = megabytes(chain, name, "--query", "state=CA")
-        assert megabytes(chain, name) - nothing < 150, name
+        assert megabytes(chain, name) - nothing < 100, name
 
 
 def megabytes(chain: Chain, *arguments: str) -> float:
