@@ -212,6 +212,18 @@ class Chain:
         return sorted(path for path in (self.folder / "data").rglob(f"*{suffix}") if path.is_file())
 
 
+def with_peak_memory(*command: str) -> list[str]:
+    """Return a command that writes the peak memory of another, in KiB, to standard error.
+
+    A small process stands between: Linux counts the memory of the process that forks for its child's peak.
+    """
+    code = (
+        "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode;"
+        "sys.stderr.write(str(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)); sys.exit(code)"
+    )
+    return [sys.executable, "-c", code, *command]
+
+
 @pytest.fixture
 def chain(tmp_path: Path) -> Chain:
     """Give a folder to run the chain in."""

@@ -26,7 +26,7 @@ from luigi_etl.export import matching
 from luigi_etl.query import parse_query
 from luigi_etl.schema import DATES, FIELDS, complaints
 from luigi_etl.store import create_document, store
-from tests.conftest import Chain, Run
+from tests.conftest import Chain, Run, with_peak_memory
 from tests.test_parse import largest_file
 from tests.test_store import HEADER
 
@@ -398,15 +398,11 @@ def test_memory_does_not_grow_with_the_table(
     keep(database, *generated(60_000, issue="Improper use of your report, " * 100))
     for name in ("complaints.csv", "complaints.parquet"):
         nothing = megabytes(chain, name, "--query", "state=CA")
-        assert megabytes(chain, name) - nothing < 100, name
+        assert megabytes(chain, name) - nothing < 150, name  # the texts alone are 170
 
 
 def megabytes(chain: Chain, *arguments: str) -> float:
     """Return the most memory that an export took."""
-    code = (
-        "import resource, sys; from luigi_etl.command import run; assert run(sys.argv[1:]) == 0; "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
-    )
-    found = chain.program(sys.executable, "-c", code, "export", *arguments)
+    found = chain.program(*with_peak_memory(sys.executable, "-m", "luigi_etl.command", "export", *arguments))
     assert found.code == 0, found.err
     return int(found.err) / 1024
