@@ -1,1 +1,1 @@
-"""What it costs: measurements to run again, each with its tables for the README."""
+"""What it costs: measurements to run again, each with its tables in docs/performance.md."""

@@ -7,8 +7,8 @@ Linux alone. What is measured are whole processes, in turn and repeatedly: secon
 of the CPU, and the most memory of the process and its descendants. Each contestant has a virtual
 environment of its own, of pinned versions (`environments/`), and what it left is compared, cell by cell,
 with what the others left. One server on loopback gives all the same complaints. It, luigid and Prefect's
-server run beside, and are not counted. A run with the numbers as they are writes its tables into README.md;
-a trial only prints them.
+server run at the same time, and are not counted. A run with the default numbers writes its tables into
+docs/performance.md; a trial only prints them.
 """
 
 import argparse
@@ -32,7 +32,7 @@ ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
-    """Measure, and put the tables into the README."""
+    """Measure, and put the tables into docs/performance.md."""
     for ending in ENDINGS:  # what was begun is ended, too
         signal.signal(ending, _end)
     options = _options(sys.argv[1:])
@@ -63,7 +63,7 @@ def _measure(bench: Bench, part: str, rounds: Rounds, is_trial: bool) -> None:
         text = f"{PARTS[part](bench.within(Path(folder)), rounds)}\n\nMeasured {machine()}."
     print(f"\n{text}\n", flush=True)
     if not is_trial:
-        put_into(PROJECT / "README.md", part, text)
+        put_into(PROJECT / "docs" / "performance.md", part, text)
 
 
 def _options(arguments: Sequence[str]) -> argparse.Namespace:

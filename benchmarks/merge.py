@@ -110,7 +110,7 @@ class Measured(NamedTuple):
 
 
 def main() -> None:
-    """Measure, and print a table for the README."""
+    """Measure, and print a table for docs/performance.md."""
     import pytest  # here, where the processes that are measured do not pay for it
 
     from tests.conftest import free_port

@@ -1,4 +1,4 @@
-"""Tables of what was measured, and their places in the README."""
+"""Tables of the measurements, and their places in docs/performance.md."""
 
 import os
 import platform
@@ -59,15 +59,15 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("".join(f"| {cell} " if cell else "| " for cell in line) + "|" for line in lines)
 
 
-def put_into(readme: Path, part: str, text: str) -> None:
+def put_into(page: Path, part: str, text: str) -> None:
     """Put a part's text between its markers."""
     begin, end = f"<!-- benchmark: {part} -->\n", "<!-- end -->"
-    content = readme.read_text(encoding="utf-8")
+    content = page.read_text(encoding="utf-8")
     head, _, rest = content.partition(begin)
     _, found, tail = rest.partition(end)
     if not found:
-        raise ValueError(f"{readme} has no place for the benchmark {part!r}")
-    readme.write_text(f"{head}{begin}\n{text}\n\n{end}{tail}", encoding="utf-8")
+        raise ValueError(f"{page} has no place for the benchmark {part!r}")
+    page.write_text(f"{head}{begin}\n{text}\n\n{end}{tail}", encoding="utf-8")
 
 
 def spread(values: Sequence[float]) -> str:
