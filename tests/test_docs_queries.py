@@ -1,4 +1,4 @@
-"""The README's example queries: they run as they stand, on both kinds of database, and find something."""
+"""Check the SQL queries of README and docs: each runs on both kinds of database, and finds rows."""
 
 from datetime import datetime
 from pathlib import Path
@@ -10,10 +10,14 @@ from sqlalchemy import text
 from luigi_etl.database import Database
 from luigi_etl.merge import merge
 from tests.made import taken
-from tests.test_readme import blocks
+from tests.test_docs import PAGES, README, blocks, page
 
-(EXAMPLES,) = blocks("sql")
-QUERIES = [query.strip() for query in EXAMPLES.split(";") if query.strip()]
+
+def queries(path: Path) -> list[str]:
+    return [query.strip() for block in blocks(path, "sql") for query in block.split(";") if query.strip()]
+
+
+QUERIES = list(dict.fromkeys(query for path in PAGES for query in queries(path)))
 COMPANY = "Sandbox Servicing No. 1, LLC"
 
 
@@ -46,17 +50,18 @@ def filled(database: Database, tmp_path: Path) -> Database:
     return database
 
 
-def test_there_are_eleven() -> None:
-    assert len(QUERIES) == 11
+def test_the_database_page_has_eleven_queries() -> None:
+    assert len(queries(page("database"))) == 11
+    assert queries(README)
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.splitlines()[0].removeprefix("-- "))
-def test_each_runs_and_finds_something(filled: Database, query: str) -> None:
+@pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.splitlines()[0].removeprefix("-- ")[:40])
+def test_each_query_runs_and_finds_rows(filled: Database, query: str) -> None:
     assert _answer(filled, query)
 
 
-def test_a_complaint_tells_its_story(filled: Database) -> None:
-    (query,) = [one for one in QUERIES if "story" in one]
+def test_history_of_a_complaint_has_each_change(filled: Database) -> None:
+    (query,) = [one for one in QUERIES if "history of one complaint" in one]
     assert [(row.change, row.old, row.new) for row in _answer(filled, query)] == [
         ("new", None, None),
         ("changed", "In progress", "Closed"),
@@ -64,7 +69,7 @@ def test_a_complaint_tells_its_story(filled: Database) -> None:
     ]
 
 
-def test_what_was_there_at_the_end_of_a_day_includes_what_was_withdrawn_since(filled: Database) -> None:
+def test_end_of_a_day_includes_complaints_withdrawn_since(filled: Database) -> None:
     (query,) = [one for one in QUERIES if "end of a day" in one]
     assert [tuple(row) for row in _answer(filled, query)] == [("CA", 20)]
 
