@@ -75,6 +75,16 @@ def _of_configuration(error: ValueError) -> str:
     return f" (luigi.cfg: {without_values(cause)}{percent})"
 
 
+class _ShowVersion(argparse.Action):
+    """Print the installed version."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version  # noqa: PLC0415  # each run by cron would wait for it
+
+        print(f"{parser.prog} {version('luigi_etl')}")
+        parser.exit()
+
+
 def _parser(first: str = "") -> argparse.ArgumentParser:
     """Return the parser for a command line by its first word: where that is a command, it is the only one."""
     parser = argparse.ArgumentParser(
@@ -82,6 +92,7 @@ def _parser(first: str = "") -> argparse.ArgumentParser:
         description="What goes with the pipeline luigi_etl.",
         epilog="The pipeline itself: luigi --module luigi_etl StoreComplaints --local-scheduler",
     )
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in [first] if first in COMMANDS else COMMANDS:
         import_module(f"luigi_etl.commands.{name}").add_to(commands)
