@@ -1,6 +1,6 @@
 # Short names for the usual commands; CONTRIBUTING.md explains them.
 .DEFAULT_GOAL := help
-.PHONY: help setup test-fast test lint format benchmark dist ci
+.PHONY: help setup test-fast test coverage lint format benchmark dist ci
 
 bin := .venv/bin
 
@@ -15,10 +15,13 @@ $(bin)/pytest: pyproject.toml
 	touch $@
 
 test-fast: setup ## the tests that take milliseconds
-	$(bin)/pytest -m "not slow" --no-cov -q
+	$(bin)/pytest -m "not slow" -q
 
-test: setup ## all tests, with coverage
+test: setup ## all tests
 	$(bin)/pytest
+
+coverage: setup ## all tests, with their coverage
+	$(bin)/pytest --cov --cov-report=term-missing:skip-covered
 
 lint: setup ## ruff and mypy, as CI runs them
 	$(bin)/ruff check .
