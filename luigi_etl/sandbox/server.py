@@ -78,7 +78,7 @@ class Throttle:
             while taken and taken[0] <= now - self.window:
                 taken.popleft()
             if len(taken) >= self.limits.get(kind, len(taken) + 1):
-                return max(1, ceil((taken[0] if taken else now) + self.window - now))
+                return max(1, ceil(self.window - (now - taken[0] if taken else 0)))
             taken.append(now)
             return 0
 

@@ -10,10 +10,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from luigi_etl.sandbox import server
 from luigi_etl.sandbox.eras import ERAS
@@ -441,6 +444,13 @@ def test_exports_have_a_budget_of_two_of_their_own(served: Serve, accept: str) -
 
     assert [get(url, query, Accept=accept).status_code for _ in range(3)] == [200, 200, 429]
     assert get(url).status_code == 200
+
+
+@given(now=st.floats(0, 1e9))
+@example(now=262074.293056)  # where now + 90 - now is more than 90
+def test_throttle_asks_for_no_more_than_its_window(now: float) -> None:
+    with patch("luigi_etl.sandbox.server.time.monotonic", return_value=now):
+        assert Throttle({"json": 0}, window=90).wait("json") == 90
 
 
 def test_a_client_is_throttled_whatever_connection_it_uses(served: Serve) -> None:
