@@ -1,6 +1,5 @@
-"""A stand-in of the CFPB's complaint search API on loopback: for trials without the network, and the tests.
+"""A stand-in for the CFPB's complaint search API on loopback, for offline trials and for the tests.
 
-What it serves is generated or replayed, and says so in each answer's `_meta.sandbox`, from where it
-reaches the Data Package of whatever is stored. It imports nothing of the pipeline, so that the two
-can't share a mistake.
+Its complaints are generated or replayed. Each answer states this in `_meta.sandbox`, and the Data Package
+of a snapshot repeats it. The sandbox imports nothing of the pipeline, so the two can't share a mistake.
 """

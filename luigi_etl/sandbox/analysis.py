@@ -1,9 +1,9 @@
-"""How the index of the API takes texts apart: the analyzers of the CFPB's ccdb-data-pipeline.
+"""The text analyzers of the API's index, as the CFPB's ccdb-data-pipeline configures them.
 
-Product and issue have OpenSearch's standard analyzer: whole words in small letters. Company, public
-response and narrative are split at blanks, in the index also within words, lose their stop words and
-are stemmed by KStem. KStem needs a dictionary of 30,000 words that no library of PyPI holds; so it is
-known only whether two words surely have one stem, surely have not, or whether nobody can say (None).
+Product and issue use OpenSearch's standard analyzer: whole words in lower case. Company, public response
+and narrative are split at blanks, in the index also within words; stop words are dropped, and KStem stems
+the rest. KStem needs a dictionary of 30,000 words, which no package on PyPI has. So two words have the
+same stem, have different stems, or it is unknown (None).
 """
 
 import re
@@ -15,23 +15,23 @@ STOP_WORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
     "they this to was will with".split()
 )
-# Java's Character.isWhitespace: not the no-break spaces.
+# Java's Character.isWhitespace, which excludes no-break spaces.
 NO_BLANK = r"[^\t-\r\x1c-\x20\u1680\u2000-\u2006\u2008-\u200a\u2028\u2029\u205f\u3000]+"
-# The word breaks of Unicode (UAX 29) for alphabets.
+# Word boundaries of Unicode (UAX 29), for alphabets.
 LETTERS = r"[^\W\d_]"
 WORD = re.compile(
     rf"\w+(?:(?:(?<={LETTERS})[.'\u00b7\u2018\u2019\u2024\u2027](?={LETTERS})"
     r"|(?<=\d)[.,;'\u2018\u2019\u2024\u2044](?=\d))\w+)*"
 )
 OTHER_SCRIPT = re.compile(r"[^\W\u0000-\u052f\u1e00-\u1fff]")
-# All that KStem may take away from the end of a word, and what it leaves or puts there.
+# Every ending that KStem may remove, and the endings that it may leave or add.
 ENDING = re.compile(
     r"(?:ie[sd]|s|ed|ing|ity|ness|ion|[aeo]r|ly|al|ive|ize|ment|ble|ism|ic|nc[ey]"
     r"|(?<=...)i?an|(?<=...)ese|(?<=....)i)$"  # nationalities become their countries
 )
 REST = re.compile(r"(?:(?:ic)?at|it|iz|bil|[aeiy])$")
 LONGEST_ENDING = 4
-# Stems that were seen, and those of KStem's tables that do not begin as their words do.
+# Observed stems, and those of KStem's tables that begin differently from their words.
 STEMS = {"companies": "company", "companys": "company"} | dict(
     pair.split(":")
     for pair in (
@@ -49,7 +49,7 @@ Placed = tuple[int, str]
 
 
 class UnknownScriptError(Exception):
-    """A text whose words are not told apart by this module."""
+    """A text in a script whose words this module can't separate."""
 
 
 @lru_cache(maxsize=1 << 16)
@@ -57,7 +57,7 @@ def standard_words(text: str) -> tuple[Placed, ...]:
     """Return the words of a product or an issue with their positions.
 
     Raises:
-        UnknownScriptError: a script without blanks between its words, for example.
+        UnknownScriptError: for example, a script without blanks between words.
 
     """
     if OTHER_SCRIPT.search(text):
@@ -67,14 +67,14 @@ def standard_words(text: str) -> tuple[Placed, ...]:
 
 @lru_cache(maxsize=1 << 16)
 def searched_words(text: str) -> tuple[Placed, ...]:
-    """Return the words that a search looks for in a stemmed field, with their positions."""
+    """Return the words of a search in a stemmed field, with their positions."""
     words = enumerate(word.lower() for word in re.findall(NO_BLANK, text))
     return tuple((place, word) for place, word in words if word not in STOP_WORDS)
 
 
 @lru_cache(maxsize=1 << 16)
 def indexed_words(text: str) -> tuple[Placed, ...]:
-    """Return the words under which a text of a stemmed field is found, with their positions."""
+    """Return the indexed words of a text in a stemmed field, with their positions."""
     return tuple(
         (place, word) for place, word in _delimited(re.findall(NO_BLANK, text)) if word not in STOP_WORDS
     )
@@ -111,7 +111,7 @@ def _parts(word: str) -> list[str]:
 
 @lru_cache(maxsize=1 << 20)
 def same_stem(one: str, other: str) -> bool | None:
-    """Return whether two words have one stem; None where only KStem's dictionary knows."""
+    """Return whether two words have the same stem; None if only KStem's dictionary could decide."""
     one, other = STEMS.get(one, one), STEMS.get(other, other)
     if one == other:
         return True
@@ -125,12 +125,12 @@ def same_stem(one: str, other: str) -> bool | None:
 
 
 def may_have_another_stem(word: str) -> bool:
-    """Return whether a word may stand in the index under another form."""
+    """Return whether the index may hold a word in another form."""
     return word not in STEMS.values() and (word in STEMS or _varies(word))
 
 
 def core(word: str) -> str:
-    """Return what each possible stem of a word begins with."""
+    """Return the common beginning of all possible stems of a word."""
     if not _varies(word):
         return word
     while len(word) > 3 and (ending := ENDING.search(word)) and ending.start() >= 2:

@@ -1,15 +1,15 @@
-"""What the API was at different times: it shrank in 2026."""
+"""Versions of the API over time: it lost fields in 2026."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Era:
-    """How the API answered from the month `name` on."""
+    """The API's behaviour from the month `name` on."""
 
     name: str
-    gone: frozenset[str] = frozenset()  # fields of `_source` no longer sent
-    instants: bool = True  # dates are real UTC instants; before, noon at -05:00 always
+    gone: frozenset[str] = frozenset()  # fields of `_source` that are no longer sent
+    instants: bool = True  # dates are UTC instants; before, always noon at -05:00
     hit_type: bool = False  # hits have `_type`
     honours_no_aggs: bool = True
     refuses_large_exports: bool = True

@@ -1,4 +1,4 @@
-"""Complaints that look like real ones and are not: shares, lengths and oddities as measured."""
+"""Made-up complaints with the shares, lengths and peculiarities of real ones."""
 
 import random
 from collections.abc import Iterator
@@ -138,9 +138,9 @@ WORDS = "my report account the bank dispute letter payment never was removed aga
 
 
 class Generator:
-    """An endless, seeded source of complaints received in the `days` before `now`.
+    """An endless, seeded source of complaints, received in the `days` before `now`.
 
-    One seed gives the same complaints all day; those whose hour has not come yet are `days` older.
+    A seed gives the same complaints all day; a complaint whose time is still to come is `days` older.
     """
 
     def __init__(self, seed: int, era: Era, days: int, now: datetime = NOW) -> None:
@@ -152,7 +152,7 @@ class Generator:
         self._narrates = "complaint_what_happened" not in era.gone
 
     def complaints(self, number: int) -> Iterator[Source]:
-        """Generate complaints."""
+        """Generate this number of complaints."""
         names = self.random
         products = names.choices(list(PRODUCTS), list(PRODUCTS.values()), k=number)
         states = names.choices(list(STATES), list(STATES.values()), k=number)
@@ -160,7 +160,7 @@ class Generator:
             yield self._complaint(product, state)
 
     def late(self) -> Source:
-        """Generate a complaint received in the last hour or, for every other one, weeks ago."""
+        """Generate a complaint, received in the last hour or, half of the time, weeks ago."""
         source = next(self.complaints(1))
         if self.random.random() < 0.5:
             received = self._instant(self.now - timedelta(seconds=self.random.randrange(3600)))
@@ -169,7 +169,7 @@ class Generator:
         return source
 
     def changed(self, source: Source) -> Source:
-        """Return a complaint after its company went on with it."""
+        """Return a complaint with another response of its company."""
         response = self.random.choice(
             [one for one in RESPONSES[:-1] if one != source.get("company_response")]
         )
@@ -191,7 +191,7 @@ class Generator:
         age = (self.now - received).total_seconds() / 86_400
         sent = received + timedelta(hours=1 + self.random.expovariate(1 / 14))
         is_closed = age > min(LONGEST_ANSWER, self.random.expovariate(1 / 12))
-        # Drawn also where they are not needed yet: the next complaints must not depend on `now`.
+        # Always draw both, so that the next complaints do not depend on `now`.
         response, public_response = choose(CLOSED), choose(PUBLIC_RESPONSES) if chance() < 0.6 else None
         issue, sub_issue = choose(ISSUES[product])
         narrative = self._narrative() if self._narrates and chance() < 0.29 else ""
@@ -219,7 +219,7 @@ class Generator:
         return {field: value for field, value in source.items() if field not in self.era.gone}
 
     def _received(self) -> datetime:
-        """Return an instant: that of the seed, but earlier by all days where it lies ahead."""
+        """Return a seeded instant; if it is in the future, the same one `days` earlier."""
         midnight = self.now.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
         received = midnight - timedelta(milliseconds=self.random.randrange(1, self.days * 86_400_000))
         return received if received <= self.now else received - timedelta(days=self.days)
@@ -230,7 +230,7 @@ class Generator:
         return f"{moment.isoformat()[:10]}T12:00:00-05:00"
 
     def _complaint_id(self) -> str:
-        """Return an unused id, of 5 to 8 digits and not in the order of dates."""
+        """Return an unused id of 5 to 8 digits; ids do not follow the dates."""
         while True:
             digits = self.random.choices((5, 6, 7, 8), (1, 3, 36, 60))[0]
             identifier = self.random.randrange(10 ** (digits - 1), 10**digits)

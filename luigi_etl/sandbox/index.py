@@ -1,4 +1,4 @@
-"""An index of complaints in memory that sorts, filters and pages as the API's search engine does."""
+"""An index of complaints in memory that sorts, filters and pages like the API's search engine."""
 
 import gzip
 import json
@@ -20,8 +20,8 @@ Key = tuple[float, str]
 LARGEST_WINDOW = 10_000
 LOOK_AHEAD = 200
 SCORE = 1.0
-NO_DATE = -(2**63)  # the milliseconds by which the engine sorts what has no date
-YOUNG = 60  # days in which a company's response still develops
+NO_DATE = -(2**63)  # the engine's sort value, in milliseconds, of a complaint without a date
+YOUNG = 60  # days during which a company's response still changes
 AGGREGATED = (
     "company",
     "company_public_response",
@@ -37,12 +37,12 @@ AGGREGATED = (
 
 
 class EngineError(Exception):
-    """The engine refuses the request: what the API tells as 424."""
+    """The engine refuses the request; the API answers 424."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A complaint in the index; ids compare as text."""
+    """A complaint in the index; its id is compared as text."""
 
     identifier: str
     milliseconds: int
@@ -51,23 +51,23 @@ class Row:
     envelope: dict[str, Any] = field(default_factory=dict)
 
     def value(self, name: str) -> Any:
-        """Return a field; a recorded hit may be anything."""
+        """Return a field, or None: a recorded hit may have any format."""
         return self.source.get(name) if isinstance(self.source, dict) else None
 
     @property
     def key(self) -> Key:
-        """What `created_date` sorts by."""
+        """The sort key of `created_date`."""
         return (self.milliseconds, self.identifier)
 
     @property
     def received(self) -> str:
-        """The UTC day it was received; empty without a date."""
+        """The UTC day on which it was received; empty without a date."""
         return "" if self.milliseconds == NO_DATE else _moment(self.milliseconds).date().isoformat()
 
 
 @dataclass(frozen=True)
 class Search:
-    """A checked request: `filters` by name, the values of one joined by or."""
+    """A checked request; the values of one of its `filters` are alternatives."""
 
     size: int = 25
     sort: str = "relevance_desc"
@@ -80,7 +80,7 @@ class Search:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search found: the page, the number of all matches, and what the answer shows beside them."""
+    """The result of a search: a page, the number of all matches, and the rest of the answer."""
 
     rows: Sequence[Row]
     total: int
@@ -90,7 +90,7 @@ class Found:
 
 
 class Index:
-    """Complaints by id. It may be changed while it is searched; each search sees one state."""
+    """Complaints by id, safe to change during a search: each search sees one state."""
 
     def __init__(
         self, rows: Iterable[Row], last_indexed: str, generator: Generator, description: str
@@ -104,17 +104,17 @@ class Index:
 
     @property
     def last_updated(self) -> str:
-        """The newest day a complaint was received."""
+        """The newest day on which a complaint was received."""
         with self.lock:
             newest = self._matches(Search(sort="created_date_desc"))[:1]
         return newest[0].received if newest else "1970-01-01"
 
     def arrive(self, number: int) -> None:
-        """Add complaints: of today, or published weeks late."""
+        """Add complaints, received today or published weeks late."""
         self._put(row_of(self._generator.late()) for _ in range(number))
 
     def change(self, number: int) -> None:
-        """Change complaints as their companies respond: those of the last weeks first."""
+        """Change complaints as companies respond to them, those of the last weeks first."""
         since = self._generator.now.timestamp() * 1000 - YOUNG * 86_400_000
         with self.lock:
             young = self._some(number, lambda row: row.milliseconds >= since)
@@ -122,19 +122,19 @@ class Index:
             self._put(replace(row, source=self._generator.changed(row.source)) for row in [*young, *old])
 
     def vanish(self, number: int) -> None:
-        """Remove complaints without a trace."""
+        """Remove complaints at random."""
         with self.lock:
             self.remove([row.identifier for row in self._some(number)])
 
     def redate(self, number: int) -> None:
-        """Move the newest complaints to the day before the oldest: behind the cursor of whoever walks."""
+        """Move the newest complaints to the day before the oldest, past the cursor of a walk."""
         with self.lock:
             rows = sorted(self._some(len(self.rows), lambda row: bool(row.received)), key=_by_date)
             earlier = _moment(rows[0].milliseconds) - timedelta(days=1)
             self._put(row_of(self._generator.redated(row.source, earlier)) for row in rows[-number:])
 
     def put(self, sources: Iterable[Source]) -> None:
-        """Add complaints, or put them in the place of those with their ids."""
+        """Add complaints, or replace those with the same ids."""
         self._put(map(row_of, sources))
 
     def remove(self, identifiers: Iterable[str]) -> None:
@@ -145,7 +145,7 @@ class Index:
             self._sorted.clear()
 
     def enter(self, era: Era) -> None:
-        """Send, from now on, only what an era sends, also of the complaints that are there."""
+        """Remove the fields that an era does not send, also from existing complaints."""
         self._generator.era = era
         self.put(
             {name: value for name, value in row.source.items() if name not in era.gone}
@@ -153,15 +153,15 @@ class Index:
         )
 
     def move_on(self, now: datetime) -> None:
-        """Let time (aware) pass: what arrives is received up to then."""
+        """Set the time (aware) up to which new complaints are received."""
         self._generator.now = now
 
     def reindex(self, _: int = 0) -> None:
-        """Move the day of the last indexing on."""
+        """Move the day of the last indexing forward by one."""
         self.last_indexed = (date.fromisoformat(self.last_indexed) + timedelta(days=1)).isoformat()
 
     def part(self, divisor: int) -> "Index":
-        """Return an index of about one complaint in `divisor`, always the same ones; 0: of none."""
+        """Return an index with one complaint in `divisor`, always the same ones; 0: an empty index."""
         with self.lock:
             rows = [
                 row for row in self.rows.values() if divisor and crc32(row.identifier.encode()) % divisor == 0
@@ -172,8 +172,8 @@ class Index:
         """Find a page of complaints.
 
         Raises:
-            EngineError: a page too large, a cursor or a search term that can't be read.
-            UnsupportedTermError: the sandbox does not know what the engine would find, or its order.
+            EngineError: the page is too large, or the cursor or the search term is invalid.
+            UnsupportedTermError: the sandbox does not know the engine's matches, or their order.
 
         """
         if search.size > LARGEST_WINDOW:
@@ -193,7 +193,7 @@ class Index:
             )
 
     def all_matching(self, search: Search) -> list[Row]:
-        """Return every match, as an export has them."""
+        """Return every match, in the order of an export."""
         with self.lock:
             return self._matches(search)
 
@@ -210,7 +210,7 @@ class Index:
         return self._generator.random.sample(rows, min(number, len(rows)))
 
     def _matches(self, search: Search) -> list[Row]:
-        """Return all matches in the order asked for; kept until the index changes."""
+        """Return all matches in the requested order; they are cached until the index changes."""
         asked = (search.sort, search.search_term, search.field, search.filters)
         if asked not in self._sorted:
             wanted = _predicate(search, self._texts)
@@ -223,7 +223,7 @@ class Index:
 
 
 def generated_index(number: int, seed: int, era: Era, days: int, now: datetime = NOW) -> Index:
-    """Return an index of `number` generated complaints of the `days` before `now` (aware)."""
+    """Return an index of generated complaints, received in the `days` before `now` (aware)."""
     generator = Generator(seed, era, days, now)
     rows = map(row_of, generator.complaints(number))
     description = f"{number:,} generated complaints, seed {seed}, era {era.name}"
@@ -231,7 +231,7 @@ def generated_index(number: int, seed: int, era: Era, days: int, now: datetime =
 
 
 def replayed_index(files: Sequence[Path], seed: int, era: Era) -> Index:
-    """Return an index of the hits in recorded answers; of two with one id the later file's counts.
+    """Return an index of the hits in recorded answers; for one id, the last file counts.
 
     Raises:
         ValueError: a file is not a recorded answer.
@@ -252,7 +252,7 @@ def replayed_index(files: Sequence[Path], seed: int, era: Era) -> Index:
 
 
 def _recorded_answers(file: Path) -> list[bytes]:
-    """Return the answers in a file: one, or one a line in a gzip file, as an extraction is stored."""
+    """Return the answers in a file: a single one, or one per line of a gzip file, as extractions are."""
     content = file.read_bytes()
     if content.startswith(b"\x1f\x8b"):
         return gzip.decompress(content).splitlines()
@@ -260,21 +260,21 @@ def _recorded_answers(file: Path) -> list[bytes]:
 
 
 def sort_values(row: Row, by_date: bool) -> list[Any]:
-    """Return what `search_after` is made of."""
+    """Return the values of the cursor `search_after`."""
     return [row.milliseconds if by_date else SCORE, row.identifier]
 
 
 def row_of(source: Source) -> Row:
-    """Return a complaint as the index holds it."""
+    """Return the row of a complaint."""
     sent = source.get("date_sent_to_company") or ""
     return Row(str(source["complaint_id"]), _milliseconds(source.get("date_received")), sent[:10], source)
 
 
 def _recorded_row(hit: dict[str, Any]) -> Row:
-    """Return a recorded hit as it came; only its place in the order has to be known."""
+    """Return the row of a recorded hit, unchanged; only its sort values are read."""
     source = hit["_source"]
     sort: tuple[Any, Any] = hit.get("sort") or (None, hit["_id"])
-    # A search by relevance sorts by its score, a float or null.
+    # In a search by relevance the first sort value is the score, a float or null.
     milliseconds = sort[0] if isinstance(sort[0], int) else _milliseconds(source.get("date_received"))
     sent = source.get("date_sent_to_company") if isinstance(source, dict) else None
     envelope = {key: hit[key] for key in hit if key not in ("_source", "sort")}
@@ -300,9 +300,9 @@ def _by_id(row: Row) -> Key:
 
 
 def _after(search: Search, matches: list[Row], by_date: bool) -> int:
-    """Return where the rows after the cursor begin.
+    """Return the position of the first row after the cursor.
 
-    A date cursor without a date sort is read as a score, which every row is below: page 1 again.
+    Without a sort by date, the date in a cursor is read as a score above all others, which gives page 1.
     """
     parts = str(search.search_after).split("_")
     if len(parts) != 2 or (by_date and not parts[0].isdecimal()):
@@ -314,12 +314,12 @@ def _after(search: Search, matches: list[Row], by_date: bool) -> int:
     key = _by_date if by_date else _by_id
     if search.sort.endswith("_asc"):
         return bisect_right(matches, cursor, key=key)
-    # bisect needs an ascending order: count from the end instead
+    # bisect needs an ascending order, so count from the end
     return len(matches) - bisect_left(matches[::-1], cursor, key=key)
 
 
 def _break_points(matches: list[Row], size: int, by_date: bool) -> dict[str, list[Any]]:
-    """Return the web page's look-ahead: what the pages that begin in the next 200 rows come after."""
+    """Return the cursors of the pages that begin within the next 200 rows, for the web page."""
     if not 0 < size < LOOK_AHEAD:
         return {}
     begins = range(size, min(LOOK_AHEAD, len(matches)), size)
@@ -337,7 +337,7 @@ def _aggregations(matches: list[Row]) -> dict[str, Any]:
 
 
 def _predicate(search: Search, texts: Callable[[str], set[str]]) -> Callable[[Row], bool]:
-    """Return whether a row matches: filters AND, values of one OR, several `not_` names only together."""
+    """Return the condition of a search: filters by AND, values by OR, all `not_` names together."""
     tests = [_filter(name, values) for name, values in search.filters if not name.startswith("not_")]
     excluded = [
         _filter(name.removeprefix("not_"), values)
@@ -379,7 +379,7 @@ def _day_of(row: Row, name: str) -> str:
 
 
 def _families(values: tuple[str, ...]) -> dict[str, set[str]]:
-    """Return the children asked for, by parent: a parent asked for with any of them means these alone."""
+    """Return the requested children by parent; a parent with children stands only for these."""
     families: dict[str, set[str]] = {}
     for value in values:
         parent, bullet, child = value.partition("\u2022")

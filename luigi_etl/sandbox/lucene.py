@@ -1,6 +1,6 @@
-"""Lucene's query syntax: a parser after the grammar of its classic query parser (QueryParser.jj).
+"""A parser of Lucene's query syntax, by the grammar of its classic query parser (QueryParser.jj).
 
-No library of PyPI reads it as Lucene does: luqum 1.0 takes `||`, `&&` and `!` for words, and accepts
+No package on PyPI parses it as Lucene does: luqum 1.0 takes `||`, `&&` and `!` as words, and accepts
 `debt/collection`.
 """
 
@@ -15,7 +15,7 @@ Kind = Literal["text", "phrase", "prefix", "wildcard", "regexp", "fuzzy"]
 BLANK = r"[ \t\n\r\u3000]"
 START = r"(?:[^ \t\n\r\u3000+\-!():^\[\]\"{}~*?\\/]|\\.)"
 CHAR = rf"(?:{START}|[-+])"
-# Of two tokens of one length the first counts, as in JavaCC.
+# Of two tokens of the same length the first one wins, as in JavaCC.
 TOKENS = {
     "AND": r"AND|&&",
     "OR": r"OR|\|\|",
@@ -53,7 +53,7 @@ class LuceneSyntaxError(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a query; its kind is that of Lucene's grammar."""
+    """A token of a query, with its kind in Lucene's grammar."""
 
     kind: str
     image: str
@@ -61,7 +61,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Leaf:
-    """A condition on a field, None for the default field; `fuzziness` holds the digits behind a tilde."""
+    """A condition on a field (None: the default field); `fuzziness` has the digits after a tilde."""
 
     kind: Kind
     field: str | None
@@ -71,7 +71,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Range:
-    """A range of a field; None is an open end."""
+    """A range of a field's values; None is an open end."""
 
     field: str | None
     low: str | None
@@ -82,7 +82,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Clauses:
-    """A boolean query. Series of words hold one leaf for all their words."""
+    """A boolean query; a series of words is a single leaf."""
 
     clauses: tuple[tuple[Occur, "Node"], ...]
 
@@ -91,9 +91,9 @@ Node = Leaf | Range | Clauses
 
 
 def parse(query: str, operator: Literal["AND", "OR"], vanishes: Callable[[Leaf], bool]) -> Node:
-    """Return the query, with `operator` between clauses that have none.
+    """Parse a query; `operator` joins clauses without an operator.
 
-    Leaves that vanish (stop words) are left out, as Lucene does before it joins its clauses.
+    Leaves that vanish (stop words) are left out, as in Lucene, before clauses are joined.
 
     Raises:
         LuceneSyntaxError: the query can't be parsed.
@@ -106,7 +106,7 @@ def parse(query: str, operator: Literal["AND", "OR"], vanishes: Callable[[Leaf],
 
 
 def unescaped(text: str) -> str:
-    """Return a text without its backslashes.
+    """Remove the escapes of a text.
 
     Raises:
         LuceneSyntaxError: a backslash ends the text, or no four hexadecimal digits follow a `u`.
@@ -183,7 +183,7 @@ class _Parser:
         return self.kind() == self.kind(1) == "TERM" and self.kind(2) not in AFTER_NO_SERIES
 
     def _series(self, name: str | None) -> Node:
-        """Read words without operators between them: they are one text."""
+        """Read a series of words without operators as a single text."""
         words = [self.take("TERM").image]
         while self.kind() == "TERM" and self.kind(1) not in AFTER_NO_SERIES:
             words.append(self.take("TERM").image)
@@ -242,7 +242,7 @@ class _Parser:
         return fuzziness
 
     def _boost(self) -> bool:
-        """Read past a boost: it changes scores, not what matches."""
+        """Skip a boost, which changes scores but not matches; return whether there was one."""
         if self.kind() != "CARAT":
             return False
         self.take("CARAT")

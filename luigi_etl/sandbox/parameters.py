@@ -1,4 +1,4 @@
-"""What the API accepts, and the 400 bodies it answers otherwise (Django REST framework's words)."""
+"""The API's parameters, their checks, and the bodies of its 400 answers (Django REST framework)."""
 
 import re
 from collections.abc import Callable
@@ -51,7 +51,7 @@ Check = Callable[[str], list[str]]
 def read_search(query_string: str, era: Era) -> tuple[Search, Messages]:
     """Return the search, and the messages of a 400 by parameter.
 
-    Unknown names are ignored; of a repeated scalar the last counts. Texts lose the blanks around them.
+    Unknown names are ignored. The last value of a repeated scalar counts. Texts are trimmed.
     """
     values = parse_qs(query_string, keep_blank_values=True)
     lists = (*LISTS, *(name for name in GONE_FILTERS if name not in era.gone))
@@ -127,7 +127,7 @@ def _choice(choices: tuple[str, ...]) -> Check:
 
 
 def _number(value: str) -> str:
-    """Return a whole number without zeros behind a point."""
+    """Return a whole number without the zeros after its decimal point."""
     return re.sub(r"\.0*\s*$", "", value)
 
 
@@ -147,10 +147,10 @@ def _integer(lowest: int, highest: int) -> Check:
 
 
 def _day(value: str) -> date:
-    """Return a day, also of an ISO week, without hyphens, or with a month or day of one digit.
+    """Read a day; ISO weeks, missing hyphens, and months or days of one digit are accepted.
 
     Raises:
-        ValueError: this is no day.
+        ValueError: the text is not a day.
 
     """
     if week := re.fullmatch(r"([0-9]{4})(-?)W([0-9]{2})(?:\2([0-9]))?", value):

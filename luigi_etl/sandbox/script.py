@@ -1,10 +1,10 @@
-"""What goes wrong, and what changes, at which request."""
+"""Scripted faults and changes, each at the number of a request."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# The events, and what their numbers may be: none, or from the first to the second.
+# The events, and the range of their numbers.
 NO_NUMBER = (0.0, 0.0)
 CHANGES = {
     "arrive": (1, 1e6),
@@ -26,12 +26,12 @@ FAULTS = {
 }
 DISTORTIONS = {
     "stale": NO_NUMBER,  # both of the publisher's flags are set
-    "empty": NO_NUMBER,  # the index holds nothing, both flags are set
+    "empty": NO_NUMBER,  # the index is empty, both flags are set
     "half": NO_NUMBER,  # the index holds half of its complaints, no flag is set
     "ignore_filters": NO_NUMBER,
-    "ignore_sort": NO_NUMBER,  # the order is that of a request without `sort`
+    "ignore_sort": NO_NUMBER,  # the order of a request without `sort`
     "cap": (1, 10_000),  # the most hits of a page, whatever its size
-    "repeat": NO_NUMBER,  # page 1 again
+    "repeat": NO_NUMBER,  # always page 1
     "tags_list": NO_NUMBER,  # tags is a list in every hit
     "rename": NO_NUMBER,  # zip_code is called zip5
     "behind": (1, 1e9),  # seconds that the server's clock is behind
@@ -41,7 +41,7 @@ EVENTS = CHANGES | FAULTS | DISTORTIONS
 
 @dataclass(frozen=True)
 class Event:
-    """A fault, a distortion or a change of the index: `during` the request, or just before it."""
+    """A fault, a distortion, or a change of the index, which happens before or `during` the request."""
 
     name: str
     value: float = 0
@@ -50,25 +50,25 @@ class Event:
 
 @dataclass(frozen=True)
 class Rule:
-    """An event at request number `number` (from 1), or at each multiple of it."""
+    """An event at the request with this `number` (from 1), or at each multiple of it."""
 
     number: int
     event: Event
     repeated: bool = False
 
     def applies(self, request: int) -> bool:
-        """Tell whether the event happens at a request."""
+        """Return whether the event happens at a request."""
         return request % self.number == 0 if self.repeated else request == self.number
 
 
 @dataclass(frozen=True)
 class Script:
-    """All that is to happen."""
+    """The rules of a sandbox."""
 
     rules: Sequence[Rule] = ()
 
     def events(self, request: int) -> list[Event]:
-        """Return what happens at a request, in the order given."""
+        """Return the events of a request, in the order of the rules."""
         return [rule.event for rule in self.rules if rule.applies(request)]
 
 
@@ -76,7 +76,7 @@ def read_rule(text: str, repeated: bool = False) -> Rule:
     """Read `N:EVENT`, where EVENT is `name`, `name=number` or `during:name=number`.
 
     Raises:
-        ValueError: this is no rule.
+        ValueError: the text is not a rule.
 
     """
     match = re.fullmatch(r"([1-9][0-9]*):(during:)?([a-z_]+)(?:=([0-9]+(?:\.[0-9]+)?))?", text)

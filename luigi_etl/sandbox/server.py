@@ -1,4 +1,4 @@
-"""The HTTP side of the sandbox: loopback only, as many threads as there are connections."""
+"""The sandbox's HTTP server: loopback only, one thread per connection."""
 
 import contextlib
 import csv
@@ -32,7 +32,7 @@ from luigi_etl.sandbox.terms import UnsupportedTermError
 PATH = "/data-research/consumer-complaints/search/api/v1/"
 ADDRESS = "127.0.0.1"
 LARGEST_EXPORT = 100_000
-LONGEST_LINE = 8190  # of a request, as web servers have it
+LONGEST_LINE = 8190  # of a request, as in common web servers
 FLAGS = ("is_data_stale", "has_data_issue")
 JSON_ERRORS: dict[int, Any] = {
     400: {"state": {"0": ['"ZZ" is not a valid choice.']}},
@@ -63,7 +63,7 @@ EXPORT_COLUMNS = {
 
 @dataclass
 class Throttle:
-    """So many requests of a kind in any `window` seconds; those refused do not count."""
+    """A rate limit for each kind of request, in any `window` seconds; refused requests do not count."""
 
     limits: dict[str, int] = field(default_factory=lambda: {"json": 20, "csv": 2, "detail": 5})
     window: float = 60.0
@@ -71,7 +71,7 @@ class Throttle:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wait(self, kind: str) -> int:
-        """Return 0 and count the request, or the whole seconds until there is room."""
+        """Count the request and return 0, or return the whole seconds until one is allowed."""
         with self._lock:
             now = time.monotonic()
             taken = self._taken.setdefault(kind, deque())
@@ -85,7 +85,7 @@ class Throttle:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response before it is sent."""
+    """A response that is not sent yet."""
 
     status: int
     body: bytes
@@ -95,7 +95,7 @@ class Answer:
 
 @dataclass
 class Sandbox:
-    """The state of the stand-in; `requests` lists what was asked and answered, in order."""
+    """The state of the sandbox; `requests` lists each path and its status, in order."""
 
     index: Index
     era: Era = ERAS[TODAY]
@@ -108,20 +108,20 @@ class Sandbox:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def next_events(self) -> list[Event]:
-        """Number a request and return what is to happen at it."""
+        """Count a request and return its events."""
         with self._lock:
             self._number += 1
             return self.script.events(self._number)
 
     def make(self, changes: list[Event]) -> None:
-        """Let the index change."""
+        """Apply changes to the index."""
         for event in changes:
             getattr(self.index, event.name)(int(event.value))
 
 
 @contextlib.contextmanager
 def serve(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
-    """Serve on loopback, on a free port for 0; give the API's address.
+    """Serve on loopback (0: on a free port) and yield the API's address.
 
     Raises:
         OSError: the port is taken.
@@ -147,7 +147,7 @@ class _Server(ThreadingHTTPServer):
     sandbox: Sandbox
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of clients that went away."""
+        """Ignore clients that disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
     _seconds_behind = 0.0
 
     def do_GET(self) -> None:
-        """Answer a request, well or as the script has it."""
+        """Answer a request, with the faults of the script."""
         sandbox = self.server.sandbox
         path, _, query = self.path.partition("?")
         if len(self.requestline) > LONGEST_LINE:
@@ -178,14 +178,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._deliver(answer, events)
 
     def do_POST(self) -> None:
-        """Refuse: the API is read with GET."""
+        """Refuse the method: the API allows only GET."""
         self.close_connection = True
         self._send(_json(405, {"detail": f'Method "{self.command}" not allowed.'}))
 
     do_HEAD = do_PUT = do_PATCH = do_DELETE = do_POST  # noqa: N815
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return the time of the header `Date`."""
+        """Return the value of the header `Date`, late by the script's seconds."""
         return super().date_time_string((timestamp or time.time()) - self._seconds_behind)
 
     def do_OPTIONS(self) -> None:
@@ -195,10 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(_json(200, {"name": "Search", "description": "", "renders": renders, "parses": parses}))
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Keep the terminal for the command that is run."""
+        """Log nothing: the terminal belongs to the command that runs."""
 
     def _answer(self, identifier: str, query: str, events: list[Event]) -> Answer:
-        """Answer in the order of Django REST framework: format, throttle, parameters."""
+        """Check in the order of Django REST framework: format, throttle, parameters."""
         sandbox = self.server.sandbox
         name = parse_qs(query).get("format", [""])[-1]
         try:
@@ -218,7 +218,7 @@ class _Handler(BaseHTTPRequestHandler):
         if "hang" in faults:
             self.server.sandbox.stopping.wait(faults["hang"] or 3600)
         if "reset" in faults:
-            # Closing with data unread and no time to linger makes the kernel send RST.
+            # If a socket with unread data is closed without lingering, the kernel sends RST.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()
@@ -248,7 +248,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _head(self, answer: Answer) -> bytes:
-        """Send status and headers; return the body as it is to be sent."""
+        """Send status and headers; return the body, compressed if the client accepts that."""
         body = answer.body
         zipped = self.server.sandbox.compress and "gzip" in self.headers.get("Accept-Encoding", "")
         if zipped:
@@ -272,7 +272,7 @@ def _json(status: int, content: Any, *headers: tuple[str, str]) -> Answer:
 
 
 def _negotiated(name: str, accept: str, era: Era) -> str:
-    """Return the kind of the answer: json, csv, or nothing that the client accepts.
+    """Return the kind of the answer, json or csv; empty if the client accepts neither.
 
     Raises:
         LookupError: the era has no such `format`.
@@ -284,7 +284,7 @@ def _negotiated(name: str, accept: str, era: Era) -> str:
         known |= {"json": "application/json"} if era.knows_json_format else {}
         kinds = {known[name]: kinds[known[name]]}
     ranges = [part.partition(";")[0].strip() for part in accept.split(",")]
-    # The more precise a range, the earlier it counts; its quality does not.
+    # The most precise range comes first; its quality value is ignored.
     for wanted in sorted(ranges, key=lambda one: one.count("*")):
         for media, kind in kinds.items():
             if wanted in ("*/*", media, f"{media.partition('/')[0]}/*"):
@@ -305,7 +305,7 @@ def _found(sandbox: Sandbox, query: str, kind: str, events: list[Event]) -> Answ
 
 
 def _rendered(answer: Answer, kind: str) -> Answer:
-    """Return an error as the API renders it: in CSV only its names are left."""
+    """Render an error as the API does: as CSV only the names of its fields remain."""
     if kind != "csv" or answer.content_type == "text/csv" or answer.status == 501:
         return answer
     names = "".join(json.loads(answer.body))
@@ -313,7 +313,7 @@ def _rendered(answer: Answer, kind: str) -> Answer:
 
 
 def _unsupported(search: Search, reason: str) -> Answer:
-    """Refuse a search whose right answer is not known, also on the terminal."""
+    """Refuse a search whose correct answer is unknown, with a line on the terminal, too."""
     message = f"sandbox: search_term {search.search_term!r} is not supported: {reason}"
     sys.stderr.write(f"luigi-etl: {message}\n")
     return _json(501, {"error": message})
@@ -334,7 +334,7 @@ def _throttled(wait: int) -> Answer:
 
 
 def _broken(events: list[Event], era: Era) -> Answer | None:
-    """Return the answer that a fault puts in the place of the right one."""
+    """Return the answer of a scripted fault, if there is one."""
     for event in events:
         if event.name == "html":
             return _web_page(200, "Consumer Complaint Database")
@@ -404,14 +404,14 @@ def _distorted(search: Search, named: dict[str, float]) -> Search:
 
 
 def _held(index: Index, named: dict[str, float]) -> Index:
-    """Return the index as it is at this request."""
+    """Return the index as this request sees it."""
     if "empty" in named:
         return index.part(0)
     return index.part(2) if "half" in named else index
 
 
 def _drifted(source: Any, named: dict[str, float]) -> Any:
-    """Return a complaint in a shape that the API may send one day."""
+    """Return a complaint in a changed format, which the API may send one day."""
     if "tags_list" in named:
         source = {**source, "tags": [source["tags"]] if source.get("tags") else []}
     if "rename" in named:
@@ -430,7 +430,7 @@ def _hit(row: Row, era: Era, by_date: bool, named: dict[str, float]) -> dict[str
 
 
 def _detail(sandbox: Sandbox, identifier: str) -> Answer:
-    """Answer `/<id>`: the whole document, without `_meta` and `sort`."""
+    """Answer `/<id>` with the whole document, without `_meta` and `sort`."""
     row = sandbox.index.rows.get(identifier)
     hits = [_document(sandbox, row)] if row else []
     content = {
@@ -463,7 +463,7 @@ def _american(value: str | None) -> str | None:
 
 
 def _export(sandbox: Sandbox, search: Search) -> Answer:
-    """Answer `format=csv`: size and sort do not count, null is the text None, rows end in CR LF."""
+    """Answer `format=csv`: size and sort are ignored, null is the text None, lines end in CR LF."""
     everything = Search(search_term=search.search_term, field=search.field, filters=search.filters)
     matches = sandbox.index.all_matching(everything)
     if sandbox.era.refuses_large_exports and len(matches) > LARGEST_EXPORT:

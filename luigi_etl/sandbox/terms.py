@@ -1,8 +1,8 @@
-"""`search_term`: which complaints the API finds for a text, or that this stand-in can't tell.
+"""The complaints that the API finds for a `search_term`.
 
-A text of plain words is required whole, in one field. Any other text is Lucene's `query_string`, whose
-words are joined by OR. A part that the sandbox can't evaluate as the API's engine does is neither true
-nor false but unknown (None); the search is refused where that decides about a complaint.
+All words of a text of plain words must be in one field. Any other text is Lucene's `query_string`, whose
+words are joined by OR. If the sandbox can't evaluate a part as the API's engine does, its result is
+unknown (None). If a complaint's match depends on that, the search is refused.
 """
 
 import re
@@ -51,12 +51,12 @@ class TermError(Exception):
 
 
 class UnsupportedTermError(Exception):
-    """A search term whose answer the sandbox does not know."""
+    """A search term that the sandbox can't evaluate."""
 
 
 @dataclass(frozen=True)
 class Field:
-    """A field of the index: the field of a complaint, and how its text is taken apart."""
+    """A field of the index: the complaint's field, and the kind of its analyzer."""
 
     source: str
     kind: str  # keyword, upper, standard, stemmed, date or indexed
@@ -80,11 +80,11 @@ EVERY_FIELD = tuple(field for name, field in FIELDS.items() if name != "_id")
 
 
 def matcher(term: str, name: str, vocabulary: Callable[[str], set[str]]) -> Callable[[Read], bool]:
-    """Return whether a complaint, given by what reads its fields, is found by a search term.
+    """Return the condition of a search term, a function of a complaint's field reader.
 
     Raises:
         TermError: the engine would refuse the term.
-        UnsupportedTermError: the sandbox can't evaluate the term; also raised by the function returned.
+        UnsupportedTermError: the sandbox can't evaluate the term; the condition raises it, too.
 
     """
     everywhere = name in ALL_FIELDS
@@ -103,7 +103,7 @@ def matcher(term: str, name: str, vocabulary: Callable[[str], set[str]]) -> Call
 
 @dataclass
 class _Query:
-    """The query of one request: where its words are looked for, and how they are joined."""
+    """The query of one request: its default field, and the operator between its words."""
 
     default: str
     operator: Any
@@ -150,14 +150,14 @@ class _Query:
         return (FIELDS[name],) if name in FIELDS else ()
 
     def leaf(self, leaf: Leaf) -> Match | None:
-        """Return whether a leaf matches; None where nothing is left of its text."""
+        """Return the condition of a leaf; None if only stop words are in it."""
         if leaf.field == "_exists_":
             return self._exists(leaf.text)
         if leaf.kind == "wildcard" and leaf.text == "*":
             name = leaf.field or self.default
             return (lambda _: True) if name == "*" else self._exists(name)
         if leaf.kind in ("text", "phrase") and leaf.field in KEYWORDS and leaf.text[:1] not in ("<", ">"):
-            name = leaf.field  # ids are looked up by the dozen in all complaints: without detours
+            name = leaf.field  # the direct way: lookups ask for many ids among all complaints
             return lambda read: read(name) == leaf.text
         if leaf.kind == "text" and (half := re.fullmatch(r"([<>])(=?)(.+)", leaf.text, re.DOTALL)):
             inclusive = bool(half[2])
@@ -186,7 +186,7 @@ class _Query:
         return match_fields
 
     def _tested(self, test_of: Callable[[Field], Test | None], field: Field) -> Test | None:
-        """Return a field's test; where the field can't be searched so, it is empty or the term is refused."""
+        """Return a field's test; for an impossible search it is always false, or the term is refused."""
         try:
             test = test_of(field)
         except (TermError, LuceneSyntaxError):
@@ -194,7 +194,7 @@ class _Query:
                 raise TermError from None
             return lambda _: False
         except UnknownScriptError:
-            raise UnsupportedTermError("it holds letters whose words the sandbox can't tell apart") from None
+            raise UnsupportedTermError("the sandbox can't separate the words of this script") from None
         return lru_cache(maxsize=1 << 16)(self._guarded(test)) if test else None
 
     def _guarded(self, test: Test) -> Test:
@@ -202,7 +202,7 @@ class _Query:
             try:
                 return test(text)
             except UnknownScriptError:
-                self.doubts.add("a complaint holds letters whose words the sandbox can't tell apart")
+                self.doubts.add("the sandbox can't separate the words of a complaint's script")
                 return None
 
         return guarded
@@ -250,7 +250,7 @@ class _Query:
 
     def _phrase_test(self, words: tuple[Placed, ...], slop: int, field: Field) -> Test:
         if slop and len({word for _, word in words}) < len(words):
-            raise UnsupportedTermError("a word stands twice in a phrase with a slop")
+            raise UnsupportedTermError("a phrase with a slop has the same word twice")
 
         def test(text: str) -> Answer:
             there = _indexed(text, field)
@@ -271,7 +271,7 @@ class _Query:
         begin, is_found = self._pattern(leaf, field, fold)
 
         def of_word(word: str) -> Answer:
-            # Fuzzy searches with unknown stems near them were refused before.
+            # A fuzzy search near to unknown stems was refused before.
             if field.kind != "stemmed" or leaf.kind == "fuzzy" or not may_have_another_stem(word):
                 return is_found(word)
             base = core(word)
@@ -285,7 +285,7 @@ class _Query:
         return lambda text: _any(of_word(word) for _, word in _indexed(text, field))
 
     def _pattern(self, leaf: Leaf, field: Field, fold: Callable[[str], str]) -> tuple[str, Test]:
-        """Return what each match begins with, and whether a word matches."""
+        """Return the common beginning of all matches, and the test of a word."""
         if leaf.kind == "prefix":
             begin = fold(leaf.text)
             return begin, lambda word: word.startswith(begin)
@@ -359,7 +359,7 @@ class _Query:
 
 
 def _any(answers: Iterable[Answer]) -> Answer:
-    """Return whether one is true; None where that hangs on an unknown one."""
+    """Return whether any answer is true; None if that depends on an unknown one."""
     result: Answer = False
     for answer in answers:
         if answer:
@@ -390,7 +390,7 @@ def _indexed(text: str, field: Field) -> tuple[Placed, ...]:
 
 
 def _fold(field: Field) -> Callable[[str], str]:
-    """Return how a pattern for a field is normalized."""
+    """Return the function that normalizes a pattern for a field."""
     if field.kind == "keyword":
         return str
     return str.upper if field.kind == "upper" else str.lower
@@ -404,7 +404,7 @@ def _slop(fuzziness: str | None) -> int:
 
 
 def _stand_together(places: list[set[int]], words: tuple[Placed, ...], slop: int) -> bool:
-    """Return whether words stand in their order, or moved by `slop` places altogether."""
+    """Return whether words are in their order, or moved by at most `slop` places in total."""
     shifted = [{place - offset for place in some} for some, (offset, _) in zip(places, words, strict=True)]
     if not slop:
         return bool(set.intersection(*shifted))
@@ -421,9 +421,9 @@ def _wildcard(text: str, fold: Callable[[str], str]) -> re.Pattern[str]:
 
 
 def _regexp(text: str) -> str:
-    """Return a regular expression of Lucene's in Python's syntax, of what means the same in both."""
+    """Translate a regular expression of Lucene, if it means the same in Python."""
     if not re.fullmatch(SAFE_REGEXP, text) or re.search(r"[*+?}][*+?{]|\(\?|\[[^\]]*\[", text):
-        raise UnsupportedTermError(f"the regular expression {text!r} has more than the sandbox knows")
+        raise UnsupportedTermError(f"the sandbox does not know all of the regular expression {text!r}")
     try:
         re.compile(text)
     except re.error:
@@ -432,7 +432,7 @@ def _regexp(text: str) -> str:
 
 
 def _may_be_near(word: str, other: str, edits: int) -> bool:
-    """Return whether an unknown stem of another word may be so few edits away."""
+    """Return whether an unknown stem of another word may be within this number of edits."""
     if not may_have_another_stem(other):
         return False
     begins = (other[:size] for size in range(len(core(other)), len(other) + 1))
@@ -441,7 +441,7 @@ def _may_be_near(word: str, other: str, edits: int) -> bool:
 
 
 def _distance(one: str, other: str, most: int) -> int:
-    """Return how many letters are to be put in, taken out, changed or swapped; or more than `most`."""
+    """Return the edit distance with swaps, or any number above `most`."""
     if abs(len(one) - len(other)) > most:
         return most + 1
     before: list[int] = []
@@ -463,14 +463,14 @@ def _moment(text: str) -> datetime:
 
 
 def _instants(text: str) -> tuple[datetime, datetime]:
-    """Return the first and last instant that a date means: `2026-08` is a month.
+    """Return the first and last instant of a date; `2026-08` is a whole month.
 
     Raises:
-        TermError: this is no date.
+        TermError: the text is not a date.
 
     """
     if text.startswith("now") or "||" in text:
-        raise UnsupportedTermError("dates that are reckoned from others are not known")
+        raise UnsupportedTermError("date arithmetic is not known")
     match = DATE.fullmatch(text)
     try:
         if match:

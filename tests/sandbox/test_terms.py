@@ -125,12 +125,12 @@ def test_wrong_values_are_424_in_one_field(url: str, term: str) -> None:
         ("loan's AND company:loan", "stem"),
         ("company:banks", "'bank'"),
         ("company:/(a~b)/", "regular expression"),
-        ("date_received:[now-1d TO *]", "reckoned"),
+        ("date_received:[now-1d TO *]", "arithmetic"),
         ("date_indexed:2026", "indexed"),
         ("comp\\*:x", "comp*"),
         ("_index:x", "_index"),
         ("mortgage~7", "fuzziness"),
-        ("消費者 金融", "letters"),
+        ("消費者 金融", "script"),
     ],
 )
 def test_unknown_answers_are_refused_loudly(
