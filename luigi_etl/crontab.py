@@ -6,7 +6,6 @@ touched. A crontab is bytes: cron knows no encoding, and the other lines are the
 
 import contextlib
 import errno
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -19,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from luigi_etl.errors import CrontabError, SettingError
+from luigi_etl.errors import CrontabError, NoLocksError, SettingError
 from luigi_etl.files import sync
+from luigi_etl.locks import lock
 from luigi_etl.private import make_private, open_private, others_can_write, own_folders
 
 TEMPLATE = Path("cron", "crontab")
@@ -233,12 +233,12 @@ def change_crontab(change: Callable[[bytes], bytes]) -> bool:
         CrontabError: the crontab is what it was, unless the message says otherwise.
 
     """
-    with _alone() as (folder, lock):
+    with _alone() as (folder, file):
         before = read_crontab()
         after = change(before)
         if after == before:
             return False
-        _install(after, folder, lock)
+        _install(after, folder, file)
         if read_crontab() != after:
             raise CrontabError(
                 "your crontab: `crontab -l` lists something else than was installed; look at it, and run "
@@ -255,51 +255,40 @@ def _alone() -> Iterator[tuple[Path, int]]:
         CrontabError: another process holds it for too long, or no folder can be used for it.
 
     """
-    folder, lock = _open_lock()
-    try:
+    with contextlib.ExitStack() as opened:
+        path, file = _open_lock(opened)
         deadline = time.monotonic() + LOCK_SECONDS
-        while not _is_locked(lock):
+        while not lock(file, path, ""):
             if time.monotonic() >= deadline:
                 raise CrontabError(
                     f"your crontab: another `luigi-etl crontab` has been changing it for "
                     f"{LOCK_SECONDS:.0f} s; try again when it has ended"
                 )
             time.sleep(0.05)
-        yield folder, lock
-    finally:
-        os.close(lock)
+        yield path.parent, file
 
 
-def _open_lock() -> tuple[Path, int]:
+def _open_lock(opened: contextlib.ExitStack) -> tuple[Path, int]:
     """Open the lock in the first folder that is this user's own and has locks (some NFS has none)."""
     problems = []
     for folder in own_folders():
+        path = folder / "crontab.lock"
         try:
             make_private(folder)
             if others_can_write(folder):
                 raise PermissionError(errno.EPERM, "others can write it", str(folder))
-            lock = open_private(folder / "crontab.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
-            try:
-                _is_locked(lock)
-            except OSError:
-                os.close(lock)
-                raise
+            file = open_private(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
+            opened.callback(os.close, file)
+            lock(file, path, "")
         except OSError as error:
             problems.append(f"{folder}: {error.strerror or error}")
+        except NoLocksError:
+            problems.append(f"{folder}: files can't be locked there")
         else:
-            return folder, lock
+            return path, file
     raise CrontabError(
         f"cannot lock your crontab ({'; '.join(problems)}); give access to one of these folders"
     )
-
-
-def _is_locked(lock: int) -> bool:
-    """Lock a file if no other process has; return whether it is."""
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def read_crontab() -> bytes:
@@ -337,14 +326,14 @@ def _as_it_is(listed: bytes) -> bytes:
     return edited
 
 
-def _install(content: bytes, folder: Path, lock: int) -> None:
+def _install(content: bytes, folder: Path, lock_file: int) -> None:
     """Let the program `crontab` install a file; it holds the lock too, should this process be killed."""
     path = folder / "crontab.new"
     try:
         with open(path, "wb", opener=open_private) as file:
             file.write(content)
             sync(file)
-        ended = _run_crontab(str(path), lock)
+        ended = _run_crontab(str(path), lock_file)
     except OSError as error:
         raise CrontabError(
             f"cannot write {path}, your crontab stays: {error.strerror}; make room or give access there"

@@ -1,19 +1,17 @@
-"""Writing files so that a name never stands for half of one, and locks on files."""
+"""Writing files so that a name never stands for half of one."""
 
 import contextlib
 import errno
-import fcntl
 import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from luigi_etl.errors import NoLocksError, StorageError
+from luigi_etl.errors import StorageError
 
 TEMPORARY_SUFFIX = ".tmp"
 SET_ROOT = "set [storage] root"
-ROOT_WITH_LOCKS = "set [storage] root to a folder on a local disk"
 _LONGEST_STEM = 200  # bytes of a name in that of its temporary file; file systems take 255
 _NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP}  # some FUSE, CIFS
 
@@ -101,46 +99,3 @@ def sync_folder(folder: Path) -> None:
             raise
     finally:
         os.close(descriptor)
-
-
-def lock(file: int | IO[bytes], path: Path, remedy: str, *, wait: bool = False) -> bool:
-    """Lock an open file; return False if another process holds the lock and this one is not to `wait`.
-
-    The lock ends when the file is closed. `remedy` is what a person can do where locks don't work.
-
-    Raises:
-        NoLocksError: the file system can't lock the file.
-
-    """
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise NoLocksError(f"cannot lock {path}: {error.strerror}; {remedy}") from error
-    return True
-
-
-@contextlib.contextmanager
-def locked(path: Path, remedy: str) -> Iterator[None]:
-    """Hold a lock file for the block, after waiting for those who hold it; create it if it is missing.
-
-    Raises:
-        NoLocksError: the file system can't lock it.
-        OSError: it can't be opened.
-
-    """
-    while True:
-        with path.open("wb") as stream:
-            lock(stream, path, remedy, wait=True)
-            if has_name(stream, path):
-                yield
-                return
-
-
-def has_name(file: IO[bytes], path: Path) -> bool:
-    """Return whether an open file still has its name: one that was removed meanwhile locks nobody out."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False

@@ -7,7 +7,6 @@ a folder of this user among the temporary files stands in.
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 import tempfile
@@ -21,7 +20,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from luigi_etl.errors import EtlError, NoLocksError, StorageError
-from luigi_etl.files import lock
+from luigi_etl.locks import is_locked, lock
 from luigi_etl.private import make_private
 
 BLOCK = 4096  # bytes, overwritten in one piece
@@ -194,7 +193,11 @@ class Job:
 
     def is_under_way(self) -> bool:
         """Return whether a run of the job holds its lock; a run that begins just now is not kept out."""
-        return any(_is_locked(folder / f"{self.name}.lock") for folder in self._state.folders())
+        for folder in self._state.folders():
+            with contextlib.suppress(OSError, NoLocksError):
+                if is_locked(folder / f"{self.name}.lock"):
+                    return True
+        return False
 
     def recall(self) -> Memory:
         """Return what was remembered last; nothing on record is a job that never ran."""
@@ -237,22 +240,6 @@ def known_jobs(folder: Path) -> list[Job]:
         with contextlib.suppress(OSError):
             names |= {path.stem for path in place.glob("*.state") if not path.name.startswith(".")}
     return [Job(name, folder) for name in sorted(names)]
-
-
-def _is_locked(path: Path) -> bool:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # a file system without locks
-        return False
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def _is_locked_now(descriptor: int, path: Path) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from luigi_etl.errors import NoLocksError
-from luigi_etl.files import is_temporary, lock
+from luigi_etl.files import is_temporary
+from luigi_etl.locks import is_locked
 from luigi_etl.paths import (
     ASIDE_SUFFIX,
     SnapshotFiles,
@@ -67,15 +68,11 @@ def killed_redos(root: Path, before: float) -> Iterator[SnapshotFiles]:
 def is_free(path: Path) -> bool:
     """Return whether no process holds a file's lock; where there are no locks, whether it is old."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        return lock(descriptor, path, "")
+        return not is_locked(path, os.O_RDWR)  # others' files, which this user can't write, are not free
     except NoLocksError:
         return not is_young(path)
-    finally:
-        os.close(descriptor)
+    except OSError:
+        return False
 
 
 def _in_latest(root: Path, before: float, failed: Failed) -> Iterator[Path]:

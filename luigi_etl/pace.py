@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from luigi_etl.errors import StorageError
-from luigi_etl.files import lock
+from luigi_etl.locks import lock
 
 # A request is counted when it leaves and by the server when it arrives: a second more than the
 # server's minute keeps a slow first connection from bringing request 21 inside it.

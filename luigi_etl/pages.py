@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import IO
 
 from luigi_etl.errors import DamagedFileError, PassingError
-from luigi_etl.files import ROOT_WITH_LOCKS, has_name, lock, storage_errors, sync, sync_folder
+from luigi_etl.files import storage_errors, sync, sync_folder
+from luigi_etl.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.paths import PARTIAL_SUFFIX
 
 _COMPRESSION = 1  # several times as fast as the default, for half as many bytes again
@@ -162,7 +163,7 @@ class PageFile:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             stream = self.partial.open("a+b", buffering=0)
         with stream:
-            if not (lock(stream, self.partial, ROOT_WITH_LOCKS) and has_name(stream, self.partial)):
+            if not lock(stream, self.partial, ROOT_WITH_LOCKS):
                 raise PassingError(f"another process is extracting {self.path.name}")
             self._stream = stream
             try:

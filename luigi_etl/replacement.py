@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import IO
 
 from luigi_etl.errors import NoLocksError, StorageError
-from luigi_etl.files import TEMPORARY_SUFFIX, lock, storage_errors, sync, sync_folder, temporary_beside
+from luigi_etl.files import TEMPORARY_SUFFIX, storage_errors, sync, sync_folder, temporary_beside
 from luigi_etl.leftovers import is_free, is_young
+from luigi_etl.locks import lock
 from luigi_etl.paths import entries, exports_folder
 
 _OTHERS_TO_GROUP = 3  # bits between the rights of others and those of the group

@@ -13,14 +13,8 @@ import msgspec
 
 from luigi_etl.complaint import Column, columns_labelled, columns_named
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.files import (
-    ROOT_WITH_LOCKS,
-    atomic_write,
-    locked,
-    storage_errors,
-    sync_folder,
-    temporary_beside,
-)
+from luigi_etl.files import atomic_write, storage_errors, sync_folder, temporary_beside
+from luigi_etl.locks import ROOT_WITH_LOCKS, locked
 from luigi_etl.paths import latest_lock
 from luigi_etl.progress import Report, unwatched
 from luigi_etl.table import Block, Cell, csv_blocks

@@ -16,8 +16,9 @@ from luigi_etl.changes import Counts, Key, write_changes
 from luigi_etl.coverage import confirm, is_to_confirm
 from luigi_etl.database import Database
 from luigi_etl.errors import NoDatabaseError, PassingError, SchemaError
-from luigi_etl.files import ROOT_WITH_LOCKS, atomic_write, has_name, lock, storage_errors
+from luigi_etl.files import atomic_write, storage_errors
 from luigi_etl.guard import Form, Guard, form_of
+from luigi_etl.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.parse import Summary, read_summary
 from luigi_etl.paths import SnapshotFiles, sync_folder, sync_lock
 from luigi_etl.query import Query, stored_query
@@ -103,7 +104,7 @@ class Upkeep:
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             stream = path.open("wb")
-        if not (lock(stream, path, ROOT_WITH_LOCKS) and has_name(stream, path)):
+        if not lock(stream, path, ROOT_WITH_LOCKS):
             stream.close()
             raise PassingError("another process is bringing the database up to date")
         _locks[path] = stream
