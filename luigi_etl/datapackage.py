@@ -254,4 +254,4 @@ def read_counts(path: Path) -> Counts:
     try:
         return _packages.decode(path.read_bytes()).snapshot
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged ({error})") from error
+        raise DamagedFileError.of(path, error) from error

@@ -5,6 +5,8 @@ Two questions decide the class: may the same request succeed a little later
 Anything else that is raised is a bug and keeps its traceback.
 """
 
+from pathlib import Path
+
 from luigi_etl.lines import one_line
 
 USAGE_ERROR = 2  # the exit code for what can't be used, as argparse has it
@@ -65,6 +67,13 @@ class NoLocksError(StorageError):
 
 class DamagedFileError(PermanentError):
     """A file of a snapshot that is not what its task wrote."""
+
+    @classmethod
+    def of(cls, path: Path, problem: str | Exception, again: str = "") -> "DamagedFileError":
+        """Return the error for a file; `again` is what a run does once the file is deleted."""
+        what = problem if isinstance(problem, str) else f"is damaged ({problem})"
+        remedy = f"; delete it to {again}" if again else ""
+        return cls(f"{path} {what}{remedy}")
 
 
 class CrontabError(PermanentError):

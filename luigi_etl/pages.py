@@ -133,9 +133,7 @@ def read_pages(path: Path) -> Iterator[Page]:
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
     if not whole:
-        raise DamagedFileError(
-            f"{path} is damaged after byte {reader.end}; delete it to fetch its pages again"
-        )
+        raise DamagedFileError.of(path, f"is damaged after byte {reader.end}", "fetch its pages again")
 
 
 class PageFile:

@@ -56,7 +56,7 @@ def read_summary(path: Path) -> Summary:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Summary)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
+        raise DamagedFileError.of(path, error, "parse again") from error
 
 
 def parse(
@@ -110,9 +110,7 @@ def parse_into(  # the files and their contents
     result = parser.finished()
     needed = expected(result.hits_total, limit)
     if result.hits < needed:
-        raise DamagedFileError(
-            f"{path} holds {result.hits:,} complaints of {needed:,}; delete it to fetch them again"
-        )
+        raise DamagedFileError.of(path, f"holds {result.hits:,} complaints of {needed:,}", "fetch them again")
     return result
 
 
@@ -142,9 +140,8 @@ class _Parser:
         try:
             self._take(page.address, read_page(page.body))
         except (PassingError, RefusedError, RecursionError) as error:
-            raise DamagedFileError(
-                f"{self._pages} holds a page that can't be read ({error}); delete it to fetch again"
-            ) from error
+            problem = f"holds a page that can't be read ({error})"
+            raise DamagedFileError.of(self._pages, problem, "fetch again") from error
 
     def finished(self) -> Summary:
         """Return the summary of all pages."""

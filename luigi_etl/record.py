@@ -53,4 +53,4 @@ def read_record(path: Path) -> RunRecord:
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunRecord)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged ({error})") from error
+        raise DamagedFileError.of(path, error) from error

@@ -56,9 +56,9 @@ def sightings(parsed: Path, parsed_hash: str) -> Iterator[Sighting]:
                 complaint = _complaints.decode(line)
                 yield Sighting(str(complaint.complaint_id), _values(complaint))
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{parsed} is damaged ({error}); delete it to parse again") from error
+        raise DamagedFileError.of(parsed, error, "parse again") from error
     if HASH + sha256.hexdigest() != parsed_hash:
-        raise DamagedFileError(f"{parsed} was changed since it was stored; delete it to parse again")
+        raise DamagedFileError.of(parsed, "was changed since it was stored", "parse again")
 
 
 def rejected_ids(rejected: Path) -> Iterator[str | None]:
@@ -74,7 +74,7 @@ def rejected_ids(rejected: Path) -> Iterator[str | None]:
                 identity = read_hit(_rejections.decode(readable(line)).hit).identity
                 yield None if identity is None else _text(str(identity))
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{rejected} is damaged ({error}); delete it to parse again") from error
+        raise DamagedFileError.of(rejected, error, "parse again") from error
 
 
 def sightings_of(results: Iterable[Complaint | Rejection]) -> Iterator[Sighting]:

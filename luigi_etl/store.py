@@ -74,9 +74,7 @@ def store(
             if rows and rows % _ROWS_BETWEEN_REPORTS == 0:
                 report(rows, expected)
         if rows != expected:
-            raise DamagedFileError(
-                f"{parsed} holds {rows:,} complaints of {expected:,}; delete it to parse again"
-            )
+            raise DamagedFileError.of(parsed, f"holds {rows:,} complaints of {expected:,}", "parse again")
         stream.flush()
         os.utime(stream.fileno(), (_seconds(modified),) * 2)
     return StoredFile(columns, rows, measured.size, measured.sha256.hexdigest(), parsed_sha256.hexdigest())
@@ -138,7 +136,7 @@ def read_columns(document: Path) -> tuple[Column, ...]:
         with document.open(encoding="utf-8", newline="") as stream:
             return columns_labelled(next(csv.reader(stream)))
     except (OSError, ValueError, StopIteration, csv.Error) as error:
-        raise DamagedFileError(f"{document} is damaged ({error}); delete it to create it again") from error
+        raise DamagedFileError.of(document, error, "create it again") from error
 
 
 def _read_rows(path: Path, columns: Sequence[Column], sha256: "hashlib._Hash") -> Iterator[tuple[Cell, ...]]:
@@ -152,7 +150,7 @@ def _read_rows(path: Path, columns: Sequence[Column], sha256: "hashlib._Hash") -
                 sha256.update(lines)
                 yield from map(msgspec.structs.astuple, _decoded(decoder, lines))
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged ({error}); delete it to parse again") from error
+        raise DamagedFileError.of(path, error, "parse again") from error
 
 
 def _decoded(decoder: msgspec.json.Decoder[Any], lines: bytes) -> list[Any]:

@@ -252,7 +252,7 @@ def _verify_summary(path: Path, summary: Summary) -> None:
     try:
         found = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
     except (ValueError, RecursionError) as error:
-        raise _differs(path, f"is damaged ({error}); delete it to parse again") from error
+        raise DamagedFileError.of(path, error, "parse again") from error
     wanted = msgspec.to_builtins(summary)
     if missing := NUMBERS - found.keys():
         raise _differs(path, f"lacks {min(missing)}")
