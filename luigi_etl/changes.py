@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Row, Select, select, tuple_
 
 from luigi_etl.database import Database
 from luigi_etl.files import atomic_write
+from luigi_etl.minutes import as_iso
 from luigi_etl.schema import history, snapshots
 from luigi_etl.table import csv_blocks
 
@@ -63,7 +64,7 @@ class _Counter:
         kind = (row.complaint_id, row.change)
         self.counts[row.change] += self._before != kind
         self._before = kind
-        return [*row[:-1], f"{row.timestamp:%Y-%m-%dT%H:%MZ}"]
+        return [*row[:-1], as_iso(row.timestamp)]
 
 
 def are(keys: Iterable[Key]) -> ColumnElement[bool]:

@@ -22,6 +22,7 @@ from luigi.interface import core
 from luigi_etl.errors import USAGE_ERROR, SettingError
 from luigi_etl.lines import one_line
 from luigi_etl.luigicfg import check_readable
+from luigi_etl.minutes import as_parameter, read_parameter
 from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, SKEW, Settings
 
@@ -129,15 +130,12 @@ class TimestampParameter(_Checked[datetime], luigi.DateMinuteParameter):
         return moment.replace(second=0, microsecond=0)
 
     def _read(self, text: str) -> datetime:
-        example = "2026-01-02T0304"
         try:
-            moment = datetime.fromisoformat(f"{text[:-2]}:{text[-2:]}")  # strptime is slow to import
+            moment = read_parameter(text)
         except ValueError:
-            moment = None
-        if moment is None or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{4}", text):
-            raise self._wrong(text, f"a minute (UTC) written as {example}")
+            raise self._wrong(text, "a minute (UTC) written as 2026-01-02T0304") from None
         if moment > this_minute() + SKEW:
-            raise self._wrong(text, f"in the past; now it is {this_minute():%Y-%m-%dT%H%M} UTC")
+            raise self._wrong(text, f"in the past; now it is {as_parameter(this_minute())} UTC")
         return moment
 
 

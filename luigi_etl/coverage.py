@@ -17,6 +17,7 @@ from sqlalchemy import Connection, delete, func, inspect, or_, select
 
 from luigi_etl.errors import QueryError
 from luigi_etl.matching import ids_looked_up
+from luigi_etl.minutes import as_text
 from luigi_etl.query import Query, parse_query
 from luigi_etl.schema import coverage, snapshots
 
@@ -54,9 +55,11 @@ class CoveredRange(NamedTuple):
         """Return `state=CA from 2026-08-29 on, as of 2026-11-27 09:26 UTC`."""
         newest = f"the newest {self.row_limit:,} of " if self.row_limit else ""
         days = days_text(self.first_day or date.min, self.last_day or date.max)
-        later = f" (the newest part as of {utc(self.newest_as_of)})" if self.newest_as_of > self.as_of else ""
+        later = (
+            f" (the newest part as of {as_text(self.newest_as_of)})" if self.newest_as_of > self.as_of else ""
+        )
         what = " ".join(filter(None, [query_name(self.query), days]))
-        return f"{newest}{what}, as of {utc(self.as_of)}{later}"
+        return f"{newest}{what}, as of {as_text(self.as_of)}{later}"
 
 
 class Span(NamedTuple):
@@ -296,8 +299,3 @@ def days_text(first: date, last: date, within: Days = (date.min, date.max)) -> s
 def query_name(query: str) -> str:
     """Return a query in words."""
     return query or "all complaints"
-
-
-def utc(moment: datetime) -> str:
-    """Return a naive moment in words."""
-    return f"{moment:%Y-%m-%d %H:%M} UTC"

@@ -12,6 +12,7 @@ import msgspec
 from luigi_etl.complaint import Column
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.files import atomic_write
+from luigi_etl.minutes import as_iso
 from luigi_etl.parse import Summary
 from luigi_etl.query import Query
 from luigi_etl.store import StoredFile
@@ -164,7 +165,7 @@ def _titles(summary: Summary, asked: Asked) -> Descriptor:
 def snapshot_fields(summary: Summary, asked: Asked) -> Descriptor:
     """Return what was asked, what the API said and what became of every hit, as a description has it."""
     return {
-        "timestamp": f"{asked.timestamp:%Y-%m-%dT%H:%MZ}",
+        "timestamp": as_iso(asked.timestamp),
         "query": str(asked.query),
         "limit": asked.limit,
         "api": summary.address,

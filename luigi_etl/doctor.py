@@ -34,6 +34,7 @@ from luigi_etl.leftovers import killed_redos, leftovers
 from luigi_etl.lines import counted, one_line
 from luigi_etl.listeners import IS_LISTED, Listener, listeners, local_addresses
 from luigi_etl.luigicfg import without_values
+from luigi_etl.minutes import as_parameter, as_text
 from luigi_etl.paths import is_of_syncs, latest_folder
 from luigi_etl.runs import TROUBLE, Run, newest_of_each, newest_run, options_of
 from luigi_etl.scheduler import Address, address, problem_of
@@ -280,7 +281,7 @@ def _api() -> Iterator[Finding]:
     yield _well(f"{client.host} answers")
     if told is not None and abs(told - before) > SKEW:
         yield _ill(
-            f"this machine's clock says {before:%Y-%m-%d %H:%M} UTC, the API's {told:%Y-%m-%d %H:%M}: "
+            f"this machine's clock says {as_text(before)}, the API's {as_text(told)}: "
             "set it, and let NTP keep it"
         )
 
@@ -342,7 +343,7 @@ def _without_database(name: str, ended_well: list[Run]) -> Finding:
 
 def _last_sync(ended_well: list[Run]) -> str:
     synced = [run.minute for run in ended_well if run.outcome == "synced"]
-    return f"the last sync of {max(synced):%Y-%m-%d %H:%M} UTC" if synced else "no sync on record"
+    return f"the last sync of {as_text(max(synced))}" if synced else "no sync on record"
 
 
 # --- the runs ------------------------------------------------------------------------------------
@@ -387,7 +388,7 @@ def _remedy(root: Path, run: Run) -> str:
     if is_of_syncs(run.query):
         return f"the next run tries again{_log_of(run)}"
     options = options_of(root, run.query)
-    command = f"luigi-etl redo {run.minute:%Y-%m-%dT%H%M} {options}"
+    command = f"luigi-etl redo {as_parameter(run.minute)} {options}"
     if run.is_stored_only:
         return f"`{command} --from merge` merges it"
     if run.rows is not None and run.outcome == "failed":
@@ -405,7 +406,7 @@ def _log_of(run: Run) -> str:
 
 
 def _told(run: Run) -> str:
-    return f"{run.minute:%Y-%m-%d %H:%M} UTC of {run.query}, {run.outcome}"
+    return f"{as_text(run.minute)} of {run.query}, {run.outcome}"
 
 
 def _temporary_files() -> Iterator[Finding]:
@@ -422,7 +423,7 @@ def _temporary_files() -> Iterator[Finding]:
     elif not unreadable:
         yield _well("no temporary file is older than a day")
     for killed in killed_redos(root, time.time() - DAY.total_seconds()):
-        minute = f"{killed.timestamp:%Y-%m-%dT%H%M}"
+        minute = as_parameter(killed.timestamp)
         again = redo_command(killed, "store")
         yield _ill(f"a redo of {minute} UTC of {killed.slug} was killed: `{again}` settles it")
 

@@ -20,9 +20,9 @@ from luigi_etl.coverage import (
     span_of,
     split_days,
     uncovered,
-    utc,
 )
 from luigi_etl.matching import CHILDREN, condition, is_lasting
+from luigi_etl.minutes import as_text
 from luigi_etl.query import Query, families
 from luigi_etl.schema import complaints
 
@@ -62,7 +62,7 @@ def reaches(question: Query, rows: Sequence[Covered], now: datetime) -> list[str
     part = "" if stale == used else days_text(stale[0].first, stale[-1].last, days)
     what = " ".join(filter(None, [query_name(str(split_days(question)[0])), part]))
     again = _sync(question, stale[0].first)
-    return [f"the database covers {what} as of {utc(oldest)} only; to bring it up to date run {again}"]
+    return [f"the database covers {what} as of {as_text(oldest)} only; to bring it up to date run {again}"]
 
 
 def contains(wider: Query, narrower: Query) -> bool:

@@ -29,6 +29,7 @@ from luigi_etl.held import Held, Merging, held, replace
 from luigi_etl.later import minute_of
 from luigi_etl.lines import counted
 from luigi_etl.merge import BATCH, merge_again
+from luigi_etl.minutes import as_parameter
 from luigi_etl.paths import Found, SnapshotFiles, days, entries, latest_folder, slugs
 from luigi_etl.paths import snapshots as on_disk
 from luigi_etl.query import stored_query
@@ -71,7 +72,7 @@ class Later(NamedTuple):
 
     def __str__(self) -> str:
         query = self.query or "all complaints"
-        span = f"{self.first:%Y-%m-%dT%H%M} to {self.last:%Y-%m-%dT%H%M}"
+        span = f"{as_parameter(self.first)} to {as_parameter(self.last)}"
         return f"{counted(self.number, 'snapshot')} of {query}, limit {self.limit}: {span}"
 
 
@@ -359,7 +360,7 @@ def later_runs(root: Path, after: datetime) -> list[str]:
         minutes.setdefault(found.files.slug, []).append(found.files.timestamp)
     return [
         f"files of {counted(len(found), 'minute')} of {slug}: "
-        f"{min(found):%Y-%m-%dT%H%M} to {max(found):%Y-%m-%dT%H%M}"
+        f"{as_parameter(min(found))} to {as_parameter(max(found))}"
         for slug, found in sorted(minutes.items())
     ]
 

@@ -21,6 +21,7 @@ import msgspec
 
 from luigi_etl.errors import EtlError, NoLocksError, StorageError
 from luigi_etl.locks import is_locked, lock
+from luigi_etl.minutes import with_seconds
 from luigi_etl.private import make_private
 
 BLOCK = 4096  # bytes, overwritten in one piece
@@ -89,7 +90,7 @@ class BusyError(EtlError):
     """Another run of the job is under way; `memory` tells which."""
 
     def __init__(self, memory: Memory) -> None:
-        began = f", begun at {memory.began:%Y-%m-%d %H:%M:%S} UTC" if memory.began else ""
+        began = f", begun at {with_seconds(memory.began)}" if memory.began else ""
         super().__init__(f"another run is under way (process {memory.process}{began})")
         self.memory = memory
 

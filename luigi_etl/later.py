@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luigi_etl.config import this_minute
+from luigi_etl.minutes import as_parameter
 from luigi_etl.settings import SKEW
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ def minute_of(stored: Path) -> datetime | None:
 def remedy(where: object, minute: datetime) -> str:
     """Return the line that names a later minute and the command that removes it."""
     return (
-        f"{where}: {minute:%Y-%m-%dT%H%M} is later than now, a clock was ahead; "
-        f"`luigi-etl forget --after {this_minute():%Y-%m-%dT%H%M}` removes what is later"
+        f"{where}: {as_parameter(minute)} is later than now, a clock was ahead; "
+        f"`luigi-etl forget --after {as_parameter(this_minute())}` removes what is later"
     )
 
 

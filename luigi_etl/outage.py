@@ -14,6 +14,7 @@ import msgspec
 
 from luigi_etl.jobs import Memory, Record
 from luigi_etl.lines import counted
+from luigi_etl.minutes import as_text
 from luigi_etl.reason import LONGEST_REASON
 
 DAY = timedelta(days=1)
@@ -140,7 +141,7 @@ def after_failure(memory: Memory, causes: Causes, ended: Ended, who: Who) -> Tol
     )
     over = causes.ended.get(key)
     if over and ended.began < over <= ended.at:
-        return Told(ill, causes, note=f"already reported, and its end at {_minute(over)}")
+        return Told(ill, causes, note=f"already reported, and its end at {as_text(over)}")
     own, same = causes.of(who.mark), causes.by_key(key)
     left = _without(own, who.mark) if own and own.key != key else None
     moved = left if left and not left.failing else None  # nobody else fails for the reason before
@@ -149,7 +150,7 @@ def after_failure(memory: Memory, causes: Causes, ended: Ended, who: Who) -> Tol
         cause, message = _known(same, moved, ended, who, error)
     else:
         cause, message = _new(key, moved, ended, who, error)
-    note = "" if message else f"already reported, at {_minute(cause.reported)}"
+    note = "" if message else f"already reported, at {as_text(cause.reported)}"
     return Told(ill, causes.having(*remaining, cause, without=[moved]), message, note)
 
 
@@ -275,16 +276,16 @@ def _ended(causes: Causes, over: list[Cause], ended: Ended) -> Causes:
 
 
 def _failed(ended: Ended, who: Who, error: str) -> str:
-    return f"{who.title} of {_minute(ended.began)} failed (exit code {ended.code}): {error}{_end(who)}"
+    return f"{who.title} of {as_text(ended.began)} failed (exit code {ended.code}): {error}{_end(who)}"
 
 
 def _still_fails(cause: Cause, who: Who, error: str) -> str:
-    return f"{who.title} still fails, since {_minute(cause.since)}, {_runs(cause)}: {error}{_end(who)}"
+    return f"{who.title} still fails, since {as_text(cause.since)}, {_runs(cause)}: {error}{_end(who)}"
 
 
 def _fails_otherwise(cause: Cause, ended: Ended, who: Who, error: str) -> str:
     return (
-        f"{who.title} still fails, since {_minute(cause.since)}, now for another reason "
+        f"{who.title} still fails, since {as_text(cause.since)}, now for another reason "
         f"(exit code {ended.code}): {error}{_end(who)}"
     )
 
@@ -297,9 +298,9 @@ def _end(who: Who) -> str:
 def _works_again(cause: Cause, ended: Ended, who: Who) -> str:
     title = who.title if who.mark in cause.recovered else cause.job
     job = "" if title == cause.job else f"{cause.job} "
-    first = f"the first {job}of {_minute(cause.since)}"
+    first = f"the first {job}of {as_text(cause.since)}"
     return (
-        f"{title} works again since {_minute(ended.began)}, after {_lasted(ended.at - cause.since)}: "
+        f"{title} works again since {as_text(ended.began)}, after {_lasted(ended.at - cause.since)}: "
         f"{_runs(cause)} failed, {first}: {cause.error}"
     )
 
@@ -307,10 +308,6 @@ def _works_again(cause: Cause, ended: Ended, who: Who) -> str:
 def _runs(cause: Cause) -> str:
     runs = counted(cause.runs, "run")
     return f"{runs} of {counted(cause.jobs, 'job')}" if cause.jobs > 1 else runs
-
-
-def _minute(moment: datetime) -> str:
-    return f"{moment:%Y-%m-%d %H:%M} UTC"
 
 
 def _lasted(time: timedelta) -> str:

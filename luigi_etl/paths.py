@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
+from luigi_etl.minutes import as_file_name
+
 PARTIAL_SUFFIX = ".partial"
 ASIDE_SUFFIX = ".redo"  # of what a redo put aside until the new files are there
 _SYNC_SUFFIX = "~sync"  # of the folder of a query's syncs: no query's own name ends so
@@ -88,7 +90,7 @@ class SnapshotFiles:
     @property
     def prefix(self) -> str:
         """What the names of all files begin with: the minute."""
-        return f"{self.timestamp:%Y%m%dT%H%MZ}"
+        return as_file_name(self.timestamp)
 
     @property
     def all(self) -> list[Path]:

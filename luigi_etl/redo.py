@@ -8,6 +8,7 @@ from pathlib import Path
 from luigi_etl.errors import PermanentError
 from luigi_etl.files import storage_errors
 from luigi_etl.lines import print_line
+from luigi_etl.minutes import as_parameter
 from luigi_etl.paths import ASIDE_SUFFIX, STAGES, SnapshotFiles, mark_in_use
 from luigi_etl.record import RunRecord, write_record
 from luigi_etl.runs import MERGES, tells_of_failed_merge
@@ -51,7 +52,7 @@ def check_there(files: SnapshotFiles) -> None:
     """
     if not any(path.exists() or _aside(path).exists() for path in files.all):
         raise NothingToRedoError(
-            f"no run of {files.timestamp:%Y-%m-%dT%H%M} (UTC) of {files.slug} left a file: nothing to redo; "
+            f"no run of {as_parameter(files.timestamp)} (UTC) of {files.slug} left a file: nothing to redo; "
             "`luigi-etl runs --since DAY` lists those that did, --query and --limit tell which of them"
         )
 
@@ -65,7 +66,7 @@ def check_may_be_asked_again(files: SnapshotFiles) -> None:
     """
     if _was_merged(files):
         raise NothingToRedoError(
-            f"the snapshot of {files.timestamp:%Y-%m-%dT%H%M} (UTC) of {files.slug} is in the database; what "
+            f"the snapshot of {as_parameter(files.timestamp)} (UTC) of {files.slug} is in the database; what "
             "the API answers today is not what it answered then: run MergeComplaints, which takes a new one, "
             "or redo this one --from parse"
         )

@@ -2,6 +2,7 @@
 
 import shlex
 
+from luigi_etl.minutes import as_parameter
 from luigi_etl.paths import SnapshotFiles, is_of_syncs, sync_slug
 from luigi_etl.query import parse_query
 
@@ -31,4 +32,4 @@ def options_for(slug: str, asked: tuple[str, int] | None) -> str:
 def redo_command(files: SnapshotFiles, stage: str) -> str:
     """Return the command that makes a snapshot's files again from a stage on."""
     options = options_for(files.slug, query_in(files.slug))
-    return f"luigi-etl redo {files.timestamp:%Y-%m-%dT%H%M} {options} --from {stage}"
+    return f"luigi-etl redo {as_parameter(files.timestamp)} {options} --from {stage}"

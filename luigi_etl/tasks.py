@@ -24,6 +24,7 @@ from luigi_etl.errors import (
     RefusedError,
 )
 from luigi_etl.lines import counted, print_line
+from luigi_etl.minutes import as_parameter
 from luigi_etl.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class ExtractComplaints(Snapshot):
         try:
             self.patiently(self._attempt)
         except KeyboardInterrupt:
-            again = f"--timestamp {self.timestamp:%Y-%m-%dT%H%M}"
+            again = f"--timestamp {as_parameter(self.timestamp)}"
             logger.warning(
                 "%s: interrupted; whole pages are kept, %s goes on from there", self.task_family, again
             )

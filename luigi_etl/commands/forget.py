@@ -4,6 +4,7 @@ import argparse
 from datetime import datetime
 
 from luigi_etl.commands import Subcommands
+from luigi_etl.minutes import read_parameter, to_parameter
 
 
 def add_to(commands: Subcommands) -> None:
@@ -51,6 +52,6 @@ def _minute(text: str) -> datetime:
     from luigi_etl.errors import SettingError
 
     try:
-        return datetime.strptime(text.replace(":", "").removesuffix("Z"), "%Y-%m-%dT%H%M")
+        return read_parameter(to_parameter(text))
     except ValueError:
         raise SettingError(f"--after: {text!r} is not a minute (UTC) written as 2026-11-22T0926") from None

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from luigi_etl.commands import Subcommands, interrupt_when_told_to_end
+from luigi_etl.minutes import as_parameter, to_parameter
 from luigi_etl.paths import STAGES
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def _stored(options: argparse.Namespace) -> "StoreComplaints":
 
     from luigi_etl.tasks import StoreComplaints
 
-    arguments = ["--module", "luigi_etl", "StoreComplaints", "--timestamp", _minute(options.timestamp)]
+    arguments = ["--module", "luigi_etl", "StoreComplaints", "--timestamp", to_parameter(options.timestamp)]
     arguments += [f"--query={options.query}"] if options.query else []
     arguments += [f"--limit={options.limit}"] if options.limit else []
     with CmdlineParser.global_instance(arguments) as parser:
@@ -72,14 +73,9 @@ def _stored(options: argparse.Namespace) -> "StoreComplaints":
 
 def _arguments(task: "Snapshot") -> list[str]:
     """Return a task's command line, every parameter in it: one left out may have another default."""
-    minute = f"{task.timestamp:%Y-%m-%dT%H%M}"
+    minute = as_parameter(task.timestamp)
     given = ["--timestamp", minute, f"--query={task.query}", f"--limit={task.limit}"]
     return ["--module", "luigi_etl", task.task_family, *given]
-
-
-def _minute(text: str) -> str:
-    """Return a minute as Luigi takes it, also from as `luigi-etl runs` prints it."""
-    return text.replace(":", "").removesuffix("Z")
 
 
 def _run_luigi(arguments: list[str]) -> int:

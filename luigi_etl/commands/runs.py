@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from luigi_etl.commands import Subcommands
 from luigi_etl.lines import print_all, printable
+from luigi_etl.minutes import as_iso, read_parameter
 
 if TYPE_CHECKING:
     from luigi_etl.runs import Run
@@ -55,7 +56,7 @@ def moment(text: str) -> datetime:
     """
     try:
         if _MOMENT.fullmatch(text):
-            return datetime.strptime(text, "%Y-%m-%dT%H%M" if "T" in text else "%Y-%m-%d")
+            return read_parameter(text) if "T" in text else datetime.fromisoformat(text)
         if age := _AGE.fullmatch(text):
             now = datetime.now(timezone.utc).replace(tzinfo=None)
             return now - timedelta(**{UNITS[age[2]]: int(age[1])})
@@ -118,7 +119,7 @@ def _fields(run: "Run", shown: _Shown) -> dict[str, object]:
 
     query, limit = shown.asked(run.query) or (None, None)
     return {
-        "minute": _minute(run.minute),
+        "minute": as_iso(run.minute),
         "query": run.query,
         "query_string": query,
         "limit": None if is_of_syncs(run.query) else limit,
@@ -154,7 +155,7 @@ def _as_text(
     for run in chain([first], runs):
         yield _line(
             widths,
-            _minute(run.minute),
+            as_iso(run.minute),
             shown.query(run.query),
             shown.limit(run.query),
             _outcome(run),
@@ -181,10 +182,6 @@ def _line(widths: tuple[int, int, int], *cells: str) -> str:
     return f"{left}  {rows:>10}  {rejected:>8}  {seconds:>8}  {note}".rstrip()
 
 
-def _minute(minute: datetime) -> str:
-    return f"{minute:%Y-%m-%dT%H:%MZ}"
-
-
 def _nothing(shown: _Shown, options: argparse.Namespace) -> str:
     from luigi_etl.paths import snapshots_folder
     from luigi_etl.runs import newest_of_all
@@ -193,5 +190,5 @@ def _nothing(shown: _Shown, options: argparse.Namespace) -> str:
     if newest is None:
         return f"no runs: there are no snapshots in {printable(str(snapshots_folder(shown.root).absolute()))}"
     which = "nothing failed, unfinished or damaged" if options.failed else "no runs"
-    last = f"{_minute(newest.minute)} {printable(newest.query)}, {newest.outcome}"
-    return f"{which} since {_minute(options.since)}; the newest run is {last}"
+    last = f"{as_iso(newest.minute)} {printable(newest.query)}, {newest.outcome}"
+    return f"{which} since {as_iso(options.since)}; the newest run is {last}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from luigi_etl.commands import Subcommands
 from luigi_etl.lines import one_line, print_all
+from luigi_etl.minutes import as_iso, as_text
 
 if TYPE_CHECKING:
     from luigi_etl.coverage import CoveredRange
@@ -72,7 +73,7 @@ def _database(database: "DatabaseStatus") -> list[str]:
 def _run(run: "Run") -> str:
     rows = "" if run.rows is None else f", rows: {run.rows:,}"
     error = f": {run.error}" if run.error else ""
-    return f"{run.minute:%Y-%m-%d %H:%M} UTC of {run.query}, {run.outcome}{rows}{error}"
+    return f"{as_text(run.minute)} of {run.query}, {run.outcome}{rows}{error}"
 
 
 def _as_json(found: "Status") -> dict[str, Any]:
@@ -88,7 +89,7 @@ def _as_json(found: "Status") -> dict[str, Any]:
         "coverage": [_range_as_json(one) for one in database.coverage],
         "runs": [
             {
-                "minute": f"{run.minute:%Y-%m-%dT%H:%MZ}",
+                "minute": as_iso(run.minute),
                 "query": run.query,
                 "outcome": run.outcome,
                 "rows": run.rows,
@@ -109,8 +110,8 @@ def _range_as_json(one: "CoveredRange") -> dict[str, Any]:
         "query": one.query,
         "first_day": one.first_day and one.first_day.isoformat(),
         "last_day": one.last_day and one.last_day.isoformat(),
-        "as_of": f"{one.as_of:%Y-%m-%dT%H:%MZ}",
-        "newest_as_of": f"{one.newest_as_of:%Y-%m-%dT%H:%MZ}",
+        "as_of": as_iso(one.as_of),
+        "newest_as_of": as_iso(one.newest_as_of),
         "complete": not one.row_limit,
         "newest": one.row_limit or None,
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from luigi_etl.commands import Subcommands
 from luigi_etl.commands.runs import moment
 from luigi_etl.lines import print_all, printable
+from luigi_etl.minutes import as_iso
 
 if TYPE_CHECKING:
     from luigi_etl.verify import Verdict
@@ -95,7 +96,7 @@ def _line(verdict: "Verdict") -> str:
     state = "DIFF" if verdict.difference else "ok  "
     what = verdict.difference or f"{verdict.rows:,} complaints"
     where = "in the database: " if verdict.what == "database" else ""
-    return f"{state}  {_minute(verdict.minute)}  {printable(verdict.query)}  {where}{printable(what)}"
+    return f"{state}  {as_iso(verdict.minute)}  {printable(verdict.query)}  {where}{printable(what)}"
 
 
 def _as_json(verdicts: "Iterable[Verdict]") -> Iterator[str]:
@@ -103,7 +104,7 @@ def _as_json(verdicts: "Iterable[Verdict]") -> Iterator[str]:
     for verdict in verdicts:
         yield between + json.dumps(
             {
-                "minute": _minute(verdict.minute),
+                "minute": as_iso(verdict.minute),
                 "query": verdict.query,
                 "what": verdict.what,
                 "rows": verdict.rows,
@@ -112,7 +113,3 @@ def _as_json(verdicts: "Iterable[Verdict]") -> Iterator[str]:
         )
         between = ","
     yield "]" if between == "," else "[]"
-
-
-def _minute(minute: datetime) -> str:
-    return f"{minute:%Y-%m-%dT%H:%MZ}"
