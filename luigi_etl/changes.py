@@ -13,7 +13,7 @@ from luigi_etl.minutes import as_iso
 from luigi_etl.schema import history, snapshots
 from luigi_etl.table import csv_blocks
 
-COLUMNS = ("complaint_id", "change", "field", "old", "new", "snapshot")
+HEADER = ("complaint_id", "change", "field", "old", "new", "snapshot")
 _AT_ONCE = 1000
 
 
@@ -48,7 +48,7 @@ def write_changes(database: Database, keys: Sequence[Key], target: Path) -> Coun
     counter = _Counter()
     with database.reading() as connection, atomic_write(target) as stream:
         found = connection.execution_options(yield_per=_AT_ONCE).execute(_changes(keys))
-        stream.writelines(block.lines for block in csv_blocks(COLUMNS, map(counter.seen, found)))
+        stream.writelines(block.lines for block in csv_blocks(HEADER, map(counter.seen, found)))
     return Counts(**counter.counts)
 
 

@@ -150,7 +150,7 @@ def columns_labelled(labels: list[str]) -> tuple[Column, ...]:
 # --- from a page to complaints -------------------------------------------------------------------
 
 
-class Outcome(NamedTuple):
+class DecodedPage(NamedTuple):
     """What a page holds, in its order, the fields in it that this module does not know, and its answer."""
 
     results: list[Complaint | Rejection]
@@ -196,7 +196,7 @@ class _NotAComplaintError(Exception):
         self.field = field
 
 
-def read_page(body: bytes) -> Outcome:
+def read_page(body: bytes) -> DecodedPage:
     """Turn a page into complaints and rejections; one bad hit never costs the others.
 
     The page is read at once where all is as expected, hit by hit where anything is not.
@@ -214,22 +214,24 @@ def read_page(body: bytes) -> Outcome:
     return _read_hit_by_hit(body)
 
 
-def _read_as_of_today(body: bytes) -> Outcome:
+def _read_as_of_today(body: bytes) -> DecodedPage:
     answer = _answers_of_today.decode(body)
-    return Outcome([_normalised(hit.source) for hit in answer.hits.hits], set(), answer)
+    return DecodedPage([_normalised(hit.source) for hit in answer.hits.hits], set(), answer)
 
 
-def _read_at_once(body: bytes) -> Outcome:
+def _read_at_once(body: bytes) -> DecodedPage:
     """Read a page with a field that is not in the record, or with days that are no instants."""
     answer = _answers.decode(body)
     fields = {field for hit in _fields_of_answers.decode(body).hits.hits for field in hit.source}
-    return Outcome([_normalised(hit.source) for hit in answer.hits.hits], fields - _BY_FIELD.keys(), answer)
+    return DecodedPage(
+        [_normalised(hit.source) for hit in answer.hits.hits], fields - _BY_FIELD.keys(), answer
+    )
 
 
-def _read_hit_by_hit(body: bytes) -> Outcome:
+def _read_hit_by_hit(body: bytes) -> DecodedPage:
     unknown: set[str] = set()
     answer = separate_hits(body)
-    return Outcome([_read_hit(raw, unknown) for raw in answer.hits.hits], unknown, answer)
+    return DecodedPage([_read_hit(raw, unknown) for raw in answer.hits.hits], unknown, answer)
 
 
 def _read_hit(raw: bytes, unknown: set[str]) -> Complaint | Rejection:

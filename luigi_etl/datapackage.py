@@ -228,7 +228,7 @@ def _schema(columns: tuple[Column, ...]) -> Descriptor:
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class Counts(msgspec.Struct):
+class SnapshotCounts(msgspec.Struct):
     """What a description says of its snapshot, as far as lists of runs need it."""
 
     parsed: _Count
@@ -239,13 +239,13 @@ class Counts(msgspec.Struct):
 
 
 class _Package(msgspec.Struct):
-    snapshot: Counts
+    snapshot: SnapshotCounts
 
 
 _packages = msgspec.json.Decoder(_Package)
 
 
-def read_counts(path: Path) -> Counts:
+def read_counts(path: Path) -> SnapshotCounts:
     """Read what a description says of its snapshot; nothing of it is verified.
 
     Raises:

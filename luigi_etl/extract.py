@@ -31,10 +31,10 @@ class Progress:
     pages: int
 
 
-Report = Callable[[Progress], None]
+ReportPages = Callable[[Progress], None]
 
 
-def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report) -> None:
+def extract(client: Client, query: Pairs, limit: int, path: Path, report: ReportPages) -> None:
     """Bring the newest `limit` complaints that match (0 = every one) into the page file `path`.
 
     Pages an earlier, interrupted call left for the same path are not fetched again.
@@ -166,7 +166,7 @@ def _take_up(walk: Walk, page: Page, query: Pairs) -> None:
         walk.add(answer)
 
 
-def _go_on(walk: Walk, pages: PageFile, client: Client, query: Pairs, report: Report) -> None:
+def _go_on(walk: Walk, pages: PageFile, client: Client, query: Pairs, report: ReportPages) -> None:
     while not walk.is_over:
         _take_a_page(walk, pages, client, query)
         report(walk.progress)

@@ -30,7 +30,7 @@ from luigi_etl.later import minute_of
 from luigi_etl.lines import counted
 from luigi_etl.merge import BATCH, merge_again
 from luigi_etl.minutes import as_parameter
-from luigi_etl.paths import Found, SnapshotFiles, days, entries, latest_folder, slugs
+from luigi_etl.paths import FoundSnapshot, SnapshotFiles, days, entries, latest_folder, slugs
 from luigi_etl.paths import snapshots as on_disk
 from luigi_etl.query import stored_query
 from luigi_etl.schema import FIELDS, complaints, history, snapshots, syncs, unverified
@@ -346,7 +346,7 @@ def _typed(field: str, text: str | None) -> Value:
 # --- the disk ------------------------------------------------------------------------------------
 
 
-def _later_files(root: Path, after: datetime) -> Iterator[Found]:
+def _later_files(root: Path, after: datetime) -> Iterator[FoundSnapshot]:
     for slug in slugs(root):
         for day in days(root, slug):
             if day >= after.date():

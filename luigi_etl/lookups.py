@@ -29,7 +29,7 @@ _LENGTH_OF = len("complaint_id:()")
 _LENGTH_BETWEEN = len(" OR ")
 
 
-class Covered(NamedTuple):
+class QueryRead(NamedTuple):
     """What a run read: its `query`, and the part of it that is of the `days` it read."""
 
     query: Query
@@ -47,7 +47,7 @@ class Verifier:
         self._client = client
         self._requests = client.settings.requests_per_minute or DEFAULT_REQUESTS
 
-    def verify(self, covered: Covered, now: datetime, guard: Guard) -> Iterator[Key]:
+    def verify(self, covered: QueryRead, now: datetime, guard: Guard) -> Iterator[Key]:
         """Look complaints up by their ids, the newest first; give the key of each lookup that is merged.
 
         An answer counts only if it holds a control, a complaint known to exist. `now` is naive UTC.
@@ -68,7 +68,7 @@ class Verifier:
         if held:
             raise HeldBackError(held.describe(covered.query))
 
-    def _hold_back(self, covered: Covered, now: datetime, guard: Guard) -> Loss | None:
+    def _hold_back(self, covered: QueryRead, now: datetime, guard: Guard) -> Loss | None:
         with self._database.reading() as connection:
             if not connection.scalar(select(exists(unverified))):
                 return None

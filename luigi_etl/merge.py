@@ -14,7 +14,7 @@ from luigi_etl.errors import DatabaseError, HeldBackError
 from luigi_etl.guard import Guard
 from luigi_etl.held import Change, Held, Merging, first_seen, held, insert, mark, remember, replace
 from luigi_etl.matching import is_lasting
-from luigi_etl.older import OlderMerge, Pair
+from luigi_etl.older import Comparison, OlderMerge
 from luigi_etl.parse import Summary, read_summary
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.progress import Report, unwatched
@@ -201,7 +201,7 @@ class _Batches:
         for one in batch:
             seen.setdefault(one.complaint_id, one)  # what could not be read comes last
         before = held(self._connection, seen.keys())
-        known: list[Pair] = [(before[one], sighting) for one, sighting in seen.items() if one in before]
+        known: list[Comparison] = [(before[one], sighting) for one, sighting in seen.items() if one in before]
         self._add(
             [one for one in seen.values() if one.complaint_id not in before and one.values is not NOTHING]
         )
@@ -212,7 +212,7 @@ class _Batches:
         insert(self._connection, [first_seen(one, self._snapshot.timestamp) for one in new])
         remember(self._connection, [Change(one.complaint_id, "new", self._snapshot.id) for one in new])
 
-    def _update(self, pairs: list[Pair]) -> None:
+    def _update(self, pairs: list[Comparison]) -> None:
         minute = self._snapshot.timestamp
         seen = [(before, before.seen(sighting, minute)) for before, sighting in pairs]
         other = [(before, after) for before, after in seen if before._replace(last_seen=minute) != after]

@@ -15,10 +15,10 @@ from luigi_etl.held import Change, Held, Merging, remember, replace
 from luigi_etl.schema import FIELDS, complaints, history, snapshots
 from luigi_etl.sightings import Sighting, Value, as_text
 
-Pair = tuple[Held, Sighting]
+Comparison = tuple[Held, Sighting]
 
 
-class Line(NamedTuple):
+class HistoryLine(NamedTuple):
     """A line of the history with its place in time."""
 
     id: int
@@ -37,7 +37,7 @@ class OlderMerge:
         self._snapshot = snapshot
         self._minutes: dict[datetime, int] = {}
 
-    def take(self, pairs: Sequence[Pair]) -> None:
+    def take(self, pairs: Sequence[Comparison]) -> None:
         """Merge the sightings of a batch."""
         if not pairs:
             return
@@ -50,7 +50,7 @@ class OlderMerge:
         self._see_first([one.complaint_id for one, _ in pairs if one.first_seen > self._snapshot.timestamp])
         self._date_last_changes([one.complaint_id for one, _ in pairs])
 
-    def _merged(self, held: Held, sighting: Sighting, lines: Iterable[Line]) -> Held:
+    def _merged(self, held: Held, sighting: Sighting, lines: Iterable[HistoryLine]) -> Held:
         """Return the complaint as it is to be held, its history being mended."""
         after = held._replace(first_seen=min(held.first_seen, self._snapshot.timestamp))
         for at, (field, seen) in enumerate(zip(FIELDS, sighting.values, strict=True)):
@@ -71,7 +71,9 @@ class OlderMerge:
         if held.values[at] != seen and not is_from_the_start:
             self._add(held, self._snapshot.id, FIELDS[at], as_text(held.values[at]), as_text(seen))
 
-    def _place(self, held: Held, at: int, seen: str | None, lines: list[Line], newest: datetime) -> None:
+    def _place(
+        self, held: Held, at: int, seen: str | None, lines: list[HistoryLine], newest: datetime
+    ) -> None:
         """Put into the history that a field had this value, which was another one later."""
         field, present = FIELDS[at], as_text(held.values[at])
         before = [line for line in lines if line.timestamp <= self._snapshot.timestamp]
@@ -100,7 +102,7 @@ class OlderMerge:
             self._minutes[minute] = self._connection.scalar(found) or self._snapshot.id
         return self._minutes[minute]
 
-    def _lines(self, complaint_ids: list[str]) -> dict[str, list[Line]]:
+    def _lines(self, complaint_ids: list[str]) -> dict[str, list[HistoryLine]]:
         found = self._connection.execute(
             select(
                 history.c.id,
@@ -114,9 +116,9 @@ class OlderMerge:
             .where(history.c.complaint_id.in_(complaint_ids), history.c.change == "changed")
             .order_by(snapshots.c.timestamp, history.c.id)
         )
-        lines: dict[str, list[Line]] = {}
+        lines: dict[str, list[HistoryLine]] = {}
         for row in found:
-            lines.setdefault(row.complaint_id, []).append(Line(*row))
+            lines.setdefault(row.complaint_id, []).append(HistoryLine(*row))
         return lines
 
     def _see_first(self, complaint_ids: list[str]) -> None:

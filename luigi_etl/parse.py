@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from luigi_etl.answer import AnswerOf, expected
-from luigi_etl.complaint import COLUMNS, Complaint, Outcome, Rejection, read_page
+from luigi_etl.complaint import COLUMNS, Complaint, DecodedPage, Rejection, read_page
 from luigi_etl.errors import DamagedFileError, PassingError, RefusedError
 from luigi_etl.files import atomic_writes
 from luigi_etl.ids import IdSet
@@ -149,12 +149,12 @@ class _Parser:
         self.summary.absent_fields = sorted(self._absent) if self.summary.parsed else []
         return self.summary
 
-    def _take(self, address: str, outcome: Outcome) -> None:
-        self._take_answer(address, outcome.answer)
-        self._unknown |= outcome.unknown_fields
-        complaints = [one for one in outcome.results if isinstance(one, Complaint)]
+    def _take(self, address: str, decoded: DecodedPage) -> None:
+        self._take_answer(address, decoded.answer)
+        self._unknown |= decoded.unknown_fields
+        complaints = [one for one in decoded.results if isinstance(one, Complaint)]
         new = list(compress(complaints, self._ids.add(map(_identifier, complaints))))
-        rejections = [one for one in outcome.results if isinstance(one, Rejection)]
+        rejections = [one for one in decoded.results if isinstance(one, Rejection)]
         self.summary.parsed += len(new)
         self.summary.duplicates += len(complaints) - len(new)
         self.summary.rejected += len(rejections)

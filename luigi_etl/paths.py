@@ -116,7 +116,7 @@ class SnapshotFiles:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundSnapshot:
     """A snapshot that is on the disk, whole or not, and what the names of its files end in.
 
     What a killed redo put aside is part of it.
@@ -224,7 +224,7 @@ def days(root: Path, slug: str) -> list[date]:
     return sorted(found, reverse=True)
 
 
-def snapshots(root: Path, slug: str, day: date) -> list[Found]:
+def snapshots(root: Path, slug: str, day: date) -> list[FoundSnapshot]:
     """Return the snapshots of a query on a day, the newest first, from the names of the files alone.
 
     A file that no run makes, or that is of another day, is none of a snapshot's.
@@ -237,7 +237,7 @@ def snapshots(root: Path, slug: str, day: date) -> list[Found]:
                 minute = datetime(*map(int, match.groups()[:5]))  # type: ignore[arg-type]
                 endings.setdefault(minute, set()).add(match[6])
     return [
-        Found(SnapshotFiles(root, slug, minute), frozenset(endings[minute]))
+        FoundSnapshot(SnapshotFiles(root, slug, minute), frozenset(endings[minute]))
         for minute in sorted(endings, reverse=True)
         if minute.date() == day
     ]

@@ -15,7 +15,7 @@ from luigi_etl.files import storage_errors
 from luigi_etl.leftovers import is_young, leftovers
 from luigi_etl.lines import counted
 from luigi_etl.paths import (
-    Found,
+    FoundSnapshot,
     SnapshotFiles,
     day_folder,
     days,
@@ -146,7 +146,7 @@ class _Pruning:
                     with self._failures(of_day):
                         self._prune_day(of_day, snapshots(self._root, slug, day), spared)
 
-    def _prune_day(self, folder: Path, found: Iterable[Found], spared: "_Spared") -> None:
+    def _prune_day(self, folder: Path, found: Iterable[FoundSnapshot], spared: "_Spared") -> None:
         for snapshot in found:
             is_spared = spared.takes(snapshot) or snapshot.files.timestamp >= self._before
             if not is_spared and not _is_in_use(snapshot):
@@ -154,7 +154,7 @@ class _Pruning:
         if folder.name <= f"{self._before:%Y-%m-%d}" and not self._dry_run:
             self._remove_empty(folder)
 
-    def _remove_snapshot(self, snapshot: Found) -> None:
+    def _remove_snapshot(self, snapshot: FoundSnapshot) -> None:
         for path in reversed(snapshot.paths):
             if not self._remove(path):
                 return  # what is before it stays: a Data Package must not outlive its CSV
@@ -214,7 +214,7 @@ class _Pruning:
             self._cannot_read(folder, error)
 
 
-def _is_in_use(snapshot: Found) -> bool:
+def _is_in_use(snapshot: FoundSnapshot) -> bool:
     """Return whether a snapshot has a young file; the CSV's time is the snapshot's minute."""
     return any(is_young(path) for path in snapshot.paths if path.name != snapshot.files.complaints.name)
 
@@ -235,7 +235,7 @@ class _Spared:
     def __init__(self) -> None:
         self._has_newest = self._has_stored = False
 
-    def takes(self, snapshot: Found) -> bool:
+    def takes(self, snapshot: FoundSnapshot) -> bool:
         takes = not self._has_newest or (snapshot.is_stored and not self._has_stored)
         self._has_newest = True
         self._has_stored = self._has_stored or snapshot.is_stored

@@ -14,12 +14,12 @@ import msgspec
 from luigi_etl.datapackage import read_counts
 from luigi_etl.errors import DamagedFileError
 from luigi_etl.jobs import known_jobs
-from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots, sync_slug
+from luigi_etl.paths import FoundSnapshot, SnapshotFiles, days, slugs, snapshots, sync_slug
 from luigi_etl.record import RunRecord, read_record
 from luigi_etl.spelling import options_for, query_in
 
-Outcome = Literal["stored", "merged", "synced", "failed", "skipped", "running", "unfinished", "damaged"]
-TROUBLE: frozenset[Outcome] = frozenset({"failed", "unfinished", "damaged"})
+RunStatus = Literal["stored", "merged", "synced", "failed", "skipped", "running", "unfinished", "damaged"]
+TROUBLE: frozenset[RunStatus] = frozenset({"failed", "unfinished", "damaged"})
 
 MERGES = "MergeComplaints"
 FAIL_WITH_FILES = ("StoreComplaints", MERGES)  # tasks that can fail after a snapshot is stored
@@ -42,7 +42,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     minute: datetime
     query: str
-    outcome: Outcome
+    outcome: RunStatus
     rows: int | None = None
     rejected: int | None = None
     seconds: float | None = None
@@ -119,7 +119,7 @@ def _of_package(root: Path, slug: str) -> tuple[str, int] | None:
     return None
 
 
-def newest_run(root: Path, slug: str, besides: Collection[Outcome] = ()) -> Run | None:
+def newest_run(root: Path, slug: str, besides: Collection[RunStatus] = ()) -> Run | None:
     """Return a query's newest run, or None; only the newest day that holds one is read.
 
     `besides` are the outcomes that do not count: a minute that was `skipped`, say, as a run was under way.
@@ -132,7 +132,7 @@ def newest_run(root: Path, slug: str, besides: Collection[Outcome] = ()) -> Run 
     return next((run for run in runs if run.outcome not in besides), None)
 
 
-def newest_of_each(root: Path, besides: Collection[Outcome] = ()) -> list[Run]:
+def newest_of_each(root: Path, besides: Collection[RunStatus] = ()) -> list[Run]:
     """Return the newest run of each query, as `newest_run` does.
 
     Raises:
@@ -172,17 +172,17 @@ def _runs_since(root: Path, slug: str, since: datetime) -> Iterator[Run]:
                 yield _run(found)
 
 
-def _run(found: Found) -> Run:
+def _run(found: FoundSnapshot) -> Run:
     try:
         return _stored(found) if found.is_stored else _not_stored(found)
     except DamagedFileError as error:
         return _made(found, "damaged", error=str(error))
 
 
-def _stored(found: Found) -> Run:
+def _stored(found: FoundSnapshot) -> Run:
     snapshot = read_counts(found.files.datapackage)
     record = _record(found.files.run)
-    outcome: Outcome = "merged" if found.is_merged else "stored"
+    outcome: RunStatus = "merged" if found.is_merged else "stored"
     if record and _has_failed_since_stored(record, found.files):
         outcome = "failed"
     elif record and record.outcome not in ENDED_WELL:
@@ -216,7 +216,7 @@ def _is_of_failed_merge(record: RunRecord | None) -> bool:
     return record is not None and (record.outcome, record.task) == ("failed", MERGES)
 
 
-def _not_stored(found: Found) -> Run:
+def _not_stored(found: FoundSnapshot) -> Run:
     if found.files.run not in found.paths:
         return _made(found, "unfinished", error=NOT_ENDED)
     record = read_record(found.files.run)
@@ -225,7 +225,7 @@ def _not_stored(found: Found) -> Run:
     return _made(found, record.outcome, record, record.error)
 
 
-def _made(found: Found, outcome: Outcome, record: RunRecord | None = None, error: str = "") -> Run:
+def _made(found: FoundSnapshot, outcome: RunStatus, record: RunRecord | None = None, error: str = "") -> Run:
     counts = record.counts if record else msgspec.UNSET
     return Run(
         minute=found.files.timestamp,

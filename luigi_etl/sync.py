@@ -31,7 +31,7 @@ _REPEATED_AFTER = timedelta(hours=1)
 _locks: dict[Path, IO[bytes]] = {}  # those this process keeps to its end: Luigi runs a sync in several steps
 
 
-class State(NamedTuple):
+class IndexState(NamedTuple):
     """What the API tells of its index: when it was made, how many it holds, and how many match a query."""
 
     last_indexed: str | None
@@ -43,7 +43,7 @@ class State(NamedTuple):
         return (summary.last_indexed, summary.total_record_count) == self[:2]
 
 
-class Window(msgspec.Struct, frozen=True):
+class SyncWindow(msgspec.Struct, frozen=True):
     """A part of a sync: a query, every complaint of which is read, and the minute (naive UTC) of that."""
 
     timestamp: datetime
@@ -64,13 +64,13 @@ class Sync(NamedTuple):
     id: int
     timestamp: datetime
     since: date
-    state: State
-    windows: list[Window]
-    lookups: list[Window]
+    state: IndexState
+    windows: list[SyncWindow]
+    lookups: list[SyncWindow]
     form: Form | None = None
 
 
-class Ended(NamedTuple):
+class SyncResult(NamedTuple):
     """How a sync ended: the changes, and what its hits were."""
 
     counts: Counts
@@ -123,7 +123,7 @@ class Upkeep:
         if half_read and _state(client, self._query) != sync.state:
             for files in half_read:
                 _remove(files)
-        moved = [one if self._is_begun(one) else Window(now, one.query) for one in sync.windows]
+        moved = [one if self._is_begun(one) else SyncWindow(now, one.query) for one in sync.windows]
         if moved != sync.windows:
             self._note(sync, windows=_text(moved))
         return sync._replace(windows=moved)
@@ -144,7 +144,7 @@ class Upkeep:
             self._confirm(last, now)
             return None
         planned = [
-            Window(now, str(one)) for one in self._planned(client, since, now.date(), state.hits_total)
+            SyncWindow(now, str(one)) for one in self._planned(client, since, now.date(), state.hits_total)
         ]
         with self.database.writing() as connection:
             of_query = (syncs.c.query == str(self._query), ~syncs.c.is_finished)
@@ -171,10 +171,10 @@ class Upkeep:
 
     def add_lookup(self, sync: Sync, lookup: Key) -> None:
         """Remember a lookup that was merged, so that its changes are reported even after a kill."""
-        sync.lookups.append(Window(lookup.timestamp, lookup.query))
+        sync.lookups.append(SyncWindow(lookup.timestamp, lookup.query))
         self._note(sync, lookups=_text(sync.lookups))
 
-    def finish(self, sync: Sync, files: SnapshotFiles) -> Ended:
+    def finish(self, sync: Sync, files: SnapshotFiles) -> SyncResult:
         """End a sync: write its changes and its rejected hits to `files`, and remove its windows' files.
 
         A sync with rejected hits stays unfinished, until another one finds another state.
@@ -192,7 +192,7 @@ class Upkeep:
         told = msgspec.json.encode(form).decode()
         self._note(sync, is_finished=not form.rejected, form=told, hits_total=known)
         self._tidy()
-        return Ended(counts, form)
+        return SyncResult(counts, form)
 
     def _is_second_of_its_minute(self, sync: Sync) -> bool:
         """Return whether another sync of the minute came before: what vanished since is not missed yet."""
@@ -239,7 +239,7 @@ class Upkeep:
             return None
         if row is None:
             return None
-        state = State(row.last_indexed, row.total_record_count, row.hits_total)
+        state = IndexState(row.last_indexed, row.total_record_count, row.hits_total)
         lookups = [] if row.lookups is None else _windows(row.lookups)
         form = None if row.form is None else _decoded(row.form, Form)
         return Sync(row.id, row.timestamp, row.since, state, _windows(row.windows), lookups, form)
@@ -248,11 +248,11 @@ class Upkeep:
         with self.database.writing() as connection:
             connection.execute(update(syncs).where(syncs.c.id == sync.id).values(told))
 
-    def _is_begun(self, window: Window) -> bool:
+    def _is_begun(self, window: SyncWindow) -> bool:
         files = self._files(window)
         return files.partial.exists() or files.extracted.exists()
 
-    def _files(self, window: Window) -> SnapshotFiles:
+    def _files(self, window: SyncWindow) -> SnapshotFiles:
         return window_files(self._root, self._slug, window)
 
     def _tidy(self) -> None:
@@ -263,7 +263,7 @@ class Upkeep:
                 shutil.rmtree(folder)
 
 
-def window_files(root: Path, sync_slug: str, window: Window) -> SnapshotFiles:
+def window_files(root: Path, sync_slug: str, window: SyncWindow) -> SnapshotFiles:
     """Return the paths of a window's files, apart from all snapshots."""
     folder = sync_folder(root, sync_slug)
     return SnapshotFiles(folder, stored_query(window.query).slug(0), window.timestamp)
@@ -280,17 +280,17 @@ def _is_to_be_repeated(last: Sync, now: datetime, guard: Guard) -> bool:
     return is_in_doubt and not timedelta(0) <= now - last.timestamp < _REPEATED_AFTER
 
 
-def _state(client: Client, query: Query) -> State:
+def _state(client: Client, query: Query) -> IndexState:
     _, answer = client.page(query.pairs, 0, None)
-    return State(answer.meta.last_indexed, answer.meta.total_record_count, answer.total)
+    return IndexState(answer.meta.last_indexed, answer.meta.total_record_count, answer.total)
 
 
-def _text(several: list[Window]) -> str:
+def _text(several: list[SyncWindow]) -> str:
     return msgspec.json.encode(several).decode()
 
 
-def _windows(text: str) -> list[Window]:
-    return _decoded(text, list[Window])
+def _windows(text: str) -> list[SyncWindow]:
+    return _decoded(text, list[SyncWindow])
 
 
 def _decoded(text: str, kind: type[T]) -> T:

@@ -292,7 +292,7 @@ class MergeComplaints(Snapshot):
 
         """
         from luigi_etl.ccdb import Client
-        from luigi_etl.lookups import Covered, Verifier
+        from luigi_etl.lookups import QueryRead, Verifier
         from luigi_etl.matching import is_lasting
 
         if self.limit or not is_lasting(self.parsed_query):
@@ -301,7 +301,7 @@ class MergeComplaints(Snapshot):
             verifier = Verifier(database, client)
             try:
                 yield from verifier.verify(
-                    Covered(self.parsed_query, self.parsed_query), this_minute(), guard().limits()
+                    QueryRead(self.parsed_query, self.parsed_query), this_minute(), guard().limits()
                 )
             except (PassingError, RefusedError) as error:
                 logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)

@@ -151,13 +151,13 @@ class SyncComplaints(Repeated, Recorded):
     def _verify(self, sync: "Sync") -> str:
         """Look up what is unverified; return why that is held back, if it is."""
         from luigi_etl.ccdb import Client
-        from luigi_etl.lookups import Covered, Verifier
+        from luigi_etl.lookups import QueryRead, Verifier
         from luigi_etl.matching import is_lasting
 
         if not is_lasting(self.parsed_query):
             return ""
         now = self.timestamp
-        covered = Covered(self.parsed_query, self._upkeep.days_of(sync))
+        covered = QueryRead(self.parsed_query, self._upkeep.days_of(sync))
         with Client(ccdb().settings(), self.say) as client:
             verifier = Verifier(self._upkeep.database, client)
             try:

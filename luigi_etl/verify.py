@@ -29,7 +29,7 @@ from luigi_etl.lines import brief
 from luigi_etl.matching import condition
 from luigi_etl.pages import Page, read_pages
 from luigi_etl.parse import Summary, parse_into
-from luigi_etl.paths import Found, SnapshotFiles, days, slugs, snapshots
+from luigi_etl.paths import FoundSnapshot, SnapshotFiles, days, slugs, snapshots
 from luigi_etl.query import Query, stored_query
 from luigi_etl.runs import has_stored
 from luigi_etl.schema import FIELDS, complaints, history, unverified
@@ -79,17 +79,17 @@ def verify(root: Path, database: Database, wanted: Wanted, since: datetime) -> I
             yield verdict
 
 
-def _snapshots(root: Path, slug: str, since: datetime) -> Iterator[Found]:
+def _snapshots(root: Path, slug: str, since: datetime) -> Iterator[FoundSnapshot]:
     for day in days(root, slug):
         if day >= since.date():
             yield from (one for one in snapshots(root, slug, day) if one.files.timestamp >= since)
 
 
-def _is_pruned_meanwhile(found: Found) -> bool:
+def _is_pruned_meanwhile(found: FoundSnapshot) -> bool:
     return not any(path.exists() for path in found.paths)
 
 
-def _verdict(found: Found) -> Verdict | None:
+def _verdict(found: FoundSnapshot) -> Verdict | None:
     """Verify a snapshot; return None for a run that stored none."""
     files = found.files
     try:
@@ -105,7 +105,7 @@ def _verdict(found: Found) -> Verdict | None:
     return Verdict(files.timestamp, files.slug, "snapshot", rows)
 
 
-def _check_unstored(found: Found) -> None:
+def _check_unstored(found: FoundSnapshot) -> None:
     """Check that a snapshot without a Data Package never had one.
 
     Raises:

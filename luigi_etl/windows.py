@@ -9,10 +9,12 @@ NEWEST_PAGES = 2  # what is new is in the first window: it is read, and in the d
 MOST_PAGES = 20  # a minute's requests
 DAY = timedelta(days=1)
 
-Count = Callable[[Query], int]
+CountComplaints = Callable[[Query], int]
 
 
-def windows(query: Query, since: date, today: date, page_size: int, total: int, count: Count) -> list[Query]:
+def windows(
+    query: Query, since: date, today: date, page_size: int, total: int, count: CountComplaints
+) -> list[Query]:
     """Split what matches a query and was received on a day since `since` into windows, the newest first.
 
     The newest, which has no end, should hold two pages, each further one twice as many, up to twenty.
@@ -33,7 +35,9 @@ def _day(text: str | None) -> date | None:
 
 
 class _Split:
-    def __init__(self, query: Query, first: date, last: date | None, page_size: int, count: Count) -> None:
+    def __init__(
+        self, query: Query, first: date, last: date | None, page_size: int, count: CountComplaints
+    ) -> None:
         self._query = query
         self._first = first
         self._last = last
