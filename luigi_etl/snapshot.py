@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import luigi
+from luigi.format import Nop, TextFormat
 from luigi.notifications import email
 from luigi.rpc import RPCError
 from luigi.task_register import TaskClassNotFoundException
@@ -45,6 +46,19 @@ BETWEEN_PROGRESS = 1.0  # seconds: each telling is a request, and nobody looks m
 S = TypeVar("S", bound="Snapshot")
 T = TypeVar("T")
 logger = logging.getLogger("luigi_etl")
+
+
+_TEXT = TextFormat(encoding="utf-8", newline="")
+
+Targets = dict[str, luigi.LocalTarget]
+
+
+def targets(**paths: Path) -> Targets:
+    """Return the targets of a task by name: text in UTF-8 with its own line ends, or bytes if compressed."""
+    return {
+        name: luigi.LocalTarget(path, format=Nop if path.suffix == ".gz" else _TEXT)
+        for name, path in paths.items()
+    }
 
 
 class _Teller:

@@ -25,7 +25,7 @@ from luigi_etl.errors import (
 )
 from luigi_etl.lines import counted, print_line
 from luigi_etl.minutes import as_parameter
-from luigi_etl.snapshot import Snapshot
+from luigi_etl.snapshot import Snapshot, Targets, targets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,9 +43,9 @@ logger = logging.getLogger("luigi_etl")
 class CreateDocument(Snapshot):
     """The empty document: its columns are decided here and nowhere after."""
 
-    def output(self) -> luigi.LocalTarget:
+    def output(self) -> Targets:
         """Return the document."""
-        return luigi.LocalTarget(self.files.document)
+        return targets(document=self.files.document)
 
     def run(self) -> None:
         """Write the header."""
@@ -58,9 +58,9 @@ class CreateDocument(Snapshot):
 class ExtractComplaints(Snapshot):
     """The API's pages, verbatim: the source of truth, from which everything after can be redone offline."""
 
-    def output(self) -> luigi.LocalTarget:
+    def output(self) -> Targets:
         """Return the pages."""
-        return luigi.LocalTarget(self.files.extracted)
+        return targets(extracted=self.files.extracted)
 
     def run(self) -> None:
         """Walk over the API's pages, and again after failures that pass."""
@@ -108,11 +108,10 @@ class ParseComplaints(Snapshot):
         """Return the task that fetches the pages."""
         return self.same(ExtractComplaints)
 
-    def output(self) -> list[luigi.LocalTarget]:
+    def output(self) -> Targets:
         """Return the complaints, the rejected hits and the summary."""
-        return [
-            luigi.LocalTarget(path) for path in (self.files.parsed, self.files.rejected, self.files.summary)
-        ]
+        files = self.files
+        return targets(parsed=files.parsed, rejected=files.rejected, summary=files.summary)
 
     def run(self) -> None:
         """Parse the pages."""
@@ -153,9 +152,9 @@ class StoreComplaints(Snapshot):
         """Return the tasks that make the document and what fills it."""
         return {"document": self.same(CreateDocument), "complaints": self.same(ParseComplaints)}
 
-    def output(self) -> list[luigi.LocalTarget]:
+    def output(self) -> Targets:
         """Return the CSV and its description."""
-        return [luigi.LocalTarget(path) for path in (self.files.complaints, self.files.datapackage)]
+        return targets(complaints=self.files.complaints, datapackage=self.files.datapackage)
 
     def run(self) -> None:
         """Write the CSV, give it the fixed name of the newest, and describe it last: then it is whole.
@@ -245,9 +244,9 @@ class MergeComplaints(Snapshot):
         stored.is_required = True
         return stored
 
-    def output(self) -> luigi.LocalTarget:
+    def output(self) -> Targets:
         """Return the changes."""
-        return luigi.LocalTarget(self.files.changes)
+        return targets(changes=self.files.changes)
 
     def run(self) -> None:
         """Merge the snapshot, and again after failures that pass; report what changed.

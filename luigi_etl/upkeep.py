@@ -11,7 +11,7 @@ import luigi
 from luigi_etl.config import MOST_DAYS, DayParameter, WholeNumberParameter, ccdb, guard, storage
 from luigi_etl.errors import DriftError, HeldBackError, PassingError, RefusedError
 from luigi_etl.paths import SnapshotFiles, sync_folder, sync_slug
-from luigi_etl.snapshot import Recorded, Repeated, Snapshot
+from luigi_etl.snapshot import Recorded, Repeated, Snapshot, Targets, targets
 from luigi_etl.tasks import ExtractComplaints, ParseComplaints, warn_of_later_minutes
 
 if TYPE_CHECKING:
@@ -52,9 +52,9 @@ class MergeWindow(Window):
         """Return the task that reads the complaints."""
         return self.same(ParseWindow)
 
-    def output(self) -> luigi.LocalTarget:
+    def output(self) -> Targets:
         """Return the changes."""
-        return luigi.LocalTarget(self.files.changes)
+        return targets(changes=self.files.changes)
 
     def run(self) -> None:
         """Merge the window, with further attempts after failures that pass."""

@@ -1,12 +1,12 @@
 """The tasks within Luigi: what the scheduler sees, and a real luigid."""
 
+import csv
 import json
 import re
 import time
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import luigi
 import pytest
@@ -15,11 +15,13 @@ from luigi.task_register import Register
 from luigi_etl import (
     CreateDocument,
     ExtractComplaints,
+    MergeComplaints,
     ParseComplaints,
     PruneSnapshots,
     StoreComplaints,
     SyncComplaints,
 )
+from luigi_etl.snapshot import Snapshot, targets
 from tests.conftest import Chain, Luigid, Serve
 from tests.made import stored
 
@@ -45,15 +47,48 @@ def test_the_parameters_have_the_defaults_of_the_tutorial() -> None:
     assert (task.timestamp.second, task.timestamp.tzinfo) == (0, None)
 
 
-def test_each_task_puts_out_its_files() -> None:
-    def names(task: Any) -> list[str]:
-        targets = task.output() if isinstance(task.output(), list) else [task.output()]
-        return [Path(target.path).name.partition(".")[2] for target in targets]
+@pytest.mark.parametrize(
+    ("family", "endings"),
+    [
+        (CreateDocument, {"document": "document.csv"}),
+        (ExtractComplaints, {"extracted": "extracted.jsonl.gz"}),
+        (
+            ParseComplaints,
+            {"parsed": "parsed.jsonl", "rejected": "rejected.jsonl", "summary": "summary.json"},
+        ),
+        (StoreComplaints, {"complaints": "complaints.csv", "datapackage": "datapackage.json"}),
+        (MergeComplaints, {"changes": "changes.csv"}),
+    ],
+)
+def test_targets_have_names(family: type[Snapshot], endings: dict[str, str]) -> None:
+    targets = family(timestamp=MINUTE).output()
 
-    assert names(CreateDocument(timestamp=MINUTE)) == ["document.csv"]
-    assert names(ExtractComplaints(timestamp=MINUTE)) == ["extracted.jsonl.gz"]
-    assert names(ParseComplaints(timestamp=MINUTE)) == ["parsed.jsonl", "rejected.jsonl", "summary.json"]
-    assert names(StoreComplaints(timestamp=MINUTE)) == ["complaints.csv", "datapackage.json"]
+    assert {name: Path(one.path).name.partition(".")[2] for name, one in targets.items()} == endings
+
+
+def test_task_is_complete_once_all_its_targets_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    task = StoreComplaints(timestamp=MINUTE)
+    complaints, datapackage = task.output().values()
+
+    complaints.makedirs()
+    Path(complaints.path).touch()
+    assert not task.complete()
+    Path(datapackage.path).touch()
+    assert task.complete()
+
+
+def test_targets_read_as_they_were_written(tmp_path: Path) -> None:
+    """Whatever the locale, and with the line ends within cells."""
+    text, compressed = tmp_path / "a.csv", tmp_path / "a.jsonl.gz"
+    text.write_bytes('é,"a\r\nb"\r\n'.encode())
+    compressed.write_bytes(b"\x1f\x8b")
+    found = targets(text=text, compressed=compressed)
+
+    with found["text"].open() as stream:
+        assert list(csv.reader(stream)) == [["é", "a\r\nb"]]
+    with found["compressed"].open() as stream:
+        assert stream.read() == b"\x1f\x8b"
 
 
 def test_tasks_of_different_storage_roots_have_different_ids(
