@@ -1,4 +1,4 @@
-"""Writing files so that a name never stands for half of one."""
+"""Writing files: a name never stands for half of one; in place where a full disk must not matter."""
 
 import contextlib
 import errno
@@ -67,6 +67,23 @@ def atomic_writes(*paths: Path, otherwise: str = SET_ROOT) -> Iterator[list[IO[b
                 temporary.unlink(missing_ok=True)
             raise
         sync_folder(folder)
+
+
+def overwrite(file: int, content: bytes, block: int) -> None:
+    """Replace the content of an open file in place, and fill it up with spaces to whole blocks.
+
+    The room for new blocks is taken first: so a full disk leaves the content that is there, and does not
+    matter where no new block is needed.
+
+    Raises:
+        OSError: there is no room.
+
+    """
+    size = os.fstat(file).st_size
+    room = max(size, -(-len(content) // block) * block)
+    if os.pwrite(file, b" " * (room - size), size) < room - size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.pwrite(file, content.ljust(room), 0)
 
 
 def temporary_beside(path: Path) -> Path:

@@ -6,7 +6,6 @@ a folder of this user among the temporary files stands in.
 """
 
 import contextlib
-import errno
 import os
 import stat
 import tempfile
@@ -20,6 +19,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from luigi_etl.errors import EtlError, NoLocksError, StorageError
+from luigi_etl.files import overwrite
 from luigi_etl.locks import is_locked, lock
 from luigi_etl.minutes import with_seconds
 from luigi_etl.private import make_private
@@ -112,15 +112,22 @@ class State(Generic[R]):
     def write(self, record: R) -> None:
         """Keep a record; where it can't be kept at all it is lost."""
         newest = msgspec.structs.replace(record, written=self.read().written + 1)
-        content = msgspec.json.encode(newest).ljust(self.room)
+        content = msgspec.json.encode(newest)
         folders = self.folders()
         for at, folder in enumerate(folders):
             with contextlib.suppress(OSError):
                 make_private(folder)
-                _overwrite(self.path(folder), content)
+                self._overwrite(self.path(folder), content)
                 for other in folders[at + 1 :]:
                     self.path(other).unlink(missing_ok=True)
                 return
+
+    def _overwrite(self, path: Path, content: bytes) -> None:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            overwrite(file, content, self.room)
+        finally:
+            os.close(file)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -267,13 +274,3 @@ def _read(path: Path, kind: type[R]) -> R | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def _overwrite(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    try:
-        content = content.ljust(os.fstat(descriptor).st_size)
-        if os.pwrite(descriptor, content, 0) < len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    finally:
-        os.close(descriptor)

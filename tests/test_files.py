@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from luigi_etl.errors import StorageError
-from luigi_etl.files import atomic_write, atomic_writes, storage_errors
+from luigi_etl.files import atomic_write, atomic_writes, overwrite, storage_errors
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -88,3 +88,25 @@ def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
     with atomic_writes(tmp_path / "one", tmp_path / "two") as (_, two):
         two.write(b"y")
     assert sorted(os.listdir(tmp_path)) == ["one", "two"]
+
+
+def test_file_is_overwritten_in_whole_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as stream:
+        overwrite(stream.fileno(), b"12345", 4)
+        assert path.read_bytes() == b"12345   "
+        overwrite(stream.fileno(), b"1", 4)
+        assert path.read_bytes() == b"1       "
+
+
+def test_full_disk_leaves_the_content_of_a_file(small_disk: Path) -> None:
+    path = small_disk / "file"
+    with path.open("wb") as stream:
+        overwrite(stream.fileno(), b"before", 4096)
+
+        with pytest.raises(OSError, match="No space left on device"):
+            overwrite(stream.fileno(), bytes(100_000), 4096)
+
+        assert path.read_bytes().rstrip() == b"before"
+        overwrite(stream.fileno(), b"after", 4096)
+    assert path.read_bytes().rstrip() == b"after"
