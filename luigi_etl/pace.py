@@ -19,6 +19,7 @@ from pathlib import Path
 import msgspec
 
 from luigi_etl.errors import StorageError
+from luigi_etl.files import overwrite
 from luigi_etl.locks import lock
 
 # A request is counted when it leaves and by the server when it arrives: a second more than the
@@ -82,7 +83,7 @@ class Pace:
         if len(own) >= self.requests_per_minute:
             return (own[-self.requests_per_minute] + WINDOW_MILLISECONDS - now) / 1000
         own.append(now)
-        _overwrite(file, msgspec.json.encode(counted))
+        overwrite(file, msgspec.json.encode(counted), _BLOCK)
         self._taken[:] = [now]
         return 0.0
 
@@ -94,7 +95,7 @@ class Pace:
         with contextlib.suppress(OSError, ValueError), self._locked() as file:  # else it stays counted
             counted = _read(file)
             counted.get(self.host, []).remove(self._taken.pop())
-            _overwrite(file, msgspec.json.encode(counted))
+            overwrite(file, msgspec.json.encode(counted), _BLOCK)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[int]:
@@ -119,15 +120,3 @@ def _still_counting(counted: Counted, now: int) -> Counted:
 def _read(file: int) -> Counted:
     content = os.pread(file, os.fstat(file).st_size, 0)
     return msgspec.json.decode(content, type=Counted) if content.strip(b" \0") else {}
-
-
-def _overwrite(file: int, content: bytes) -> None:
-    """Write the content and fill it up with spaces, after more room was found where that is needed."""
-    size = os.fstat(file).st_size
-    room = -(-len(content) // _BLOCK) * _BLOCK
-    if size < room:
-        os.pwrite(file, b" " * (room - size), size)
-        size = os.fstat(file).st_size
-    if size < room:
-        raise OSError("no room on the disk")
-    os.pwrite(file, content.ljust(size), 0)
