@@ -1,6 +1,5 @@
 """Snapshots of a wrong clock, forgotten: rows and history are as if they had never been merged."""
 
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from luigi_etl.schema import complaints, history, snapshots, syncs
 from luigi_etl.store import publish
 from tests.conftest import Chain, Pipeline, Serve, read_only
 from tests.made import merged, stored, synced, taken
-from tests.test_merge import ASKED, HISTORY, MINUTE, Book, complaint, minute
+from tests.test_merge import ASKED, HISTORY, MINUTE, Book, complaint, merge_state, minute
 from tests.test_upkeep import FIRST, Upkeep
 from tests.test_upkeep import MINUTE as MINUTE_OF_SYNCS
 
@@ -206,7 +205,7 @@ def test_forgotten_snapshots_leave_no_trace(
         root = tmp_path_factory.mktemp("data")
         book = Book(Database(root / "complaints.db"), root)
         for at in order:
-            _merge(book, at, states[at], queries[at], with_tags=at % 90 < ends)
+            merge_state(book, at, states[at], queries[at], with_tags=at % 90 < ends)
         forget(book.database, root, minute(89))
         dumps.append(dump(book))
 
@@ -229,7 +228,7 @@ def test_without_files_values_and_changes_are_exact(
         root = tmp_path_factory.mktemp("data")
         book = Book(Database(root / "complaints.db"), root)
         for at in order:
-            _merge(book, at, states[at], queries[at], with_tags=False)
+            merge_state(book, at, states[at], queries[at], with_tags=False)
         without_files(book, *gone)
         forget(book.database, root, minute(89))
         books.append(book)
@@ -251,23 +250,6 @@ def _exact(row: Any) -> tuple[Any, ...]:
 
 def _changes(book: Book) -> list[str]:
     return [line for line in dump(book)[1] if "'new'" in line or "'changed'" in line]
-
-
-def _merge(book: Book, at: int, state: Sequence[Any], asked: str, *, with_tags: bool) -> None:
-    sources = [
-        complaint(
-            number,
-            state=one[0],
-            date_received=one[1],
-            **({"tags": f"t{at}"} if with_tags and one[2] else {}),
-        )
-        for number, one in enumerate(state)
-        if one and (asked in ("", "newest") or (one[1] == "2026-10-31") == ("max" in asked))
-    ]
-    if asked == "newest":
-        book.merge(at, *sources[:1], limit=1)
-    else:
-        book.merge(at, *sources, query=asked)
 
 
 # --- syncs ---------------------------------------------------------------------------------------

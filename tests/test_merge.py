@@ -540,7 +540,7 @@ def test_in_whatever_order_snapshots_are_merged_the_same_is_held(
         root = tmp_path_factory.mktemp("data")
         book = Book(Database(root / "complaints.db"), root)
         for at in merged:
-            _merge_state(book, at, history[at], asked[at], with_tags=at < ends)
+            merge_state(book, at, history[at], asked[at], with_tags=at < ends)
         held.append(
             [(*row[: 1 + len(FIELDS)], row.first_seen, row.last_seen, row.withdrawn) for row in _rows(book)]
         )
@@ -552,7 +552,7 @@ def _rows(book: Book) -> list[Any]:
         return list(connection.execute(select(complaints).order_by(complaints.c.complaint_id)))
 
 
-def _merge_state(book: Book, at: int, state: Sequence[Any], asked: str, *, with_tags: bool) -> None:
+def merge_state(book: Book, at: int, state: Sequence[Any], asked: str, *, with_tags: bool) -> None:
     sources = [
         complaint(
             number,
