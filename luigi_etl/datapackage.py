@@ -11,7 +11,7 @@ import msgspec
 
 from luigi_etl.complaint import Column
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.files import atomic_write
+from luigi_etl.files import atomic_write, read_json
 from luigi_etl.minutes import as_iso
 from luigi_etl.parse import Summary
 from luigi_etl.query import Query
@@ -242,9 +242,6 @@ class _Package(msgspec.Struct):
     snapshot: SnapshotCounts
 
 
-_packages = msgspec.json.Decoder(_Package)
-
-
 def read_counts(path: Path) -> SnapshotCounts:
     """Read what a description says of its snapshot; nothing of it is verified.
 
@@ -252,7 +249,4 @@ def read_counts(path: Path) -> SnapshotCounts:
         DamagedFileError: it is missing or damaged.
 
     """
-    try:
-        return _packages.decode(path.read_bytes()).snapshot
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedFileError.of(path, error) from error
+    return read_json(path, _Package).snapshot

@@ -6,10 +6,13 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
-from luigi_etl.errors import StorageError
+import msgspec
 
+from luigi_etl.errors import DamagedFileError, StorageError
+
+T = TypeVar("T")
 TEMPORARY_SUFFIX = ".tmp"
 SET_ROOT = "set [storage] root"
 _LONGEST_STEM = 200  # bytes of a name in that of its temporary file; file systems take 255
@@ -84,6 +87,19 @@ def overwrite(file: int, content: bytes, block: int) -> None:
     if os.pwrite(file, b" " * (room - size), size) < room - size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.pwrite(file, content.ljust(room), 0)
+
+
+def read_json(path: Path, kind: type[T], again: str = "") -> T:
+    """Return the content of a JSON file; `again` is what a run does once the file is deleted.
+
+    Raises:
+        DamagedFileError: the file is missing or not of this kind.
+
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedFileError.of(path, error, again) from error
 
 
 def temporary_beside(path: Path) -> Path:

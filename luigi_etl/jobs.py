@@ -18,8 +18,8 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from luigi_etl.errors import EtlError, NoLocksError, StorageError
-from luigi_etl.files import overwrite
+from luigi_etl.errors import DamagedFileError, EtlError, NoLocksError, StorageError
+from luigi_etl.files import overwrite, read_json
 from luigi_etl.locks import is_locked, lock
 from luigi_etl.minutes import with_seconds
 from luigi_etl.private import make_private
@@ -270,7 +270,6 @@ def _can_be_ours(folder: Path) -> bool:
 
 
 def _read(path: Path, kind: type[R]) -> R | None:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
+    with contextlib.suppress(DamagedFileError):
+        return read_json(path, kind)
+    return None

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from luigi_etl.answer import AnswerOf, expected
 from luigi_etl.complaint import COLUMNS, Complaint, DecodedPage, Rejection, read_page
 from luigi_etl.errors import DamagedFileError, PassingError, RefusedError
-from luigi_etl.files import atomic_writes
+from luigi_etl.files import atomic_writes, read_json
 from luigi_etl.ids import IdSet
 from luigi_etl.pages import Page, read_pages
 from luigi_etl.progress import Report, unwatched
@@ -53,10 +53,7 @@ def read_summary(path: Path) -> Summary:
         DamagedFileError: the file is missing or not a summary.
 
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Summary)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedFileError.of(path, error, "parse again") from error
+    return read_json(path, Summary, "parse again")
 
 
 def parse(

@@ -10,8 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from luigi_etl.errors import DamagedFileError
-from luigi_etl.files import atomic_write
+from luigi_etl.files import atomic_write, read_json
 
 Outcome = Literal["stored", "merged", "synced", "failed", "skipped"]
 
@@ -50,7 +49,4 @@ def read_record(path: Path) -> RunRecord:
         DamagedFileError: the file is missing or no record.
 
     """
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=RunRecord)
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise DamagedFileError.of(path, error) from error
+    return read_json(path, RunRecord)
