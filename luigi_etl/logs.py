@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -40,3 +41,19 @@ def add_bounded_file(logger: logging.Logger, path: Path) -> None:
         formatter.converter = time.gmtime
         handler.setFormatter(formatter)
         logger.addHandler(handler)
+
+
+@contextlib.contextmanager
+def bounded_log(logger: logging.Logger, path: Path) -> Iterator[None]:
+    """Let a logger write to such a file, and nowhere else, until the end of the block."""
+    before = logger.level, logger.propagate
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    add_bounded_file(logger, path)
+    try:
+        yield
+    finally:
+        for handler in logger.handlers:
+            handler.close()
+        logger.handlers.clear()
+        logger.level, logger.propagate = before

@@ -36,12 +36,26 @@ _VARIABLE = re.compile(r"0x[0-9a-f]+|\d+|(?<=reference )[^\s)]+")
 
 @dataclass(frozen=True)
 class Ended:
-    """When a run began and ended (aware UTC), its exit code, and of a failed one why, in one line."""
+    """When a run began and ended (aware UTC), its exit code, and of a failed one why, in one line.
+
+    `is_skipped`: another run is at it.
+    """
 
     began: datetime
     at: datetime
     code: int
     error: str = ""
+    is_skipped: bool = False
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the run did what it was to do."""
+        return self.code == 0
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether the run failed, and no other is at it."""
+        return not (self.is_success or self.is_skipped)
 
 
 class Cause(msgspec.Struct, frozen=True, kw_only=True):
