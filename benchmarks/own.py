@@ -44,7 +44,6 @@ def beside_libraries(folder: Path, url: str, rounds: int) -> str:
         Piece("a million ids, each seen twice", "ids", "a set"),
         Piece("ten complaints, asked for by HTTP", "web", "requests", "bare", [f"{url}?size=10"]),
         Piece("a turn to ask", "pace", "pyrate-limiter", "pyrate", ["turns"]),
-        Piece("Luigi, imported", "lean", "`import luigi`"),
     ]
     header = [
         "",

@@ -2,15 +2,14 @@
 
 import argparse
 import configparser
-import gc
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from luigi_etl.errors import USAGE_ERROR, EtlError
-from luigi_etl.lean import import_luigi
 from luigi_etl.lines import give_up_output, one_line
 from luigi_etl.luigicfg import without_values
+from luigi_etl.startup import import_luigi
 
 COMMANDS = (
     *("crontab", "doctor", "status", "runs", "redo", "verify", "export", "forget"),
@@ -26,9 +25,7 @@ def main() -> None:
         code = run(sys.argv[1:])
     except SystemExit as ended:  # of argparse, after --help, say
         code = ended.code if isinstance(ended.code, int) else 0
-    code = _printed(code)
-    gc.freeze()  # at its end Python would look for garbage in all there is
-    sys.exit(code)
+    sys.exit(_printed(code))
 
 
 def _printed(code: int) -> int:

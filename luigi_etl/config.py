@@ -9,22 +9,19 @@ import logging
 import math
 import os
 import re
-import sys
 from collections.abc import Callable
 from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 import luigi
-from luigi.interface import core
 
-from luigi_etl.errors import USAGE_ERROR, SettingError
-from luigi_etl.lines import one_line
-from luigi_etl.luigicfg import check_readable
+from luigi_etl.errors import SettingError
 from luigi_etl.minutes import as_parameter, read_parameter
 from luigi_etl.query import parse_query
 from luigi_etl.settings import API, LARGEST_PAGE, SKEW, Settings
+from luigi_etl.startup import refuse, set_up
 
 if TYPE_CHECKING:
     from luigi_etl.guard import Guard
@@ -35,45 +32,7 @@ FIRST_YEAR = 1000  # earlier ones have names of fewer digits on some systems
 T = TypeVar("T")
 logger = logging.getLogger("luigi_etl")
 
-# Luigi reads these itself, and then warns that nobody did.
-core.ignore_unconsumed |= {"rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait", "rpc_log_retries"}
-
-EXIT_CODES = {
-    "already_running": 10,
-    "missing_data": 20,
-    "not_run": 25,
-    "task_failed": 30,
-    "scheduling_error": 35,
-    "unhandled_exception": 40,
-}
-
-
-def set_exit_codes() -> None:
-    """Let a failed run end with another exit code than 0, Luigi's default, unless the user set one."""
-    configuration = luigi.configuration.get_config()
-    for name, code in EXIT_CODES.items():
-        if not configuration.has_option("retcode", name):
-            configuration.set("retcode", name, str(code))
-
-
-set_exit_codes()
-
-
-def refuse(message: str) -> NoReturn:
-    """End the program because of what it was given, as argparse does."""
-    sys.stderr.write(f"luigi: error: {one_line(message)}\n")
-    sys.exit(USAGE_ERROR)
-
-
-def refuse_unreadable_files() -> None:
-    """End the program if Luigi passed over a file of its configuration."""
-    try:
-        check_readable(luigi.configuration.get_config()._config_paths)
-    except ValueError as error:
-        refuse(str(error))
-
-
-refuse_unreadable_files()
+set_up()
 
 
 class _Checked(luigi.Parameter[T]):

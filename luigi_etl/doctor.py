@@ -41,6 +41,7 @@ from luigi_etl.scheduler import Address, address, problem_of
 from luigi_etl.schema import RESTORE
 from luigi_etl.settings import SKEW
 from luigi_etl.spelling import redo_command
+from luigi_etl.startup import READ_BY_LUIGI
 from luigi_etl.status import count_held
 
 LEAST_ROOM = 1_000_000_000  # bytes
@@ -126,6 +127,7 @@ def _settings_nobody_reads() -> Iterator[str]:
             continue
         family = Register.get_task_cls(section)
         known = {name for name, _ in family.get_params()} | getattr(family, "ignore_unconsumed", set())
+        known |= READ_BY_LUIGI if section == "core" else set()
         yield from (
             f"[{section}] {name}" for name in configuration[section] if name.replace("-", "_") not in known
         )

@@ -13,13 +13,13 @@ from functools import partial
 from luigi.retcodes import retcode, run_with_retcodes
 from luigi.task_register import TaskClassNotFoundException
 
-from luigi_etl.config import refuse
 from luigi_etl.lines import one_line
 from luigi_etl.outage import Ended
 from luigi_etl.own_luigid import run_under
 from luigi_etl.reason import bounded
 from luigi_etl.scheduler import Address, problem_of
 from luigi_etl.signals import Signals
+from luigi_etl.startup import refuse
 
 SIGNALLED = 128  # and the number of the signal, as shells have it
 logger = logging.getLogger("luigi_etl.unattended")

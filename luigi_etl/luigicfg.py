@@ -6,10 +6,19 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+FILES = {  # as Luigi names them, by $LUIGI_CONFIG_PARSER
+    "cfg": ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg"),
+    "toml": ("/etc/luigi/luigi.toml", "luigi.toml"),
+}
 _VALUE = re.compile(r"(, found:| reference ).*", re.DOTALL)
 
 
-def check_readable(paths: Iterable[str] = ()) -> None:
+def files() -> tuple[str, ...]:
+    """Return the files that Luigi looks for, without the one that $LUIGI_CONFIG_PATH names."""
+    return FILES.get(os.environ.get("LUIGI_CONFIG_PARSER", ""), FILES["cfg"])
+
+
+def check_readable(paths: Iterable[str]) -> None:
     """See to it that Luigi can open every file there is of these, and the one that the environment names.
 
     Raises:

@@ -1,25 +1,20 @@
 """The bases of the tasks: what a query returned at one minute, and what is told of a run."""
 
-import configparser
 import contextlib
 import html
 import logging
-import re
-import sys
 import time
-import traceback
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import luigi
 from luigi.format import Nop, TextFormat
 from luigi.notifications import email
 from luigi.rpc import RPCError
-from luigi.task_register import TaskClassNotFoundException
+from msgspec import UNSET
 
 from luigi_etl.config import (
     QueryParameter,
@@ -27,19 +22,17 @@ from luigi_etl.config import (
     WholeNumberParameter,
     ccdb,
     guard,
-    refuse,
     storage,
     this_minute,
 )
 from luigi_etl.errors import DamagedFileError, EtlError
-from luigi_etl.lines import make_printable, one_line, print_line
+from luigi_etl.jobs import note_attempt
+from luigi_etl.lines import print_line
 from luigi_etl.paths import SnapshotFiles, mark_in_use, storage_id
 from luigi_etl.query import Query, parse_query
-from luigi_etl.reason import bounded, reason
-
-if TYPE_CHECKING:
-    from luigi_etl.record import Outcome
-    from luigi_etl.retry import FailedTry
+from luigi_etl.reason import reason
+from luigi_etl.record import Outcome, RunRecord, read_record, write_record
+from luigi_etl.retry import FailedTry, retried
 
 SILENCE = 60.0  # seconds in which a luigid that was away is told nothing: each try takes ten
 BETWEEN_PROGRESS = 1.0  # seconds: each telling is a request, and nobody looks more often
@@ -131,41 +124,6 @@ class Repeated(Tracked):
         return self._has_run
 
 
-def _of_configuration(error: BaseException) -> str:
-    """Return the fault in luigi.cfg in one line, if that is the error: Luigi names only the parameter."""
-    cause = error.__cause__ if isinstance(error, ValueError) else error
-    if not isinstance(cause, configparser.Error):
-        return ""
-    return f"luigi.cfg can't be used ({one_line(str(cause))}): correct it; a % is written %%"
-
-
-def _end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """End the command `luigi` with one line where the command line or luigi.cfg can't be used."""
-    if isinstance(error, TaskClassNotFoundException):
-        refuse(one_line(" ".join(str(error).splitlines()[:2])))  # its name, and the nearest one
-    if problem := _of_configuration(error):
-        refuse(problem)
-    _without_traceback(kind, error, trace)
-
-
-if "luigi.cmdline" in sys.modules:  # the command, not a program that uses Luigi
-    sys.excepthook = _end_in_one_line
-
-
-def _end_quietly(_: Tracked) -> None:
-    """Let an interrupted program end as any other, but without a traceback: once it runs tasks, that is."""
-    if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _without_traceback
-
-
-def _without_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if not issubclass(kind, KeyboardInterrupt):
-        sys.__excepthook__(kind, error, trace)
-
-
-Tracked.event_handler(luigi.Event.START)(_end_quietly)
-
-
 class Recorded(Tracked):
     """The base of tasks that are of a minute and a query, and whose end is on record beside their files."""
 
@@ -201,26 +159,18 @@ class Recorded(Tracked):
 
     def patiently(self, action: Callable[[], T]) -> T:
         """Do something that may fail and pass, with the further attempts of the settings."""
-        from luigi_etl.retry import retried
-
         return retried(action, ccdb().retries, ccdb().retry_delay, self._announce)
 
-    def _announce(self, failed: "FailedTry") -> None:
-        from luigi_etl.jobs import note_attempt
-
+    def _announce(self, failed: FailedTry) -> None:
         logger.warning("%s: %s", self.task_family, failed)
         self.say(failed.status)
         note_attempt(failed.attempt + 1, failed.attempts)
 
-    def record(self, outcome: "Outcome", error: str = "", counts: Mapping[str, int] | None = None) -> None:
+    def record(self, outcome: Outcome, error: str = "", counts: Mapping[str, int] | None = None) -> None:
         """Put on record how the run ended; it did, whether that can be written or not.
 
         `counts` is what it changed in the database.
         """
-        from msgspec import UNSET
-
-        from luigi_etl.record import RunRecord, write_record
-
         record = RunRecord(
             outcome=outcome,
             task=self.task_family,
@@ -239,8 +189,6 @@ class Recorded(Tracked):
             StorageError: the record can't be written.
 
         """
-        from luigi_etl.record import RunRecord, read_record, write_record
-
         earlier = self.clone(timestamp=minute)
         with contextlib.suppress(DamagedFileError):
             if earlier.complete() or read_record(earlier.files.run).outcome != "stored":
@@ -256,8 +204,6 @@ class Recorded(Tracked):
 
     def has_failed_since(self, moment: datetime) -> bool:
         """Tell whether a run of this minute failed after a moment (aware), and that is on record."""
-        from luigi_etl.record import read_record
-
         with contextlib.suppress(EtlError):
             record = read_record(self.files.run)
             return record.outcome == "failed" and record.ended >= moment
@@ -291,62 +237,3 @@ def _keep_from_prune(task: Snapshot) -> None:
 
 
 Snapshot.event_handler(luigi.Event.START)(_keep_from_prune)
-
-
-class _OneLine(logging.Filter):
-    """Reduces Luigi's report of a failure to the reason, and for a bug the lines of code that led there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._told: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        if error is None:
-            _explain_unscheduled(record)
-            return True
-        problem = _of_configuration(error)
-        record.msg, record.args = problem or _one_line(error, record.args), ()
-        record.exc_info = record.exc_text = None
-        if not problem and not isinstance(error, (EtlError, RPCError)):
-            record.exc_text = _trace(error)
-            return True
-        is_new = record.msg not in self._told
-        self._told.add(record.msg)
-        return is_new
-
-
-def _one_line(error: BaseException, arguments: object) -> str:
-    if isinstance(error, RPCError):
-        return f"luigid: {error}; start it (luigi-etl luigid) or add --local-scheduler"
-    task = arguments[-1] if isinstance(arguments, tuple) and arguments else None
-    return f"{task.task_family}: {reason(error)}" if isinstance(task, luigi.Task) else reason(error)
-
-
-def _trace(error: BaseException) -> str:
-    """Return the code that led to an error, the first cause first; the messages of a database hold rows."""
-    parts: dict[int, str] = {}
-    cause: BaseException | None = error
-    while cause and id(cause) not in parts:
-        parts[id(cause)] = "".join(traceback.format_tb(cause.__traceback__)) + reason(cause)
-        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    return "\n".join(f"Traceback (most recent call last):\n{part}" for part in reversed(parts.values()))
-
-
-_UNSCHEDULED = re.compile(r"Will not run (\w+).* due to error in \w+\(\) method:\n")
-_LAST_LINE = re.compile(r'^  File ".*\n(?: {4}.*\n)*(?:\w+\.)*(\S.*)', re.MULTILINE)
-
-
-def _explain_unscheduled(record: logging.LogRecord) -> None:
-    """Make an error of the warning that Luigi gives of a task it could not schedule, its reason first."""
-    text = record.getMessage()
-    found, last = _UNSCHEDULED.match(text), _LAST_LINE.findall(text)
-    if found and last:
-        record.levelno, record.levelname = logging.ERROR, "ERROR"
-        record.msg, record.args = f"{found[1]}: {bounded(last[-1])}", ()
-        frames = [line for line in text[found.end() :].splitlines() if line.startswith("  ")]
-        record.exc_text = "\n".join(frames)
-
-
-logging.getLogger("luigi-interface").addFilter(_OneLine())
-logger.addFilter(make_printable)

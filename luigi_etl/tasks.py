@@ -3,18 +3,18 @@
 CreateDocument ─────────────────────────────┐
 ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints ──▶ MergeComplaints
 
-What a task alone needs is imported where it runs: a run each minute pays for what it uses. Where Luigi runs
-tasks in processes of their own (`--workers`), what a snapshot needs is imported before the first is forked.
+The modules of the database are imported where a task runs: a run each minute does not use them.
 """
 
 import contextlib
 import logging
-import os
 from typing import TYPE_CHECKING
 
 import luigi
 
+from luigi_etl.ccdb import Client
 from luigi_etl.config import ccdb, guard, storage, this_minute
+from luigi_etl.datapackage import Asked, describe
 from luigi_etl.errors import (
     DamagedFileError,
     DriftError,
@@ -23,19 +23,22 @@ from luigi_etl.errors import (
     PassingError,
     RefusedError,
 )
+from luigi_etl.extract import Progress, extract
+from luigi_etl.guard import form_of
+from luigi_etl.later import database_warning, latest_warning
 from luigi_etl.lines import counted, print_line
 from luigi_etl.minutes import as_parameter
+from luigi_etl.newest import find_reason_to_stay
+from luigi_etl.parse import Summary, parse, read_summary
+from luigi_etl.progress import ProgressBar
 from luigi_etl.snapshot import Snapshot, Targets, targets
+from luigi_etl.store import create_document, publish, store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from luigi_etl.changes import Counts, Key
     from luigi_etl.database import Database
-    from luigi_etl.datapackage import Asked
-    from luigi_etl.extract import Progress
-    from luigi_etl.parse import Summary
-    from luigi_etl.progress import ProgressBar
 
 logger = logging.getLogger("luigi_etl")
 
@@ -49,8 +52,6 @@ class CreateDocument(Snapshot):
 
     def run(self) -> None:
         """Write the header."""
-        from luigi_etl.store import create_document
-
         columns = create_document(self.files.document, storage().columns)
         self.say_made(self.files.document, counted(columns, "column"))
 
@@ -74,10 +75,6 @@ class ExtractComplaints(Snapshot):
             raise
 
     def _attempt(self) -> None:
-        from luigi_etl.ccdb import Client
-        from luigi_etl.extract import extract
-        from luigi_etl.progress import ProgressBar
-
         bar = ProgressBar()
         with Client(ccdb().settings(), self.say) as client:
             try:
@@ -91,7 +88,7 @@ class ExtractComplaints(Snapshot):
             finally:
                 bar.clear()
 
-    def _report(self, progress: "Progress", bar: "ProgressBar") -> None:
+    def _report(self, progress: Progress, bar: ProgressBar) -> None:
         pages = counted(progress.pages, "page")
         if progress.collected >= progress.expected:
             self.say_made(self.files.extracted, f"{counted(progress.collected, 'complaint')}, {pages}")
@@ -115,8 +112,6 @@ class ParseComplaints(Snapshot):
 
     def run(self) -> None:
         """Parse the pages."""
-        from luigi_etl.parse import parse
-
         files = self.files
         summary = parse(
             files.extracted, files.parsed, files.rejected, files.summary, self.limit, self.show_progress
@@ -124,7 +119,7 @@ class ParseComplaints(Snapshot):
         self.say_made(files.parsed, f"{counted(summary.parsed, 'complaint')}, {summary.rejected:,} rejected")
         self._warn(summary)
 
-    def _warn(self, summary: "Summary") -> None:
+    def _warn(self, summary: Summary) -> None:
         if summary.rejected:
             logger.warning(
                 "%s: %d of %d hits are no valid complaints, see %s",
@@ -164,10 +159,6 @@ class StoreComplaints(Snapshot):
             DriftError: its hits are not what the API sends today.
 
         """
-        from luigi_etl.datapackage import describe
-        from luigi_etl.parse import read_summary
-        from luigi_etl.store import store
-
         files = self.files
         summary = read_summary(files.summary)
         stored = store(
@@ -186,18 +177,11 @@ class StoreComplaints(Snapshot):
         if not self.is_required:
             self.check(summary, problem)
 
-    def _asked(self) -> "Asked":
-        from luigi_etl.datapackage import Asked
-
+    def _asked(self) -> Asked:
         return Asked(self.parsed_query, self.limit, self.timestamp)
 
-    def _publish(self, summary: "Summary") -> str:
+    def _publish(self, summary: Summary) -> str:
         """Give the CSV the fixed name of the newest, unless it holds less; return why that is held back."""
-        from luigi_etl.guard import form_of
-        from luigi_etl.later import latest_warning
-        from luigi_etl.newest import find_reason_to_stay
-        from luigi_etl.store import publish
-
         limits, files = guard().limits(), self.files
         drift = limits.find_drift(form_of([summary]))
         if drift and drift.is_loss:
@@ -209,15 +193,13 @@ class StoreComplaints(Snapshot):
             logger.warning("%s: %s", self.task_family, stays)
         return ""
 
-    def check(self, summary: "Summary", problem: str) -> None:
+    def check(self, summary: Summary, problem: str) -> None:
         """Fail for a problem, or where the hits are not what the API sends today.
 
         Raises:
             HeldBackError, DriftError: every valid complaint is stored.
 
         """
-        from luigi_etl.guard import form_of
-
         if problem:
             raise HeldBackError(problem)
         drift = guard().limits().find_drift(form_of([summary]))
@@ -228,7 +210,7 @@ class StoreComplaints(Snapshot):
         if drift:
             raise DriftError(f"{drift}; nothing else is missing in {self.files.complaints}")
 
-    def tell(self, summary: "Summary", already: str = "") -> None:
+    def tell(self, summary: Summary, already: str = "") -> None:
         """Print the run's one line: how many complaints, of how many, where."""
         sandbox = " (of the sandbox, not CFPB data)" if summary.sandbox else ""
         counts = f"{counted(summary.parsed, 'complaint')} of {summary.hits_total:,} that match"
@@ -256,9 +238,6 @@ class MergeComplaints(Snapshot):
             DriftError: its hits are not what the API sends today; every valid complaint was merged.
 
         """
-        from luigi_etl.newest import find_reason_to_stay
-        from luigi_etl.parse import read_summary
-
         problem, counts = self.patiently(self._attempt)
         warn_of_later_minutes(self.task_family)
         self.record("merged", counts=counts._asdict())
@@ -290,7 +269,6 @@ class MergeComplaints(Snapshot):
             HeldBackError: there are implausibly many.
 
         """
-        from luigi_etl.ccdb import Client
         from luigi_etl.lookups import QueryRead, Verifier
         from luigi_etl.matching import is_lasting
 
@@ -309,7 +287,6 @@ class MergeComplaints(Snapshot):
 def warn_of_later_minutes(task: str) -> None:
     """Warn where the database holds a minute that is still to come: until then it ignores what is merged."""
     from luigi_etl.database import Database
-    from luigi_etl.later import database_warning
 
     with contextlib.suppress(EtlError):
         if warning := database_warning(Database(storage().database_address)):
@@ -317,7 +294,6 @@ def warn_of_later_minutes(task: str) -> None:
 
 
 def _tell_it_is_there(task: StoreComplaints) -> None:
-    from luigi_etl.parse import read_summary
 
     with contextlib.suppress(DamagedFileError):
         task.tell(read_summary(task.files.summary), "already stored: ")
@@ -329,12 +305,3 @@ def _tell_it_is_merged(task: MergeComplaints) -> None:
 
 MergeComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_merged)
 StoreComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_there)
-
-
-def _import_what_a_snapshot_needs() -> None:
-    """Import it once, where each process would; what can't be imported its task will tell."""
-    with contextlib.suppress(ImportError):
-        from luigi_etl import datapackage, extract, parse, progress, record, store  # noqa: F401
-
-
-os.register_at_fork(before=_import_what_a_snapshot_needs)

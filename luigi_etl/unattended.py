@@ -20,7 +20,6 @@ from luigi_etl.alerts import alert
 from luigi_etl.config import service
 from luigi_etl.errors import EtlError
 from luigi_etl.jobs import BusyError, Job, Memory
-from luigi_etl.lean import keep_what_stays_the_same
 from luigi_etl.logs import bounded_log
 from luigi_etl.luigi_run import run_luigi
 from luigi_etl.outage import Ended, Who
@@ -69,8 +68,6 @@ def attend(arguments: Sequence[str]) -> int:
 
     """
     define()
-    if "--module" not in arguments:  # which brings tasks of its own
-        keep_what_stays_the_same(arguments[0])
     plan = _planned(("--module", "luigi_etl", *arguments))
     minute, slug = (plan.task.timestamp, plan.task.slug) if plan.task else (None, "")
     try:

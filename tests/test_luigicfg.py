@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from luigi.configuration import LuigiConfigParser, LuigiTomlParser
 
-from luigi_etl.luigicfg import check_readable
+from luigi_etl.luigicfg import check_readable, files
 from tests.conftest import Chain, without_rights
 
 COMMANDS = [
@@ -65,3 +66,12 @@ def test_files_that_are_not_there_or_can_be_read_are_well(
     monkeypatch.setenv("LUIGI_CONFIG_PATH", "")
     (tmp_path / "luigi.cfg").touch()
     check_readable([f"{tmp_path}/luigi.cfg", f"{tmp_path}/other.cfg", f"{tmp_path}/luigi.cfg/below"])
+
+
+@pytest.mark.parametrize(("parser", "kind"), [("cfg", LuigiConfigParser), ("toml", LuigiTomlParser)])
+def test_files_are_those_that_luigi_reads(
+    monkeypatch: pytest.MonkeyPatch, parser: str, kind: type[LuigiConfigParser] | type[LuigiTomlParser]
+) -> None:
+    monkeypatch.setenv("LUIGI_CONFIG_PARSER", parser)
+
+    assert list(files()) == kind._config_paths

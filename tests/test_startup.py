@@ -1,7 +1,6 @@
-"""What a run does not use is not imported, and Luigi's own command is what it was."""
+"""What a run imports and asks of luigid, and what it needs to start."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,12 +13,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from luigi_etl.lean import UNUSED
 from tests.conftest import Chain, Luigid, Serve, free_port
 
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}  # coverage imports much itself
 MINUTE = ("--timestamp", "2026-11-22T0926")
-SPARED = {*UNUSED, "asyncio", "difflib", "shlex", "sqlalchemy", "sqlite3"}
+SPARED = {"sqlalchemy", "sqlite3"}
 FAMILIES = {
     "CreateDocument",
     "ExtractComplaints",
@@ -39,55 +37,32 @@ def python(code: str) -> set[str]:
     return set(run.stdout.split())
 
 
-def test_our_command_imports_luigi_without_what_it_does_not_use() -> None:
-    assert not python("import luigi_etl.lean; luigi_etl.lean.import_luigi(); print(*sys.modules)") & SPARED
+def test_a_command_that_needs_no_luigi_does_not_import_it() -> None:
+    assert not python("import luigi_etl.command; print(*sys.modules)") & {"luigi", *SPARED}
 
 
 def test_a_disk_without_any_room_does_not_matter_to_luigi() -> None:
     code = """
-import resource, luigi_etl.lean
+import resource, luigi_etl.startup
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-luigi_etl.lean.import_luigi()
+luigi_etl.startup.import_luigi()
 print("imported")
 """
     assert python(code) == {"imported"}
 
 
-def test_what_was_left_out_can_be_imported_afterwards() -> None:
-    code = "import luigi_etl.lean; luigi_etl.lean.import_luigi(); import requests, tornado, luigi.server"
-    assert {"requests", "tornado"} <= python(f"{code}; print(*sys.modules)")
-
-
-def test_what_is_there_already_stays() -> None:
-    code = "import luigi, requests, luigi_etl.lean as lean; before = dict(sys.modules); lean.import_luigi()"
-    assert python(f"{code}; print(sys.modules == before)") == {"True"}
-    code = "import requests, luigi_etl.lean as lean; lean.import_luigi(); import luigi.rpc"
-    assert python(f"{code}; print(luigi.rpc.HAS_REQUESTS)") == {"True"}
-
-
-def test_a_luigid_that_cuts_the_connection_is_away() -> None:
-    with socket.socket() as rude:
-        rude.bind(("127.0.0.1", 0))
-        rude.listen()
-
-        def hang_up() -> None:
-            rude.accept()[0].close()
-
-        thread = threading.Thread(target=hang_up)
-        thread.start()
-        code = f"""
-from luigi_etl.lean import import_luigi
+def test_nothing_of_luigi_is_replaced() -> None:
+    code = """
+import luigi, luigi.rpc, luigi.cmdline_parser
+places = (luigi, luigi.rpc, luigi.Task, luigi.cmdline_parser.CmdlineParser, luigi.rpc.URLLibFetcher)
+before = [dict(vars(place)) for place in places]
+from luigi_etl.startup import import_luigi
 import_luigi()
-from luigi.configuration import get_config
-from luigi.rpc import RemoteScheduler, RPCError
-get_config().set("core", "rpc-retry-attempts", "1")
-try:
-    RemoteScheduler("http://127.0.0.1:{rude.getsockname()[1]}").ping(worker="me")
-except RPCError:
-    print("away")
+import luigi_etl.unattended
+for place, names in zip(places, before):
+    print(*(name for name in names if not name.startswith("_abc") and names[name] is not vars(place)[name]))
 """
-        assert python(code) == {"away"}
-        thread.join()
+    assert python(code) == set()
 
 
 def test_luigi_finds_every_task_defined_and_all_that_it_takes_along() -> None:
@@ -115,33 +90,6 @@ if os.fork():
     assert python(code) >= {"luigi_etl.extract", "luigi_etl.ccdb", "luigi_etl.parse", "luigi_etl.store"}
 
 
-def test_what_cannot_be_imported_is_left_to_the_task_to_tell() -> None:
-    code = """
-import os, luigi, luigi_etl
-sys.modules["urllib3"], sys.stderr = None, sys.stdout
-if os.fork():
-    os.wait()
-"""
-    assert python(code) == set()
-
-
-def test_luigi_builds_one_parser_for_a_command_line_it_reads_several_times() -> None:
-    code = """
-import argparse, luigi_etl, luigi_etl.lean as lean
-lean.import_luigi()
-luigi_etl.define()
-lean.keep_what_stays_the_same("StoreComplaints")
-from luigi.cmdline_parser import CmdlineParser
-built, make = [], argparse.ArgumentParser.__init__
-argparse.ArgumentParser.__init__ = lambda self, **options: (built.append(self), make(self, **options))[1]
-for _ in range(3):
-    with CmdlineParser.global_instance(["StoreComplaints", "--limit", "7"]) as parser:
-        print(parser.get_task_obj().limit)
-print("parsers:", len(built))
-"""
-    assert python(code) == {"7", "parsers:", "1"}
-
-
 @pytest.mark.slow
 def test_luigid_is_asked_without_the_proxy_that_the_api_is_asked_through(
     chain: Chain, served: Serve, luigid: Luigid
@@ -152,6 +100,20 @@ def test_luigid_is_asked_without_the_proxy_that_the_api_is_asked_through(
     chain.environment.update(HTTP_PROXY=nobody, http_proxy=nobody, NO_PROXY=api, no_proxy=api)
     assert chain.unattended(*MINUTE, url=server.url).code == 0
     assert len(luigid.tasks("DONE")) == 4
+
+
+@pytest.mark.slow
+def test_api_is_asked_through_the_proxy_luigid_is_not(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for name in ("NO_PROXY", "no_proxy"):
+        chain.environment.pop(name, None)
+    chain.environment.update(HTTP_PROXY=nobody, http_proxy=nobody)
+    url = served().url.replace("127.0.0.1", "localhost")
+
+    run = chain.unattended(*MINUTE, "--ccdb-retries", "0", "--ccdb-backoff", "0", url=url)
+
+    assert (run.code, "proxy" in run.err) == (30, True)
+    assert [task["name"] for task in luigid.tasks("DONE").values()] == ["CreateDocument"]
 
 
 @pytest.mark.slow
@@ -178,9 +140,8 @@ def test_a_minutes_run_imports_nothing_that_it_does_not_use(
     told = f"{run.err}\n{chain.log()}".splitlines()
     imported = {line.rpartition("|")[2].strip() for line in told if "import time:" in line}
     assert {"luigi.worker", "luigi_etl.unattended", "luigi_etl.store"} <= imported
-    found = imported - set(UNUSED)  # of these it says that Luigi asked for them
-    assert not {name for name in found if name.split(".")[0] in SPARED}
-    assert not found & {"luigi_etl.database", "luigi_etl.metrics", "luigi_etl.sync"}
+    assert not {name for name in imported if name.split(".")[0] in SPARED}
+    assert not imported & {"luigi_etl.database", "luigi_etl.metrics", "luigi_etl.sync"}
     assert len(luigid.tasks("DONE")) == 4
 
 
