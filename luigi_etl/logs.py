@@ -34,7 +34,6 @@ def add_bounded_file(logger: logging.Logger, path: Path) -> None:
 
     If the log can't be written, what is logged continues without it.
     """
-    logging.raiseExceptions = False
     with contextlib.suppress(OSError):
         handler = _BoundedFile(path, maxBytes=LOG_BYTES, backupCount=OLD_LOGS, encoding="utf-8")
         formatter = logging.Formatter("%(asctime)s [%(process)d] %(message)s", "%Y-%m-%dT%H:%M:%SZ")
