@@ -42,7 +42,6 @@ def beside_libraries(folder: Path, url: str, rounds: int) -> str:
     pieces = [
         Piece(f"{ROWS:,} rows, from JSON to CSV", "table", "csv", told=[rows, WRITTEN]),
         Piece("a million ids, each seen twice", "ids", "a set"),
-        Piece("ten complaints, asked for by HTTP", "web", "requests", "bare", [f"{url}?size=10"]),
         Piece("a turn to ask", "pace", "pyrate-limiter", "pyrate", ["turns"]),
     ]
     header = [

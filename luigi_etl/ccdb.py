@@ -21,8 +21,8 @@ from luigi_etl.errors import EtlError, PassingError, PermanentError, RefusedErro
 from luigi_etl.lines import brief
 from luigi_etl.pace import Pace, default_pace_file
 from luigi_etl.pages import Page
+from luigi_etl.session import NotSentError, Response, Session, Timeouts
 from luigi_etl.settings import API, NEWEST_FIRST, SKEW, Settings
-from luigi_etl.web import NotSentError, Response, Session, Timeouts
 
 SHORT_RETRIES = 3
 LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
@@ -153,7 +153,7 @@ class Client:
             min(LONGEST_REQUEST, remaining),
         )
         try:
-            return self._session.get(address, timeouts)
+            return self._session.fetch(address, timeouts)
         except UnusableBodyError as error:
             raise RefusedError(f"{self.host}: {error}") from None
         except WebError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from urllib3 import HTTPHeaderDict
+from requests.structures import CaseInsensitiveDict
 
 from luigi_etl.answer import Answer
 from luigi_etl.ccdb import Client, _check_status, _retry_after
@@ -15,8 +15,8 @@ from luigi_etl.errors import PassingError, PermanentError, RefusedError, Storage
 from luigi_etl.pace import WINDOW_MILLISECONDS
 from luigi_etl.pages import Page
 from luigi_etl.sandbox.server import Throttle
+from luigi_etl.session import Response
 from luigi_etl.settings import Settings
-from luigi_etl.web import Response
 from tests.conftest import Serve
 
 NOWHERE = "http://127.0.0.1:9/"
@@ -29,7 +29,7 @@ def fetch(client: Client, size: int = 10, search_after: str | None = None) -> tu
 
 def response(status: int = 429, body: bytes = b"", **headers: str) -> Response:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Response(status, HTTPHeaderDict(named), body, datetime.now(timezone.utc))
+    return Response(status, CaseInsensitiveDict(named), body, datetime.now(timezone.utc))
 
 
 def test_every_request_asks_for_the_newest_without_aggregations(served: Serve) -> None:

@@ -4,13 +4,14 @@ import gzip
 import json
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from random import Random
-from socket import socket
+from socket import create_server, socket
 from typing import Any
 
 import pytest
@@ -31,8 +32,8 @@ from luigi_etl.complaint import read_page
 from luigi_etl.contradiction import find_contradiction_of_page
 from luigi_etl.errors import EtlError, PassingError, RefusedError
 from luigi_etl.extract import Walk, extract
+from luigi_etl.session import Session, Timeouts
 from luigi_etl.settings import Settings
-from luigi_etl.web import Session, Timeouts
 from tests.raw import Sent, answer, page, serving
 from tests.test_ccdb import response
 
@@ -221,7 +222,25 @@ def test_request_has_a_limit_of_its_own() -> None:
         serving(drip("HTTP/1.1 200 OK\r\n", "A: b\r\n")) as server,
         pytest.raises(WebError, match=r"no end of the answer within 0\.3 s"),
     ):
-        Session(server.url, {}).get(server.url, Timeouts(5, 5, 0.3))
+        Session(server.url, {}).fetch(server.url, Timeouts(5, 5, 0.3))
+
+
+def test_dripping_tls_handshake_ends_at_the_deadline() -> None:
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            drip("\x16\x03\x03\x40\x00\x02\x00\x3f\x7c", "x")(connection)  # a ServerHello of 16 kB
+
+    with create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        begun = time.monotonic()
+
+        with pytest.raises(WebError, match=r"no end of the answer within 0\.3 s"):
+            Session(url, {}).fetch(url, Timeouts(5, 5, 0.3))
+
+    assert time.monotonic() - begun < 10  # it would drip for twenty seconds
 
 
 def test_silent_connection_ends_at_the_deadline() -> None:

@@ -18,8 +18,8 @@ import pytest
 from luigi_etl.body import MOST_BYTES_OF_ERRORS, WebError
 from luigi_etl.ccdb import Client
 from luigi_etl.errors import PassingError, PermanentError
+from luigi_etl.session import TRUSTED, Session, Timeouts
 from luigi_etl.settings import Settings
-from luigi_etl.web import TRUSTED, Session, Timeouts
 
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 QUICK = Timeouts(5, 5)
@@ -121,7 +121,7 @@ def answer(status: int, body: bytes, *headers: str) -> bytes:
 
 
 def body(session: Session, address: str) -> bytes:
-    return session.get(address, QUICK).body
+    return session.fetch(address, QUICK).body
 
 
 # --- the connection ------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_what_is_left_of_an_error_is_not_taken_for_the_next(start: Start) -> Non
     server = start(answer(500, b"x" * 3_000_000, "Content-Length: 3000000"))
     session = Session(f"http://{server.host}/", {})
 
-    answers = [session.get(f"http://{server.host}/", QUICK) for _ in range(2)]
+    answers = [session.fetch(f"http://{server.host}/", QUICK) for _ in range(2)]
 
     assert [(one.status, one.body) for one in answers] == [(500, b"x" * MOST_BYTES_OF_ERRORS)] * 2
 
@@ -169,10 +169,46 @@ def test_the_client_names_itself_and_what_it_takes(start: Start) -> None:
         with client, suppress(PassingError):
             client.page((), 10, None)
     first, last = server.asked[0][1], server.asked[-1][1]
-    assert first["user-agent"].startswith("python-urllib3/")
+    assert first["user-agent"].startswith("python-requests/")
     assert last["user-agent"] == "me/1"
     assert (first["accept"], first["accept-encoding"]) == ("application/json", "gzip")
     assert first["host"] == server.host
+
+
+def test_no_credentials_are_sent(start: Start, environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    server = start()
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password secret\n")
+    environment.setenv("NETRC", str(tmp_path / "netrc"))
+
+    for user in ("", "me:secret@"):
+        url = f"http://{user}{server.host}/"
+        Session(url, {}).fetch(url, QUICK)
+
+    assert len(server.asked) == 2
+    assert not any("authorization" in headers for _, headers in server.asked)
+
+
+def test_cookies_are_not_sent_back(start: Start) -> None:
+    server = start(ok(b"{}", "Set-Cookie: a=b; Path=/"))
+    session = Session(f"http://{server.host}/", {})
+
+    for _ in range(2):
+        session.fetch(f"http://{server.host}/", QUICK)
+
+    assert "cookie" not in server.asked[1][1]
+
+
+def test_redirect_is_not_followed_nor_read_whole(start: Start) -> None:
+    other = start()
+    server = start(
+        answer(302, b"x" * 3_000_000, f"Location: http://{other.host}/", "Content-Length: 3000000")
+    )
+
+    redirect = Session(f"http://{server.host}/", {}).fetch(f"http://{server.host}/", QUICK)
+
+    assert (redirect.status, redirect.headers["Location"]) == (302, f"http://{other.host}/")
+    assert len(redirect.body) == MOST_BYTES_OF_ERRORS
+    assert other.asked == []
 
 
 # --- the body ------------------------------------------------------------------------------------
@@ -204,9 +240,13 @@ def test_a_body_is_read_whole_however_it_is_sent(start: Start, whole: bytes) -> 
         ),
         (answer(200, b"4\r\n{", "Transfer-Encoding: chunked", "Connection: close"), "IncompleteRead"),
         (ok(b"no gzip", "Content-Encoding: gzip"), "incorrect header check"),
+        (
+            answer(200, b"{}", "Content-Length: 1", "Content-Length: 2", "Connection: close"),
+            "Content-Length contained multiple unmatching values",
+        ),
         (b"what is \x1b[31mthis? close\r\n\r\n", r"what is \\x1b\[31mthis"),
     ],
-    ids=["length", "chunks", "no gzip", "no HTTP"],
+    ids=["length", "chunks", "no gzip", "two lengths", "no HTTP"],
 )
 def test_an_answer_that_is_cut_or_damaged_is_an_error(start: Start, cut: bytes, said: str) -> None:
     server = start(cut)
@@ -245,13 +285,22 @@ def test_tls_goes_through_a_tunnel_of_the_proxy(
     assert "proxy-authorization" not in server.asked[0][1]
 
 
-@pytest.mark.parametrize("spared", ["127.0.0.1", "example.org, 127.0.0.1", "*"])
+def test_tls_goes_through_the_tls_of_a_proxy(start: Start, environment: pytest.MonkeyPatch) -> None:
+    server, proxy = start(is_tls=True), start(b"HTTP/1.1 200 Connected\r\n\r\n", is_tls=True)
+    environment.setenv("HTTPS_PROXY", f"https://{proxy.host}")
+    environment.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+
+    assert body(Session(f"https://{server.host}/", {}), f"https://{server.host}/page") == b"{}"
+    assert [path for path, _ in proxy.asked] == [server.host]
+
+
+@pytest.mark.parametrize("spared", ["127.0.0.1", "example.org, 127.0.0.1", "127.0.0.0/8", "{host}", "*"])
 def test_no_proxy_is_asked_for_what_it_is_not_for(
     start: Start, environment: pytest.MonkeyPatch, spared: str
 ) -> None:
     server = start()
     environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    environment.setenv("NO_PROXY", spared)
+    environment.setenv("NO_PROXY", spared.format(host=server.host))
     assert body(Session(f"http://{server.host}/", {}), f"http://{server.host}/") == b"{}"
 
 
@@ -260,24 +309,35 @@ def test_a_proxy_is_asked_for_what_it_is_for(environment: pytest.MonkeyPatch, sp
     environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     environment.setenv("NO_PROXY", spared)
     with pytest.raises(WebError, match=r"^proxy: Failed to establish a new .*refused$"):
-        Session("http://127.0.0.1/", {}).get("http://127.0.0.1/", QUICK)
+        Session("http://127.0.0.1/", {}).fetch("http://127.0.0.1/", QUICK)
 
 
 def test_a_proxy_that_refuses_is_named(start: Start, environment: pytest.MonkeyPatch) -> None:
     proxy = start(answer(407, b"", "Content-Length: 0", "Connection: close"))
     environment.setenv("HTTPS_PROXY", f"http://{proxy.host}")
     with pytest.raises(WebError, match="^proxy: Tunnel connection failed: 407"):
-        Session("https://api.example/", {}).get("https://api.example/", QUICK)
+        Session("https://api.example/", {}).fetch("https://api.example/", QUICK)
 
 
-@pytest.mark.parametrize("proxy", ["socks5://me:secret@127.0.0.1:9", "http://me:sec/ret@proxy.example:3128"])
-def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
-    environment: pytest.MonkeyPatch, proxy: str
+@pytest.mark.parametrize(
+    ("proxy", "said"),
+    [
+        ("socks5://me:secret@127.0.0.1:9", "a SOCKS proxy: install requests[socks]"),
+        ("http://me:sec/ret@proxy.example:3128", "no web address: correct it"),
+        ("http://me:sec[ret@proxy.example:3128", "no web address: correct it"),
+        ("ftp://me:secret@proxy.example", "no web address: correct it"),
+        ("http://", "no web address: correct it"),
+    ],
+)
+def test_unusable_proxy_is_told_without_its_password(
+    environment: pytest.MonkeyPatch, proxy: str, said: str
 ) -> None:
     environment.setenv("HTTPS_PROXY", proxy)
+
     with pytest.raises(PermanentError) as caught:
         Session("https://api.example/", {})
-    assert str(caught.value) == "HTTPS_PROXY or ALL_PROXY in the environment is no web address: correct it"
+
+    assert str(caught.value) == f"HTTPS_PROXY or ALL_PROXY in the environment is {said}"
 
 
 # --- certificates --------------------------------------------------------------------------------
@@ -338,7 +398,7 @@ def test_certificates_that_are_not_there_are_told(environment: pytest.MonkeyPatc
 )
 def test_an_address_that_cannot_be_asked_is_permanent(url: str) -> None:
     with pytest.raises(PermanentError, match=r"check \[ccdb\] url"):
-        Session(url, {}).get(url, QUICK)
+        Session(url, {}).fetch(url, QUICK)
 
 
 def test_a_server_without_a_path_is_asked_for_its_root(start: Start) -> None:
@@ -349,7 +409,7 @@ def test_a_server_without_a_path_is_asked_for_its_root(start: Start) -> None:
 
 def test_a_refusal_is_read_with_its_headers_though_it_is_empty(start: Start) -> None:
     server = start(answer(429, b"", "Content-Encoding: gzip", "Content-Length: 0", "Retry-After: 30"))
-    refused = Session(f"http://{server.host}/", {}).get(f"http://{server.host}/", QUICK)
+    refused = Session(f"http://{server.host}/", {}).fetch(f"http://{server.host}/", QUICK)
     assert (refused.status, refused.headers["Retry-After"], refused.body) == (429, "30", b"")
 
 
@@ -358,4 +418,4 @@ def test_a_server_that_does_not_answer_is_waited_for_as_long_as_was_said() -> No
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        Session(url, {}).get(url, Timeouts(5, 0.1))
+        Session(url, {}).fetch(url, Timeouts(5, 0.1))
