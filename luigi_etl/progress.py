@@ -1,41 +1,71 @@
-"""How far a long piece of work is: whom to tell, and what a person sees of it on a terminal."""
+"""Progress reports of long work, and the bar that a person sees on a terminal."""
 
+import logging
 import sys
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TextIO
 
-from luigi_etl.lines import counted
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
-WIDTH = 30
-Report = Callable[[int, int], None]  # hears how many complaints are done, of how many
+_FORMAT = "{percentage:3.0f}%|{bar}| {n:,} of {total:,}, {rate_noinv_fmt}, {remaining} left"
+_LOGGERS = ("luigi-interface", "luigi_etl")
+
+Report = Callable[[int, int], None]  # takes the complaints that are done, and the expected number
 
 
 def unwatched(done: int, expected: int) -> None:
-    """Tell nobody."""
+    """Ignore a report."""
 
 
 class ProgressBar:
-    """One line on a terminal, drawn over and over; nothing where the stream is not a terminal."""
+    """A bar with rate and remaining time on a terminal; nothing where the stream is no terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
-        self._drawn = False
+        self._shown = ExitStack()
+        self._bar: tqdm[None] | None = None
 
     def show(self, done: int, expected: int) -> None:
-        """Draw how far it is."""
+        """Draw the bar; it starts again if fewer complaints are done than before."""
         if not self._stream.isatty() or expected <= 0:
             return
-        share = min(1.0, done / expected)
-        bar = "#" * int(share * WIDTH)
-        self._stream.write(
-            f"\r[{bar:<{WIDTH}}] {share:4.0%}  {done:,} of {counted(expected, 'complaint')}\x1b[K"
-        )
-        self._stream.flush()
-        self._drawn = True
+        done = min(done, expected)
+        if self._bar is None or done < self._bar.n:
+            self.clear()
+            self._bar = self._shown.enter_context(_drawn(self._stream, done, expected))
+        self._bar.total = expected
+        self._bar.update(done - self._bar.n)
 
     def clear(self) -> None:
-        """Take the line away, so that what is printed next starts on a clean one."""
-        if self._drawn:
-            self._stream.write("\r\x1b[K")
-            self._stream.flush()
-            self._drawn = False
+        """Remove the bar, so that the next output starts on an empty line."""
+        self._shown.close()
+        self._bar = None
+
+
+@contextmanager
+def _drawn(stream: TextIO, done: int, expected: int) -> "Iterator[tqdm[None]]":
+    """Draw a tqdm bar; meanwhile log messages appear above it."""
+    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]  # it takes arguments in its stubs only
+        monitor_interval = 0  # no thread: Luigi forks
+
+    with (
+        Bar(
+            initial=done,
+            total=expected,
+            unit=" complaints",
+            unit_scale=True,
+            bar_format=_FORMAT,
+            leave=False,
+            miniters=1,
+            smoothing=0,  # the rate limit lets pages arrive in bursts: only the average predicts the end
+            dynamic_ncols=True,
+            file=stream,
+        ) as bar,
+        logging_redirect_tqdm([logging.getLogger(name) for name in _LOGGERS], tqdm_class=Bar),
+    ):
+        yield bar
