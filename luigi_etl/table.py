@@ -1,6 +1,7 @@
-"""Rows as CSV, many together and column by column: that most of it needs no quotes is seen at once.
+"""Rows as CSV, written column by column, because most columns need no quotes.
 
-`csv.writer` looks at each character of each cell, which takes three times as long.
+`csv.writer` checks each character of each cell, which takes three times as long. For the same bytes it also
+needs workarounds: before Python 3.13 it leaves a lone CR unquoted, and 3.10 refuses NUL.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,22 +10,25 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 Cell = str | bool | date | None
-# Rows of a block: few enough for its texts to stay in the processor's cache, many enough to be worth it.
-_ROWS = 250
+_ROWS = 250  # of a block, whose texts then stay in the processor's cache
 
 
 class Block(NamedTuple):
-    """Some lines of a CSV, and how many rows they are."""
+    """Some lines of a CSV and their number of rows."""
 
     lines: bytes
     rows: int
 
 
 def csv_blocks(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[Block]:
-    """Give the header, which counts as no row, and then the rows, as CSV as the CFPB writes it.
+    """Yield the header, which counts as no row, and then the rows, in the CFPB's form of CSV.
 
-    That is RFC 4180, but lines end in LF; UTF-8. None is an empty cell, a flag `true` or `false`, a date
-    `YYYY-MM-DD`; everything else is stored exactly, also what a spreadsheet would take for a formula.
+    The form is RFC 4180 in UTF-8 with LF line ends. None is an empty cell, a flag `true` or `false`, a date
+    `YYYY-MM-DD`. Texts are stored exactly, even if a spreadsheet takes them for formulas.
+
+    Raises:
+        ValueError: a row is shorter or longer than the others of its block.
+
     """
     yield Block(_lines([header]), 0)
     remaining = iter(rows)
@@ -34,13 +38,13 @@ def csv_blocks(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterato
 
 def _lines(rows: Sequence[Sequence[Cell]]) -> bytes:
     columns = [_texts(column) for column in zip(*rows, strict=True)]
-    if len(columns) == 1:  # an empty line would be no row
+    if len(columns) == 1:  # an empty line is no row
         columns = [[text or '""' for text in columns[0]]]
     return ("\n".join(map(",".join, zip(*columns, strict=True))) + "\n").encode()
 
 
 def _texts(column: Sequence[Any]) -> Sequence[str]:
-    """Return the cells of a column as they are written; what stands in several rows is looked at once."""
+    """Return the cells of a column as they are written; check repeated values only once."""
     cells = ["" if cell is None else cell for cell in column] if None in column else column
     if _is_plain(cells):
         return cells
@@ -51,7 +55,7 @@ def _texts(column: Sequence[Any]) -> Sequence[str]:
 def _is_plain(cells: Sequence[Any]) -> bool:
     try:
         return not _needs_quotes("".join(cells))
-    except TypeError:  # not all are texts
+    except TypeError:  # a flag or a date
         return False
 
 
@@ -64,5 +68,5 @@ def _text(cell: str | bool | date) -> str:
 
 
 def _needs_quotes(text: str) -> bool:
-    """Tell whether there is anything in a text for which RFC 4180 wants quotes around it (2.6)."""
+    """Return whether a text needs quotes (RFC 4180, 2.6)."""
     return '"' in text or "," in text or "\n" in text or "\r" in text
