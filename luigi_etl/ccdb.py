@@ -19,6 +19,7 @@ from luigi_etl.body import UnusableBodyError, WebError
 from luigi_etl.contradiction import Pairs, find_contradiction_of_page
 from luigi_etl.errors import EtlError, PassingError, PermanentError, RefusedError
 from luigi_etl.lines import brief
+from luigi_etl.minutes import as_text, as_time
 from luigi_etl.pace import Pace, default_pace_file
 from luigi_etl.pages import Page
 from luigi_etl.session import NotSentError, Response, Session, Timeouts
@@ -170,7 +171,7 @@ class Client:
                 raise PassingError(f"{pace} leaves none for the time until the deadline")
             if wait > LONGEST_SILENT_WAIT:
                 then = datetime.now(timezone.utc) + timedelta(seconds=wait)
-                self._tell(f"next request at {then:%H:%M:%S} UTC, in {wait:.0f} s: {pace} leaves none now")
+                self._tell(f"next request at {as_time(then)}, in {wait:.0f} s: {pace} leaves none now")
             time.sleep(wait)
 
 
@@ -197,7 +198,7 @@ def _check_clock(host: str, response: Response) -> None:
     if there and ahead > SKEW:
         raise PermanentError(
             f"{host}: this machine's clock is {_span(ahead)} ahead of the API's, where it is "
-            f"{there:%Y-%m-%d %H:%M} UTC; set it, and let NTP keep it"
+            f"{as_text(there)}; set it, and let NTP keep it"
         )
 
 

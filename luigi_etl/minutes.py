@@ -31,6 +31,11 @@ def with_seconds(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def as_time(moment: datetime) -> str:
+    """Return the time of day of a moment for messages: 03:04:05 UTC."""
+    return f"{moment:%H:%M:%S} UTC"
+
+
 def to_parameter(text: str) -> str:
     """Return a minute as `--timestamp` takes it, also from the form in tables; nothing is checked."""
     return text.replace(":", "").removesuffix("Z")

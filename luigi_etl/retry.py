@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import NamedTuple, TypeVar
 
 from luigi_etl.errors import PassingError
+from luigi_etl.minutes import as_time
 from luigi_etl.reason import reason
 
 T = TypeVar("T")
@@ -23,13 +24,13 @@ class FailedTry(NamedTuple):
 
     def __str__(self) -> str:
         told = f"attempt {self.attempt} of {self.attempts}: {reason(self.error)}"
-        return f"{told}; next at {self.next:%H:%M:%S} UTC, in {self.wait:g} s"
+        return f"{told}; next at {as_time(self.next)}, in {self.wait:g} s"
 
     @property
     def status(self) -> str:
         """The same for a narrow box: the next attempt first."""
         following = f"next attempt {self.attempt + 1} of {self.attempts}"
-        return f"{following} at {self.next:%H:%M:%S} UTC: {reason(self.error)}"
+        return f"{following} at {as_time(self.next)}: {reason(self.error)}"
 
 
 def retried(action: Callable[[], T], retries: int, delay: float, announce: Callable[[FailedTry], None]) -> T:
