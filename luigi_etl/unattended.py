@@ -58,7 +58,7 @@ class Plan:
         return self.job != self.unreadable
 
 
-def attend(arguments: Sequence[str]) -> int:
+def run_unattended(arguments: Sequence[str]) -> int:
     """Run a task, given as on Luigi's command line, unless a run of its query is under way.
 
     Returns Luigi's exit code (10: skipped); 128 and its number where a signal ended the run.

@@ -382,6 +382,17 @@ def test_what_a_killed_redo_of_a_failed_merge_left_is_merged_by_the_next(chain: 
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
 
 
+def test_luigid_is_asked_without_the_proxy(chain: Chain, stored: str, luigid: Luigid) -> None:
+    chain.environment.update(HTTP_PROXY="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        chain.environment.pop(name, None)
+
+    run = redo(chain, "--from", "parse", url=stored)
+
+    assert (run.code, run.err) == (0, "")
+    assert "ParseComplaints" in [task["name"] for task in luigid.tasks("DONE").values()]
+
+
 def test_with_luigid_a_merge_can_be_done_again_at_once(chain: Chain, merged: str, luigid: Luigid) -> None:
     for _ in range(2):
         run = redo(chain, "--from", "merge", url=merged)

@@ -79,15 +79,20 @@ def _arguments(task: "Snapshot") -> list[str]:
 
 
 def _run_luigi(arguments: list[str]) -> int:
+    from luigi.interface import core
     from luigi.retcodes import run_with_retcodes
 
+    from luigi_etl.own_luigid import run_under
     from luigi_etl.scheduler import address, problem_of
 
-    if problem := problem_of(address()):
+    luigid, is_local = address(), core().local_scheduler
+    if not is_local and (problem := problem_of(luigid)):
         sys.stderr.write(f"{problem}: it goes without it\n")
-        arguments = [*arguments, "--local-scheduler"]
+        is_local = True
+    if not is_local:
+        return run_under(luigid, arguments)
     try:
-        run_with_retcodes(arguments)
+        run_with_retcodes([*arguments, "--local-scheduler"])
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 0
     return 0

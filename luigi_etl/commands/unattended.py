@@ -24,6 +24,6 @@ def add_to(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the task; return Luigi's exit code."""
-    from luigi_etl.unattended import attend
+    from luigi_etl.unattended import run_unattended
 
-    return attend([options.task, *options.parameters])
+    return run_unattended([options.task, *options.parameters])
