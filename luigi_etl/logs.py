@@ -45,7 +45,6 @@ def add_bounded_file(logger: logging.Logger, path: Path) -> None:
 @contextlib.contextmanager
 def bounded_log(logger: logging.Logger, path: Path) -> Iterator[None]:
     """Let a logger write to such a file, and nowhere else, until the end of the block."""
-    before = logger.level, logger.propagate
     logger.setLevel(logging.INFO)
     logger.propagate = False
     add_bounded_file(logger, path)
@@ -55,4 +54,3 @@ def bounded_log(logger: logging.Logger, path: Path) -> Iterator[None]:
         for handler in logger.handlers:
             handler.close()
         logger.handlers.clear()
-        logger.level, logger.propagate = before
