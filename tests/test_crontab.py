@@ -410,6 +410,7 @@ def test_no_checkout_is_told_with_what_to_do(installed: Callable[[str], None], c
 def test_a_configuration_outside_of_a_checkout_is_refused(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (checkout.parent / "luigi.cfg").touch()
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(checkout.parent / "luigi.cfg"))
     ran = crontab_command()
     assert ran.code == 2

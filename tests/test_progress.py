@@ -74,9 +74,15 @@ def test_the_bar_is_cleared_away(terminal: Terminal, bar: ProgressBar) -> None:
 
 @pytest.mark.parametrize("name", ["luigi-interface", "luigi_etl"])
 def test_messages_appear_above_the_bar(
-    terminal: Terminal, bar: ProgressBar, name: str, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal,
+    bar: ProgressBar,
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(logging.getLogger(name), "handlers", [])  # runs of Luigi in other tests
+    caplog.set_level(logging.WARNING, logger=name)
     bar.show(1, 2)
 
     logging.getLogger(name).warning("luigid is away")
