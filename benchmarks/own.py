@@ -41,7 +41,6 @@ def beside_libraries(folder: Path, url: str, rounds: int) -> str:
     rows = _rows_of(url, folder / "rows.json")
     pieces = [
         Piece(f"{ROWS:,} rows, from JSON to CSV", "table", "csv", told=[rows, WRITTEN]),
-        Piece("a million ids, each seen twice", "ids", "a set"),
         Piece("a turn to ask", "pace", "pyrate-limiter", "pyrate", ["turns"]),
     ]
     header = [

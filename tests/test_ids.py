@@ -1,8 +1,11 @@
 import random
+import subprocess
+import sys
 
 import pytest
 
 from luigi_etl.ids import IdSet
+from tests.conftest import with_peak_memory
 
 
 def test_ids_are_counted_once() -> None:
@@ -20,7 +23,17 @@ def test_an_id_that_comes_twice_at_once_is_new_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("7", "07"), ("abc", "ABC"), ("1" * 30, "1" * 31), ("", "0"), ("5", "\u0665")]
+    ("one", "other"),
+    [
+        ("7", "07"),
+        ("abc", "ABC"),
+        ("1" * 30, "1" * 31),
+        (str(2**64), "0"),
+        (str(2**64 - 1), str(2**64)),
+        ("-1", str(2**64 - 1)),
+        ("", "0"),
+        ("5", "\u0665"),
+    ],
 )
 def test_different_ids_are_different(one: str, other: str) -> None:
     ids = IdSet()
@@ -34,3 +47,12 @@ def test_an_id_is_known_again_whatever_comes_with_it() -> None:
     assert ids.add(["9", "seven"]) == [False, False]
     assert ids.add([]) == []
     assert len(ids) == 4
+
+
+def test_ids_that_lie_far_apart_take_little_memory() -> None:
+    code = "from luigi_etl.ids import IdSet; assert all(IdSet().add(range(1, 10**10, 10**5)))"
+
+    run = subprocess.run(with_peak_memory(sys.executable, "-c", code), capture_output=True, timeout=60)
+
+    assert run.returncode == 0
+    assert int(run.stderr) < 80_000
