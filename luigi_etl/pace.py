@@ -1,12 +1,12 @@
-"""The pace of requests, shared by all processes that name the same file.
+"""The rate limit of requests, shared by all processes that name the same file.
 
-The API counts the requests of a client address over a sliding minute (20 for JSON), whoever sends
-them, so the times of the last ones are kept in a file, for each host. Under its lock (flock) a process
-looks and counts in one step; who has to wait does so without the lock.
+The API counts the requests of a client address over a sliding minute (20 for JSON), whichever process sends
+them. The file therefore holds the times of the last requests for each host. A process checks and counts in
+one step, under the file's lock (flock). It waits without the lock.
 
-The file needs no fsync: what a power cut takes from it, or leaves as NULs, is older than a minute when the
-machine is up again. It is overwritten in place, a block (200 requests) in one piece, within room it has on
-the disk already: so neither a kill nor a full disk leaves half of it, and who may write it can share it.
+The file needs no fsync: times that a power cut loses, or leaves as NULs, are older than a minute when the
+machine is up again. The file is overwritten in place, a block (200 requests) at once, within space that it
+already has. So neither a kill nor a full disk leaves half of it, and users who may write it can share it.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ def default_pace_file() -> Path:
 
 @dataclass(frozen=True)
 class Pace:
-    """So many requests a minute to a host, counted in a file."""
+    """The rate limit of a host: requests per minute, counted in a file."""
 
     path: Path
     host: str
@@ -88,9 +88,9 @@ class Pace:
         return 0.0
 
     def give_back(self) -> None:
-        """Take back the last turn: its request never left.
+        """Return the last turn, because its request never left.
 
-        Only the very time that was counted goes: an older one in its place would soon let one too many go.
+        Only the counted time itself is removed: removing an older one would soon allow one request too many.
         """
         with contextlib.suppress(OSError, ValueError), self._locked() as file:  # else it stays counted
             counted = _read(file)
@@ -109,7 +109,7 @@ class Pace:
 
 
 def _still_counting(counted: Counted, now: int) -> Counted:
-    """Return the requests of the last minute; those to come are of a clock that was set back since."""
+    """Return the requests of the last minute; future ones are of a clock that was set back since."""
     recent = {
         host: [sent for sent in times if now - WINDOW_MILLISECONDS < sent <= now]
         for host, times in counted.items()
