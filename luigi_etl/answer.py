@@ -8,7 +8,7 @@ from msgspec import Meta as Limits
 
 from luigi_etl.errors import PassingError, RefusedError
 from luigi_etl.lines import brief
-from luigi_etl.pages import hit_spans, members, readable
+from luigi_etl.page import hit_spans, members, readable
 
 # Commas in an answer, and so the objects that may be made of it, each of a hundred bytes or two. A hit has
 # 25 of them, and with a narrative about 40.

@@ -21,7 +21,7 @@ from luigi_etl.errors import EtlError, PassingError, PermanentError, RefusedErro
 from luigi_etl.lines import brief
 from luigi_etl.minutes import as_text, as_time
 from luigi_etl.pace import Pace, default_pace_file
-from luigi_etl.pages import Page
+from luigi_etl.page import Page
 from luigi_etl.session import NotSentError, Response, Session, Timeouts
 from luigi_etl.settings import API, NEWEST_FIRST, SKEW, Settings
 

@@ -17,7 +17,8 @@ from luigi_etl.contradiction import Pairs, find_contradiction_of_page
 from luigi_etl.errors import PassingError
 from luigi_etl.ids import IdSet
 from luigi_etl.lines import brief
-from luigi_etl.pages import Page, PageFile
+from luigi_etl.page import Page
+from luigi_etl.pages import PageFile
 
 WALKS = 3
 

@@ -15,7 +15,8 @@ from luigi_etl.complaint import COLUMNS, Complaint, DecodedPage, Rejection, read
 from luigi_etl.errors import DamagedFileError, PassingError, RefusedError
 from luigi_etl.files import atomic_writes, read_json
 from luigi_etl.ids import IdSet
-from luigi_etl.pages import Page, read_pages
+from luigi_etl.page import Page
+from luigi_etl.pages import read_pages
 from luigi_etl.progress import Report, unwatched
 
 _AT_ONCE = 250  # records that are encoded together: more would leave the processor's cache

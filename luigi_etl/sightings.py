@@ -13,7 +13,7 @@ from luigi_etl.answer import read_hit
 from luigi_etl.complaint import Complaint, Rejection
 from luigi_etl.datapackage import HASH
 from luigi_etl.errors import DamagedFileError
-from luigi_etl.pages import readable
+from luigi_etl.page import readable
 from luigi_etl.schema import DATES, FIELDS
 
 Value = str | date | bool | None

@@ -27,7 +27,8 @@ from luigi_etl.held import Held, held
 from luigi_etl.leftovers import is_young
 from luigi_etl.lines import brief
 from luigi_etl.matching import condition
-from luigi_etl.pages import Page, read_pages
+from luigi_etl.page import Page
+from luigi_etl.pages import read_pages
 from luigi_etl.parse import Summary, parse_into
 from luigi_etl.paths import FoundSnapshot, SnapshotFiles, days, slugs, snapshots
 from luigi_etl.query import Query, stored_query

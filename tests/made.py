@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from luigi_etl.datapackage import Asked, describe
-from luigi_etl.pages import Page, PageFile
+from luigi_etl.page import Page
+from luigi_etl.pages import PageFile
 from luigi_etl.parse import Summary, parse
 from luigi_etl.paths import SnapshotFiles, sync_slug
 from luigi_etl.query import parse_query

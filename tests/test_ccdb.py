@@ -13,7 +13,7 @@ from luigi_etl.answer import Answer
 from luigi_etl.ccdb import Client, _check_status, _retry_after
 from luigi_etl.errors import PassingError, PermanentError, RefusedError, StorageError
 from luigi_etl.pace import WINDOW_MILLISECONDS
-from luigi_etl.pages import Page
+from luigi_etl.page import Page
 from luigi_etl.sandbox.server import Throttle
 from luigi_etl.session import Response
 from luigi_etl.settings import Settings

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from luigi_etl.errors import DamagedFileError, PassingError, StorageError
-from luigi_etl.pages import Page, PageFile, read_pages
+from luigi_etl.page import Page
+from luigi_etl.pages import PageFile, read_pages
 
 FIRST = Page("http://api/?size=1", b'{"page": 1}')
 SECOND = Page("http://api/?size=1&search_after=1_2", b'{"page": 2}')

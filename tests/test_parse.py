@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from luigi_etl.errors import DamagedFileError, StorageError
-from luigi_etl.pages import Page, PageFile
+from luigi_etl.page import Page
+from luigi_etl.pages import PageFile
 from luigi_etl.parse import Summary, parse, read_summary
 
 API = "https://example.org/api/v1/"

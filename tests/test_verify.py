@@ -15,7 +15,8 @@ from luigi_etl.command import run
 from luigi_etl.database import Database
 from luigi_etl.datapackage import Asked, describe
 from luigi_etl.extract import extract
-from luigi_etl.pages import Page, PageFile, read_pages
+from luigi_etl.page import Page
+from luigi_etl.pages import PageFile, read_pages
 from luigi_etl.parse import parse
 from luigi_etl.paths import SnapshotFiles
 from luigi_etl.query import parse_query
