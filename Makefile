@@ -23,10 +23,11 @@ test: setup ## all tests
 coverage: setup ## all tests, with their coverage
 	$(bin)/pytest --cov --cov-report=term-missing:skip-covered
 
-lint: setup ## ruff and mypy, as CI runs them
+lint: setup ## ruff, mypy and the contracts of the imports, as CI runs them
 	$(bin)/ruff check .
 	$(bin)/ruff format --check .
 	$(bin)/mypy
+	$(bin)/lint-imports
 
 format: setup ## sort imports and format the code
 	$(bin)/ruff check --select I --fix .

@@ -28,13 +28,13 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 import psycopg
 
-from luigi_etl.database import Database
-from luigi_etl.datapackage import Asked
-from luigi_etl.merge import merge
-from luigi_etl.paths import SnapshotFiles
-from luigi_etl.query import parse_query
+from luigi_etl.api.query import parse_query
+from luigi_etl.database.connection import Database
+from luigi_etl.database.merge import merge
 from luigi_etl.sandbox.eras import ERAS, TODAY
 from luigi_etl.sandbox.generate import NOW, Generator, Source
+from luigi_etl.snapshot.datapackage import Asked
+from luigi_etl.snapshot.paths import SnapshotFiles
 from tests.made import answer, fetched
 
 COMPLAINTS = 1_000_000

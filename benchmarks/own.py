@@ -15,7 +15,7 @@ from benchmarks.contestants import environment
 from benchmarks.environments import OURS, PROJECT, programs
 from benchmarks.processes import BenchmarkError, Command, Cost, measured
 from benchmarks.tables import megabytes, ratio, seconds, table
-from luigi_etl.complaint import DEFAULT_COLUMNS, read_page
+from luigi_etl.snapshot.complaint import DEFAULT_COLUMNS, read_page
 
 PIECES = Path(__file__).with_name("pieces")
 ROWS = 100_000
@@ -40,8 +40,8 @@ def beside_libraries(folder: Path, url: str, rounds: int) -> str:
     """Measure each piece and its library in turn, as whole processes; return the table."""
     rows = _rows_of(url, folder / "rows.json")
     pieces = [
-        Piece(f"{ROWS:,} rows, from JSON to CSV", "table", "csv", told=[rows, WRITTEN]),
-        Piece("a turn to ask", "pace", "pyrate-limiter", "pyrate", ["turns"]),
+        Piece(f"{ROWS:,} rows, from JSON to CSV", "csv_format", "csv", told=[rows, WRITTEN]),
+        Piece("a turn to ask", "rate_limit", "pyrate-limiter", "pyrate", ["turns"]),
     ]
     header = [
         "",
@@ -83,12 +83,17 @@ def _compare(folder: Path) -> None:
         raise BenchmarkError(f"{folder.name}: what the two wrote to {WRITTEN} differs")
 
 
+def _source(piece: Piece) -> Path:
+    (path,) = (PROJECT / "luigi_etl").glob(f"*/{piece.module}.py")
+    return path
+
+
 def _row(piece: Piece, costs: Costs) -> list[str]:
     own, other = costs
     return [
         piece.work,
         f"`{piece.module}.py`",
-        str(len((PROJECT / "luigi_etl" / f"{piece.module}.py").read_text().splitlines())),
+        str(len(_source(piece).read_text().splitlines())),
         seconds(costs[own]),
         megabytes(costs[own]),
         piece.instead_of,

@@ -9,15 +9,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from luigi_etl.maintenance import PruneSnapshots
-    from luigi_etl.tasks import (
+    from luigi_etl.tasks.chain import (
         CreateDocument,
         ExtractComplaints,
         MergeComplaints,
         ParseComplaints,
         StoreComplaints,
     )
-    from luigi_etl.upkeep import SyncComplaints
+    from luigi_etl.tasks.prune import PruneSnapshots
+    from luigi_etl.tasks.sync import SyncComplaints
 
 __all__ = [
     "CreateDocument",
@@ -28,7 +28,7 @@ __all__ = [
     "StoreComplaints",
     "SyncComplaints",
 ]
-_ELSEWHERE = {"PruneSnapshots": "maintenance", "SyncComplaints": "upkeep"}
+_ELSEWHERE = {"PruneSnapshots": "prune", "SyncComplaints": "sync"}
 
 
 def define() -> None:
@@ -42,7 +42,7 @@ if not TYPE_CHECKING:  # which knows them from above
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.{_ELSEWHERE.get(name, 'tasks')}"), name)
+        return getattr(import_module(f"{__name__}.tasks.{_ELSEWHERE.get(name, 'chain')}"), name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

@@ -1,5 +1,5 @@
 """Run the command `luigi-etl` as `python -m luigi_etl`."""
 
-from luigi_etl.command import main
+from luigi_etl.cli.main import main
 
 main()

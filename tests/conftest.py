@@ -26,14 +26,14 @@ import psycopg
 import pytest
 from luigi.task_register import Register
 
-from luigi_etl.ccdb import Client
-from luigi_etl.database import Database
-from luigi_etl.doctor import cron_daemons
+from luigi_etl.api.client import Client
+from luigi_etl.api.settings import Settings
+from luigi_etl.database.connection import Database
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script, read_rule
 from luigi_etl.sandbox.server import Sandbox, Throttle, serve
-from luigi_etl.settings import Settings
+from luigi_etl.service.doctor import cron_daemons
 from tests.postgres import PostgresServer, running_postgres
 
 PROJECT = Path(__file__).parents[1]

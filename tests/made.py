@@ -9,14 +9,14 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Literal
 
-from luigi_etl.datapackage import Asked, describe
-from luigi_etl.page import Page
-from luigi_etl.pages import PageFile
-from luigi_etl.parse import Summary, parse
-from luigi_etl.paths import SnapshotFiles, sync_slug
-from luigi_etl.query import parse_query
-from luigi_etl.record import Outcome, RunRecord, write_record
-from luigi_etl.store import create_document, store
+from luigi_etl.api.page import Page
+from luigi_etl.api.query import parse_query
+from luigi_etl.snapshot.datapackage import Asked, describe
+from luigi_etl.snapshot.page_file import PageFile
+from luigi_etl.snapshot.parse import Summary, parse
+from luigi_etl.snapshot.paths import SnapshotFiles, sync_slug
+from luigi_etl.snapshot.run_record import Outcome, RunRecord, write_record
+from luigi_etl.snapshot.store import create_document, store
 
 SLUG = "all-newest-10"
 TWO_DAYS = 2 * 86_400

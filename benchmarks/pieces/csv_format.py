@@ -1,0 +1,33 @@
+"""Rows as CSV: those of a JSON file, into another.
+
+python table.py own|other ROWS TARGET
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+import msgspec
+
+from luigi_etl.snapshot.complaint import DEFAULT_COLUMNS
+from luigi_etl.snapshot.csv_format import csv_blocks
+from luigi_etl.snapshot.store import labels
+
+HEADER = labels(DEFAULT_COLUMNS)
+
+
+def own(rows: list[list[str | None]], target: Path) -> None:
+    """Write by `luigi_etl.snapshot.csv_format`."""
+    with target.open("wb") as file:
+        file.writelines(block.lines for block in csv_blocks(HEADER, rows))
+
+
+def other(rows: list[list[str | None]], target: Path) -> None:
+    """Write by the `csv` module."""
+    with target.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([HEADER, *rows])
+
+
+if __name__ == "__main__":
+    write = {"own": own, "other": other}[sys.argv[1]]
+    write(msgspec.json.decode(Path(sys.argv[2]).read_bytes()), Path(sys.argv[3]))

@@ -1,0 +1,1 @@
+"""The CFPB's search API: queries, the client, its answers."""

@@ -1,0 +1,38 @@
+"""`luigi-etl doctor`: check what a broken installation gets wrong."""
+
+import argparse
+
+from luigi_etl.cli import Subcommands
+from luigi_etl.common.terminal import encodable
+
+UNWELL = 1
+
+
+def add_to(commands: Subcommands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check what a broken installation gets wrong",
+        description="Check the configuration, luigid, cron, the folders, the clock, the API (by one "
+        "request), the database, the last runs and leftover files. The exit code is 0 if all is well, "
+        "else 1.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print a JSON array, for monitoring")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what the checks find."""
+    import json
+    from dataclasses import asdict
+
+    from luigi_etl.service.doctor import examine
+
+    findings = list(examine())
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            told = f"{'ok  ' if finding.well else 'FAIL'}  {finding.check:<15}  {finding.message}"
+            print(encodable(told))
+    return 0 if all(finding.well for finding in findings) else UNWELL

@@ -1,0 +1,73 @@
+"""`luigi-etl export`: the database's complaints as CSV or Parquet."""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luigi_etl.cli import Subcommands, interrupt_when_told_to_end
+
+if TYPE_CHECKING:
+    from luigi_etl.api.query import Query
+    from luigi_etl.database.connection import Database
+
+STANDARD_OUTPUT = "-"
+
+logger = logging.getLogger("luigi_etl")
+
+
+def add_to(commands: Subcommands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "export",
+        help="write the database's complaints as CSV or Parquet",
+        description="Write the complaints of the database, without those withdrawn, the newest first: as CSV "
+        "in the CFPB's layout, or as Parquet. A file takes its name when it is whole.",
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add(
+        "file",
+        nargs="?",
+        default=STANDARD_OUTPUT,
+        metavar="FILE",
+        help="a .csv or a .parquet; without it, or with -, the CSV goes to standard output",
+    )
+    add("--query", default="", metavar="QUERY", help="which complaints, as for the chain (default: all)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write what matches, to standard output or to a file."""
+    from luigi_etl.api.query import parse_query
+    from luigi_etl.common.terminal import print_line, write_all
+    from luigi_etl.database.connection import Database
+    from luigi_etl.database.export import as_csv, check_name, export, matching
+    from luigi_etl.tasks.config import storage
+
+    path = None if options.file == STANDARD_OUTPUT else Path(options.file)
+    if path:
+        check_name(path)
+        interrupt_when_told_to_end()  # no half file must stay
+    query = parse_query(options.query)
+    for note in query.notes:
+        logger.warning("query: %s", note)
+    database = Database(storage().database_address)
+    with matching(database, query) as rows:
+        _warn(database, query)
+        if not path:
+            write_all(block.lines for block in as_csv(rows))
+            return 0
+        count = export(rows, path, storage().path)
+    print_line(f"{count:,} complaints: {path}")
+    return 0
+
+
+def _warn(database: "Database", query: "Query") -> None:
+    """Warn where the database may not hold what the query asks for."""
+    from luigi_etl.database.doubts import doubts
+    from luigi_etl.tasks.config import this_minute
+
+    with database.reading() as connection:
+        lines = doubts(connection, query, this_minute())
+    for line in lines:
+        logger.warning("luigi-etl: warning: %s", line)

@@ -1,0 +1,137 @@
+"""`luigi-etl sandbox`: serve a stand-in of the CFPB's API."""
+
+import argparse
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from luigi_etl.cli import Subcommands
+
+if TYPE_CHECKING:
+    from luigi_etl.sandbox.server import Sandbox
+
+COMMAND_NOT_FOUND = 127  # as shells have it
+SIGNALLED = 128
+LARGEST_PORT = 65_535
+MOST_DAYS = 36_500
+
+
+def add_to(commands: Subcommands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "sandbox",
+        help="serve a stand-in of the CFPB's API on loopback",
+        usage="luigi-etl sandbox [options] [-- COMMAND ...]",
+        description="Serve a stand-in of the CFPB's API on loopback, until interrupted; or while COMMAND "
+        "runs, with CCDB_URL set for it, and end with its exit code.",
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("--port", type=int, default=0, help="port to serve on (default: a free one)")
+    add("--complaints", type=int, default=1000, metavar="N", help="how many to generate (default: 1000)")
+    add("--days", type=int, default=90, metavar="N", help="received in so many days (default: 90)")
+    add("--today", metavar="DAY", help="the last of these days, as 2026-09-26 (default: today, up to now)")
+    add(
+        "--era",
+        default="2026-08",
+        help="what the API was in: 2021-09, 2025-11, 2026-06, 2026-07, 2026-08 (default)",
+    )
+    add("--seed", type=int, default=1, metavar="N", help="same seed, same complaints (default: 1)")
+    add("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="serve recorded answers")
+    add("--no-throttle", action="store_true", help="take more than 20 requests a minute")
+    add("--gzip", action="store_true", help="compress answers")
+    add("--at", action="append", default=[], metavar="N:EVENT", help="let EVENT happen at request N")
+    add(
+        "--every", action="append", default=[], metavar="N:EVENT", help="let EVENT happen at each Nth request"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until the command ends, or an interrupt."""
+    try:
+        return _serve(options)
+    except OSError as error:
+        raise ValueError(str(error)) from error  # a file or a port of the options
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from luigi_etl.sandbox.server import serve
+
+    sandbox = _made(options)
+    with contextlib.ExitStack() as serving:
+        try:
+            url = serving.enter_context(serve(sandbox, options.port))
+        except OSError as error:
+            reason = error.strerror or error
+            raise ValueError(
+                f"--port {options.port}: {reason}; name another, or leave it out for a free one"
+            ) from error
+        if options.command:
+            return _run_with(url, options.command)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            print(f"{sandbox.index.description}, until Ctrl-C at\nCCDB_URL={url}", flush=True)
+            while True:
+                time.sleep(3600)
+    return 0
+
+
+def _made(options: argparse.Namespace) -> "Sandbox":
+    from luigi_etl.sandbox.eras import ERAS
+    from luigi_etl.sandbox.index import generated_index, replayed_index
+    from luigi_etl.sandbox.script import Script, read_rule
+    from luigi_etl.sandbox.server import Sandbox, Throttle
+
+    if options.era not in ERAS:
+        raise ValueError(f"--era {options.era!r} is not one of {', '.join(ERAS)}")
+    if options.complaints < 0 or not 0 <= options.port <= LARGEST_PORT:
+        raise ValueError("--complaints must be 0 or more, --port from 0 to 65535")
+    if not 1 <= options.days <= MOST_DAYS:
+        raise ValueError(f"--days must be from 1 to {MOST_DAYS}")
+    era = ERAS[options.era]
+    rules = [read_rule(text) for text in options.at] + [read_rule(text, True) for text in options.every]
+    if options.replay:
+        index = replayed_index(options.replay, options.seed, era)
+    else:
+        index = generated_index(options.complaints, options.seed, era, options.days, _now(options.today))
+    throttle = None if options.no_throttle else Throttle()
+    return Sandbox(index, era, throttle, Script(rules), options.gzip)
+
+
+def _now(day: str | None) -> datetime:
+    """Return the time up to which complaints were received: 22:00 UTC of a given day."""
+    if day is None:
+        return datetime.now(timezone.utc)
+    try:
+        return datetime.fromisoformat(f"{date.fromisoformat(day)}T22:00:00+00:00")
+    except ValueError:
+        raise ValueError(f"--today {day!r} is not a day as 2026-09-26") from None
+
+
+def _run_with(url: str, command: list[str]) -> int:
+    """Run a command with the sandbox's address in its environment; return its exit code."""
+    unproxied = ",".join(filter(None, (os.environ.get("NO_PROXY"), urlsplit(url).hostname)))
+    environment = {**os.environ, "CCDB_URL": url, "NO_PROXY": unproxied, "no_proxy": unproxied}
+    try:
+        process = subprocess.Popen(command, env=environment)  # noqa: S603  # the user's own
+    except OSError as error:
+        sys.stderr.write(f"luigi-etl: cannot run {command[0]!r}: {error.strerror}\n")
+        return COMMAND_NOT_FOUND
+    previous = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    try:
+        while True:
+            try:
+                code = process.wait()
+                break
+            except KeyboardInterrupt:
+                continue  # the terminal sent it to the command too: let it end in its own way
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    return code if code >= 0 else SIGNALLED - code

@@ -1,0 +1,115 @@
+"""`luigi-etl verify`: check offline that snapshots and the database are what the API answered."""
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from luigi_etl.cli import Subcommands
+from luigi_etl.cli.runs import moment
+from luigi_etl.common.minutes import as_iso
+from luigi_etl.common.terminal import print_all, printable
+
+if TYPE_CHECKING:
+    from luigi_etl.service.verify import Verdict
+
+DIFFERENT = 1
+
+
+def add_to(commands: Subcommands) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "verify",
+        help="check offline that snapshots and the database are what the API answered",
+        description="Redo each step of each snapshot offline and compare: hashes, counts, the proof that the "
+        "pages are complete, the rows against the query, pages to complaints to CSV. Compare the newest "
+        "complete snapshot of each query with the database. The exit code is 1 on any difference.",
+    )
+    parser.set_defaults(run=run)
+    add = parser.add_argument
+    add("--query", help="only snapshots of this query (default: of all)")
+    add("--limit", type=_limit, help="only snapshots of this limit, 0 = every complaint (default: of all)")
+    add(
+        "--since",
+        type=moment,
+        default=datetime.min,
+        metavar="WHEN",
+        help="a day (2026-11-22), a minute (2026-11-22T0926) or an age (30m, 12h, 7d); default: all",
+    )
+    add("--json", action="store_true", help="one JSON array, an object for each line")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print what was verified below `[storage] root`."""
+    from luigi_etl.api.query import parse_query
+    from luigi_etl.common.errors import StorageError
+    from luigi_etl.database.connection import Database
+    from luigi_etl.service.verify import verify
+    from luigi_etl.tasks.config import storage
+
+    root = storage().path
+    query = None if options.query is None else parse_query(options.query)
+    counted = _Counted()
+
+    def wanted(slug: str) -> bool:
+        if query is not None and options.limit is not None:
+            return slug == query.slug(options.limit)
+        if query is not None:
+            return slug == query.slug(0) or slug == query.slug(_limit_of(slug))
+        return options.limit is None or _limit_of(slug) == options.limit
+
+    verdicts = counted.counting(verify(root, Database(storage().database_address), wanted, options.since))
+    print_all(_as_json(verdicts) if options.json else map(_line, verdicts))
+    if not counted.number:
+        raise StorageError(f"no snapshot to verify in {root.absolute()}; see --query, --limit and --since")
+    return DIFFERENT if counted.differences else 0
+
+
+class _Counted:
+    """Counts verdicts while they pass."""
+
+    def __init__(self) -> None:
+        self.number = self.differences = 0
+
+    def counting(self, verdicts: "Iterable[Verdict]") -> "Iterator[Verdict]":
+        """Give the verdicts on."""
+        for verdict in verdicts:
+            self.number += 1
+            self.differences += bool(verdict.difference)
+            yield verdict
+
+
+def _limit_of(slug: str) -> int:
+    """Return the limit in the name of a query's folder; 0 where it is cut, or there is none."""
+    digits = slug.rpartition("-newest-")[2]
+    return int(digits) if digits.isascii() and digits.isdecimal() and "-newest-" in slug else 0
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def _line(verdict: "Verdict") -> str:
+    state = "DIFF" if verdict.difference else "ok  "
+    what = verdict.difference or f"{verdict.rows:,} complaints"
+    where = "in the database: " if verdict.what == "database" else ""
+    return f"{state}  {as_iso(verdict.minute)}  {printable(verdict.query)}  {where}{printable(what)}"
+
+
+def _as_json(verdicts: "Iterable[Verdict]") -> Iterator[str]:
+    between = "["
+    for verdict in verdicts:
+        yield between + json.dumps(
+            {
+                "minute": as_iso(verdict.minute),
+                "query": verdict.query,
+                "what": verdict.what,
+                "rows": verdict.rows,
+                "difference": verdict.difference or None,
+            }
+        )
+        between = ","
+    yield "]" if between == "," else "[]"

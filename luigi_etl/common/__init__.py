@@ -1,0 +1,1 @@
+"""What every package uses: errors, files and locks, retries, output for people."""

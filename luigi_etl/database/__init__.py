@@ -1,0 +1,1 @@
+"""Every complaint once, with its history: SQLite or PostgreSQL."""

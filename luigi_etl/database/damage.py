@@ -1,0 +1,87 @@
+"""Damaged databases: which table or column is missing, and which holds a value of another type."""
+
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Date,
+    DateTime,
+    Integer,
+    Table,
+    Text,
+    func,
+    inspect,
+    or_,
+    select,
+    type_coerce,
+)
+
+from luigi_etl.database.schema import metadata, version_of
+
+
+def find_damage(connection: Connection) -> str:
+    """Return in one line what is wrong with the tables, without a value of theirs; empty if nothing is.
+
+    Raises:
+        SchemaError: the version itself is wrong.
+
+    """
+    return find_missing(connection) or _find_wrong_cell(connection)
+
+
+def find_missing(connection: Connection) -> str:
+    """Return which table or column of the database's version is missing, or an empty text; this is quick.
+
+    Raises:
+        SchemaError: the version itself is wrong.
+
+    """
+    version = version_of(connection)
+    if version is None:
+        return ""
+    inspector = inspect(connection)
+    for table in metadata.sorted_tables:
+        if table.info.get("since", 1) > version:
+            continue
+        if not inspector.has_table(table.name):
+            return f"the table {table.name} is missing"
+        there = {column["name"] for column in inspector.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there and column.info.get("since", 1) <= version:
+                return f"the column {column.name} of the table {table.name} is missing"
+    return ""
+
+
+def _find_wrong_cell(connection: Connection) -> str:
+    """Return which column holds a value that is not of its type: SQLite takes any."""
+    if connection.dialect.name != "sqlite":
+        return ""
+    inspector = inspect(connection)
+    for table in metadata.sorted_tables:
+        if inspector.has_table(table.name):
+            for column in table.columns:
+                if count := _count_wrong(connection, table, column):
+                    rows = "row" if count == 1 else "rows"
+                    kind = column.type.python_type.__name__
+                    return f"{table.name}.{column.name} is not of type {kind} in {count:,} {rows}"
+    return ""
+
+
+def _count_wrong(connection: Connection, table: Table, column: Column[Any]) -> int:
+    wrong = select(func.count()).select_from(table).where(column.is_not(None), _is_wrong(column))
+    return connection.scalar(wrong) or 0
+
+
+def _is_wrong(column: Column[Any]) -> ColumnElement[bool]:
+    cell = type_coerce(column, Text)
+    kind = func.typeof(cell)
+    if isinstance(column.type, Date):
+        return or_(kind != "text", func.date(cell).is_distinct_from(cell))
+    if isinstance(column.type, DateTime):
+        return or_(kind != "text", func.strftime("%Y-%m-%d %H:%M", cell).is_distinct_from(cell))
+    if isinstance(column.type, Boolean):
+        return or_(kind != "integer", type_coerce(column, Integer).not_in([0, 1]))
+    return kind != ("integer" if isinstance(column.type, Integer) else "text")

@@ -1,0 +1,201 @@
+"""Doubts: why an answer from the database may differ from what the API would answer."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import Connection, and_, column, func, inspect, or_, select, table
+
+from luigi_etl.api.query import Query, families
+from luigi_etl.common.minutes import as_text
+from luigi_etl.database.coverage import (
+    BOUNDS,
+    Covered,
+    Days,
+    Span,
+    covered,
+    days_text,
+    newest_by_day,
+    parsed,
+    query_name,
+    ranges,
+    row_of,
+    span_of,
+    split_days,
+    uncovered,
+)
+from luigi_etl.database.schema import complaints
+from luigi_etl.database.sql_filter import CHILDREN, condition, is_lasting
+
+FIRST_DAY = date(2011, 12, 1)  # the CFPB's first complaint
+STALE = timedelta(days=2)  # the CFPB loads its index daily
+MOST_RANGES = 3  # of days in a message
+MOST_CONDITIONS = 100  # SQLite nests at most 1,000 in an expression
+
+_unverified = table("unverified", column("complaint_id"))
+
+
+def doubts(connection: Connection, question: Query, now: datetime) -> list[str]:
+    """Return in one line each why the database's answer to a query may differ from the API's."""
+    rows = covered(connection)
+    return [
+        *reaches(question, rows, now),
+        *_may_have_changed(connection, question, rows, now),
+        *_not_verified(connection, question),
+    ]
+
+
+def reaches(question: Query, rows: Sequence[Covered], now: datetime) -> list[str]:
+    """Return where a query reaches further than what is covered, in one line each; nothing if nowhere.
+
+    Complaints without a day of receipt, of which the API has none, are left out of account.
+    """
+    spans = _spans_for(question, rows)
+    days = _days_asked(question, now)
+    gaps = list(uncovered(days, spans))
+    if gaps:
+        return [f"{_known(question, spans, rows)}; {_further(question, days, gaps)}"]
+    used = _within(days, spans)
+    stale = [span for span in used if span.as_of < now - STALE or span.as_of.date() < span.first]
+    if not stale:
+        return []
+    oldest = min(span.as_of for span in stale)
+    part = "" if stale == used else days_text(stale[0].first, stale[-1].last, days)
+    what = " ".join(filter(None, [query_name(str(split_days(question)[0])), part]))
+    again = _sync(question, stale[0].first)
+    return [f"the database covers {what} as of {as_text(oldest)} only; to bring it up to date run {again}"]
+
+
+def contains(wider: Query, narrower: Query) -> bool:
+    """Return whether every complaint that matches one query matches another, bounds of days aside.
+
+    Conservative: an exclusion counts as wider only where both queries have the same or it has none.
+    """
+    wide, narrow = _values(wider), _values(narrower)
+    excluded = [pair for pair in wider.pairs if pair[0].startswith("not_")]
+    if excluded and excluded != [pair for pair in narrower.pairs if pair[0].startswith("not_")]:
+        return False
+    return all(
+        name in narrow and _is_wider(name, wide[name], narrow[name])
+        for name in wide
+        if not name.startswith("not_") and name not in BOUNDS
+    )
+
+
+def _values(query: Query) -> dict[str, list[str]]:
+    values: dict[str, list[str]] = {}
+    for name, value in query.pairs:
+        values.setdefault(name, []).append(value)
+    return values
+
+
+def _is_wider(name: str, wide: list[str], narrow: list[str]) -> bool:
+    if name.endswith("_min"):
+        return wide[0] <= narrow[0]
+    if name.endswith("_max"):
+        return wide[0] >= narrow[0]
+    if name not in CHILDREN:
+        return set(narrow) <= set(wide)
+    parents = families(wide)
+    return all(
+        parent in parents and (not parents[parent] or (children and set(children) <= set(parents[parent])))
+        for parent, children in families(narrow).items()
+    )
+
+
+def _days_asked(question: Query, now: datetime) -> Days:
+    """Return the days a query asks for, as far as there can be complaints of them."""
+    _, (first, last) = split_days(question)
+    first = max(first, FIRST_DAY)
+    return first, max(first, min(last, now.date()))
+
+
+def _spans_for(question: Query, rows: Iterable[Covered]) -> list[Span]:
+    """Return the days that rows cover of what a query asks for."""
+    return newest_by_day(
+        span_of(row) for row in rows if not row.row_limit and _is_wider_query(row.query, question)
+    )
+
+
+def _is_wider_query(text: str, question: Query) -> bool:
+    query = parsed(text)
+    return query is not None and contains(query, question)
+
+
+def _within(days: Days, spans: Iterable[Span]) -> list[Span]:
+    first, last = days
+    cut = (span._replace(first=max(span.first, first), last=min(span.last, last)) for span in spans)
+    return [span for span in cut if span.first <= span.last]
+
+
+def _may_have_changed(
+    connection: Connection, question: Query, rows: Sequence[Covered], now: datetime
+) -> list[str]:
+    """Warn of complaints that match as they were last seen, but were not among those that match since.
+
+    Queries of what lasts mark them as withdrawn. Others (by tags, say) leave them as they are.
+    """
+    lasting = [row for row in rows if (query := parsed(row.query)) and is_lasting(query)]
+    days = _days_asked(question, now)
+    used = _within(days, _spans_for(question, rows))
+    if used == _within(days, _spans_for(question, lasting)):
+        return []
+    if len(used) > MOST_CONDITIONS:
+        used = [Span(*days, max(span.as_of for span in used))]
+    day, last_seen = complaints.c.date_received, complaints.c.last_seen
+    unseen = or_(*(and_(day.between(span.first, span.last), last_seen < span.as_of) for span in used))
+    count = _count(connection, question, unseen)
+    if not count:
+        return []
+    others = Query(tuple(pair for pair in question.pairs if is_lasting(Query((pair,)))))
+    return [
+        f"{_complaints(count)} of these may no longer match {query_name(str(split_days(question)[0]))}; "
+        f"to make sure run {_sync(others, days[0])}"
+    ]
+
+
+def _not_verified(connection: Connection, question: Query) -> list[str]:
+    """Warn of complaints that a sync missed and could not look up yet."""
+    if not inspect(connection).has_table(_unverified.name):
+        return []
+    count = _count(connection, question, complaints.c.complaint_id.in_(select(_unverified.c.complaint_id)))
+    if not count:
+        return []
+    return [f"{_complaints(count)} of these may be withdrawn or changed; the next SyncComplaints asks again"]
+
+
+def _count(connection: Connection, question: Query, *conditions: object) -> int:
+    chosen = (complaints.c.withdrawn.is_(None), condition(question), *conditions)
+    return connection.scalar(select(func.count()).select_from(complaints).where(*chosen)) or 0  # type: ignore[arg-type]
+
+
+# --- in words ------------------------------------------------------------------------------------
+
+
+def _known(question: Query, spans: Sequence[Span], rows: Sequence[Covered]) -> str:
+    """Return `the database covers ...`: what is known of the question, else what else is known."""
+    filters = str(split_days(question)[0])
+    known = ranges(row_of(filters, span, 0) for span in spans) or ranges(rows)
+    if not known:
+        return "the database covers no query completely"
+    only = "" if spans else "only "
+    more = f" and {len(known) - 2:,} more (`luigi-etl status`)" if len(known) > 2 else ""
+    return f"the database covers {only}{' and '.join(map(str, known[:2]))}{more}"
+
+
+def _further(question: Query, days: Days, gaps: Sequence[Days]) -> str:
+    where = ""
+    if gaps != [days]:
+        told = [days_text(*gap, days) for gap in gaps[:MOST_RANGES]]
+        more = [f"{len(gaps) - MOST_RANGES:,} more ranges"] if len(gaps) > MOST_RANGES else []
+        where = f" ({', '.join(told + more)})"
+    return f"this answer reaches further{where}: run {_sync(question, gaps[0][0])}"
+
+
+def _sync(question: Query, since: date) -> str:
+    query = Query(tuple(pair for pair in question.pairs if pair[0] != "date_received_min"))
+    asked = f" --query '{query}'" if query.pairs else ""  # percent-encoded: it holds no quote
+    return f"`luigi --module luigi_etl SyncComplaints --local-scheduler --since {since}{asked}`"
+
+
+def _complaints(count: int) -> str:
+    return "1 complaint" if count == 1 else f"{count:,} complaints"

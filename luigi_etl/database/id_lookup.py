@@ -1,0 +1,144 @@
+"""Complaints asked for by their ids: what a complete snapshot lacks may only have moved out of its query."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
+
+from luigi_etl.api.client import Client
+from luigi_etl.api.query import MAXIMUM_VALUE_LENGTH, Query
+from luigi_etl.api.settings import Settings
+from luigi_etl.common.errors import HeldBackError, PassingError, RefusedError
+from luigi_etl.database.change_log import Key
+from luigi_etl.database.connection import Database
+from luigi_etl.database.losses import Loss, hold_back, is_held
+from luigi_etl.database.merge import Taken, merge_sightings
+from luigi_etl.database.observations import sightings_of
+from luigi_etl.database.schema import complaints, unverified
+from luigi_etl.database.sql_filter import condition, lookup_query
+from luigi_etl.snapshot.complaint import Complaint, read_page
+from luigi_etl.snapshot.datapackage import HASH
+from luigi_etl.snapshot.guard import Guard
+
+DEFAULT_REQUESTS = Settings().requests_per_minute
+_LONGEST_ID = 20  # characters; the longest real one has 8
+_AT_ONCE = 16  # ids of 8 digits that a search term has room for, and one more
+_LENGTH_OF = len("complaint_id:()")
+_LENGTH_BETWEEN = len(" OR ")
+
+
+class QueryRead(NamedTuple):
+    """What a run read: its `query`, and the part of it that is of the `days` it read."""
+
+    query: Query
+    days: Query
+
+
+class Verifier:
+    """Asks the API for the complaints that are unverified.
+
+    One call of `verify` makes as many lookups as the API takes requests a minute; the next call goes on.
+    """
+
+    def __init__(self, database: Database, client: Client) -> None:
+        self._database = database
+        self._client = client
+        self._requests = client.settings.requests_per_minute or DEFAULT_REQUESTS
+
+    def verify(self, covered: QueryRead, now: datetime, guard: Guard) -> Iterator[Key]:
+        """Look complaints up by their ids, the newest first; give the key of each lookup that is merged.
+
+        An answer counts only if it holds a control, a complaint known to exist. `now` is naive UTC.
+
+        Raises:
+            HeldBackError: implausibly many of what is covered are missing; they are not looked up.
+            PassingError, RefusedError: a lookup failed, or proves nothing; what is left stays unverified.
+            DatabaseError, DatabaseAwayError: as `Database` raises them.
+
+        """
+        held = self._hold_back(covered, now, guard)
+        for _ in range(self._requests):
+            with self._database.reading() as connection:
+                ids, control = _next_ids(connection, condition(covered.query), now)
+            if not ids:
+                break
+            yield self._look_up(ids, control, now)
+        if held:
+            raise HeldBackError(held.describe(covered.query))
+
+    def _hold_back(self, covered: QueryRead, now: datetime, guard: Guard) -> Loss | None:
+        with self._database.reading() as connection:
+            if not connection.scalar(select(exists(unverified))):
+                return None
+        with self._database.writing() as connection:
+            return hold_back(connection, condition(covered.query), condition(covered.days), now, guard)
+
+    def _look_up(self, ids: list[str], control: str, now: datetime) -> Key:
+        query = lookup_query([control, *ids])
+        page, answer = self._client.page(query.pairs, len(ids) + 1, None)
+        results = read_page(page.body).results
+        seen = list(sightings_of(results))
+        found = {one.complaint_id for one in seen}
+        if answer.meta.is_flagged:
+            raise self._unproven("the CFPB flags its data as stale or faulty")
+        if control not in found:
+            raise self._unproven(f"it lacks complaint {control}, which exists")
+        if not found <= {control, *ids} or answer.total != len(results):
+            raise self._unproven("it holds complaints that were not asked for")
+        key = Key(now, str(query), 0)
+        taken = Taken(
+            *key,
+            rows=sum(isinstance(one, Complaint) for one in results),
+            last_indexed=answer.meta.last_indexed,
+            is_complete=True,
+            is_sandbox=bool(answer.meta.sandbox),
+            content_hash=HASH + hashlib.sha256(page.body).hexdigest(),
+        )
+        merge_sightings(self._database, taken, iter(seen))
+        return key
+
+    def _unproven(self, why: str) -> PassingError:
+        return PassingError(f"{self._client.host}: the answer to a lookup by id proves nothing: {why}")
+
+
+def _next_ids(connection: Connection, asked: ColumnElement[bool], now: datetime) -> tuple[list[str], str]:
+    """Return the unverified complaints to look up next, and a complaint that is known to exist."""
+    newest = (complaints.c.date_received.desc(), complaints.c.complaint_id)
+    wanted = select(complaints.c.complaint_id).where(asked, _can_be_looked_up(now))
+    known = (
+        select(complaints.c.complaint_id)
+        .where(
+            complaints.c.withdrawn.is_(None),
+            complaints.c.date_received.is_not(None),
+            complaints.c.complaint_id.not_in(select(unverified.c.complaint_id)),
+        )
+        .order_by(*newest)
+        .limit(1)
+    )
+    ids = connection.scalars(wanted.order_by(*newest).limit(_AT_ONCE)).all()
+    control = connection.scalar(known)
+    if ids and control is None:
+        raise RefusedError("no complaint is known to exist, so no lookup can prove that another is gone")
+    return _fitting(ids, str(control)), str(control)
+
+
+def _fitting(complaint_ids: Iterable[str], control: str) -> list[str]:
+    """Return as many ids as fit into a search term beside the control."""
+    room = MAXIMUM_VALUE_LENGTH - _LENGTH_OF - len(control)
+    fitting = []
+    for one in complaint_ids:
+        room -= _LENGTH_BETWEEN + len(one)
+        if room < 0:
+            break
+        fitting.append(one)
+    return fitting
+
+
+def _can_be_looked_up(now: datetime) -> ColumnElement[bool]:
+    is_open = and_(unverified.c.since <= now, ~is_held(now))
+    return and_(
+        complaints.c.complaint_id.in_(select(unverified.c.complaint_id).where(is_open)),
+        func.length(complaints.c.complaint_id) <= _LONGEST_ID,
+    )

@@ -1,0 +1,231 @@
+"""A snapshot into the database, in one transaction: what is new, changed, gone, or back."""
+
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from itertools import chain, islice
+from typing import NamedTuple
+
+from sqlalchemy import Connection, select, update
+
+from luigi_etl.api.query import Query, stored_query
+from luigi_etl.common.errors import DatabaseError, HeldBackError
+from luigi_etl.common.progress import Report, unwatched
+from luigi_etl.database.connection import Database
+from luigi_etl.database.coverage import record_snapshot
+from luigi_etl.database.late_arrivals import Comparison, OlderMerge
+from luigi_etl.database.observations import NOTHING, Sighting, as_text, rejected_ids, sightings
+from luigi_etl.database.rows import Change, Held, Merging, first_seen, held, insert, mark, remember, replace
+from luigi_etl.database.schema import FIELDS, snapshots
+from luigi_etl.database.sql_filter import is_lasting
+from luigi_etl.database.withdrawals import conclude, undo_withdrawals
+from luigi_etl.snapshot.datapackage import hash_of_file, read_facts
+from luigi_etl.snapshot.guard import Guard
+from luigi_etl.snapshot.parse import Summary, read_summary
+from luigi_etl.snapshot.paths import SnapshotFiles
+from luigi_etl.snapshot.spelling import redo_command
+
+BATCH = 1000
+_GUARD = Guard()
+
+
+class Taken(NamedTuple):
+    """A snapshot to be merged: what was asked and answered, and whether a complaint it lacks is gone.
+
+    `timestamp` is naive UTC, `limit` 0 is every complaint, `content_hash` tells it from another one of the
+    same minute, query and limit.
+    """
+
+    timestamp: datetime
+    query: str
+    limit: int
+    rows: int
+    last_indexed: str | None
+    is_complete: bool
+    is_sandbox: bool
+    content_hash: str
+    is_whole: bool = False  # all that match were merged, none was rejected
+
+
+def merge(
+    database: Database, files: SnapshotFiles, report: Report = unwatched, guard: Guard = _GUARD
+) -> None:
+    """Merge a stored snapshot into the database; one that is in it already changes nothing.
+
+    Values of later snapshots are never replaced by those of earlier ones, whatever the order in which they
+    are merged. A field that was not sent says nothing; null says that there is no value. `report` hears of
+    each batch.
+
+    Raises:
+        DamagedFileError: a file of the snapshot is not what its task wrote.
+        DatabaseError: the database can't be used, or holds complaints of another kind.
+        DatabaseAwayError, StorageError: as `Database` raises them; the database is as it was before.
+        HeldBackError: the snapshot is merged, but lacks implausibly many complaints; none is withdrawn.
+
+    """
+    facts = read_facts(files.datapackage, files.complaints, redo_command(files, "store"))
+    taken = Taken(
+        files.timestamp,
+        facts.query,
+        facts.limit,
+        rows=facts.parsed,
+        last_indexed=facts.last_indexed,
+        is_complete=facts.limit == 0
+        and not facts.is_flagged
+        and facts.parsed + facts.rejected == facts.hits_total
+        and _names_all(files, stored_query(facts.query)),
+        is_sandbox=bool(facts.sandbox),
+        content_hash=facts.parsed_hash,
+        is_whole=facts.limit == 0 and not facts.is_flagged and facts.parsed == facts.hits_total,
+    )
+    merge_sightings(database, taken, _seen(files, facts.parsed_hash), report, guard)
+
+
+def merge_window(database: Database, files: SnapshotFiles, query: Query, report: Report = unwatched) -> None:
+    """Merge a window of a sync, of which there is no more than the parsed complaints, as `merge` does."""
+    summary = read_summary(files.summary)
+    content_hash = hash_of_file(files.parsed)
+    taken = Taken(
+        files.timestamp,
+        str(query),
+        0,
+        rows=summary.parsed,
+        last_indexed=summary.last_indexed,
+        is_complete=_is_whole(summary) and _names_all(files, query),
+        is_sandbox=bool(summary.sandbox),
+        content_hash=content_hash,
+        is_whole=not summary.is_flagged and summary.parsed == summary.hits_total,
+    )
+    merge_sightings(database, taken, _seen(files, content_hash), report)
+
+
+def merge_sightings(
+    database: Database,
+    taken: Taken,
+    seen: Iterator[Sighting],
+    report: Report = unwatched,
+    guard: Guard = _GUARD,
+) -> None:
+    """Merge what was seen of complaints as `merge` does, and raise the same; what `seen` raises undoes it."""
+    with database.writing() as connection:
+        _check_kind(connection, taken)
+        snapshot = _enter(connection, taken)
+        if snapshot is None:
+            return
+        _take_all(connection, snapshot, seen, lambda done: report(done, taken.rows))
+        held = conclude(connection, snapshot, guard)
+        if held:  # a snapshot that is not complete proves nothing when others are merged
+            incomplete = update(snapshots).where(snapshots.c.id == snapshot.id).values(is_complete=False)
+            connection.execute(incomplete)
+        record_snapshot(
+            connection, taken.timestamp, snapshot.query, taken.limit, is_whole=taken.is_whole and not held
+        )
+    if held:
+        raise HeldBackError(held.describe(snapshot.query))
+
+
+def merge_again(connection: Connection, snapshot: Merging, seen: Iterator[Sighting]) -> None:
+    """Merge what a snapshot that the database knows saw of complaints."""
+    _take_all(connection, snapshot, seen, lambda _: None)
+    conclude(connection, snapshot)
+
+
+def _take_all(
+    connection: Connection, snapshot: Merging, seen: Iterator[Sighting], report: Callable[[int], object]
+) -> None:
+    """Merge the values of what was seen; `report` gets the count so far."""
+    batches = _Batches(connection, snapshot)
+    done = 0
+    while batch := list(islice(seen, BATCH)):
+        batches.take(batch)
+        done += len(batch)
+        report(done)
+
+
+def _is_whole(summary: Summary) -> bool:
+    return not summary.is_flagged and summary.parsed + summary.rejected == summary.hits_total
+
+
+def _names_all(files: SnapshotFiles, query: Query) -> bool:
+    """Return whether each hit has an id, and complaints do not leave the query by growing older."""
+    return is_lasting(query) and None not in rejected_ids(files.rejected)
+
+
+def _seen(files: SnapshotFiles, parsed_hash: str) -> Iterator[Sighting]:
+    rejected = (Sighting(one, NOTHING) for one in rejected_ids(files.rejected) if one)
+    return chain(sightings(files.parsed, parsed_hash), rejected)
+
+
+def _check_kind(connection: Connection, taken: Taken) -> None:
+    if connection.scalar(select(1).where(snapshots.c.is_sandbox != taken.is_sandbox).limit(1)):
+        ours, theirs = ("sandbox", "CFPB") if taken.is_sandbox else ("CFPB", "sandbox")
+        raise DatabaseError(
+            f"the snapshot is of the {ours}, what the database holds is of the {theirs}; "
+            "set [storage] database to another"
+        )
+
+
+def _enter(connection: Connection, taken: Taken) -> Merging | None:
+    """Return the snapshot as the database knows it from now on, or None if it was merged as it is."""
+    key = {"timestamp": taken.timestamp, "query": taken.query, "row_limit": taken.limit}
+    known = connection.execute(
+        select(snapshots.c.id, snapshots.c.content_hash, snapshots.c.is_complete).filter_by(**key)
+    ).one_or_none()
+    if known and (known.content_hash, known.is_complete) == (taken.content_hash, taken.is_complete):
+        return None
+    told = {
+        "rows": taken.rows,
+        "last_indexed": taken.last_indexed,
+        "is_complete": taken.is_complete,
+        "is_sandbox": taken.is_sandbox,
+        "content_hash": taken.content_hash,
+    }
+    if known:
+        number = known.id
+        connection.execute(update(snapshots).where(snapshots.c.id == number).values(told))
+    else:
+        number = connection.scalar(snapshots.insert().values(**key, **told).returning(snapshots.c.id))
+    return Merging(number, taken.timestamp, stored_query(taken.query), taken.is_complete)
+
+
+class _Batches:
+    """Merges a snapshot batch by batch."""
+
+    def __init__(self, connection: Connection, snapshot: Merging) -> None:
+        self._connection = connection
+        self._snapshot = snapshot
+        self._older = OlderMerge(connection, snapshot)
+
+    def take(self, batch: list[Sighting]) -> None:
+        """Merge some sightings."""
+        seen: dict[str, Sighting] = {}
+        for one in batch:
+            seen.setdefault(one.complaint_id, one)  # what could not be read comes last
+        before = held(self._connection, seen.keys())
+        known: list[Comparison] = [(before[one], sighting) for one, sighting in seen.items() if one in before]
+        self._add(
+            [one for one in seen.values() if one.complaint_id not in before and one.values is not NOTHING]
+        )
+        self._update([pair for pair in known if pair[0].last_seen <= self._snapshot.timestamp])
+        self._older.take([pair for pair in known if pair[0].last_seen > self._snapshot.timestamp])
+
+    def _add(self, new: list[Sighting]) -> None:
+        insert(self._connection, [first_seen(one, self._snapshot.timestamp) for one in new])
+        remember(self._connection, [Change(one.complaint_id, "new", self._snapshot.id) for one in new])
+
+    def _update(self, pairs: list[Comparison]) -> None:
+        minute = self._snapshot.timestamp
+        seen = [(before, before.seen(sighting, minute)) for before, sighting in pairs]
+        other = [(before, after) for before, after in seen if before._replace(last_seen=minute) != after]
+        replace(self._connection, [after for _, after in other])
+        remember(self._connection, [line for pair in other for line in self._changes(*pair)])
+        others = {before.complaint_id for before, _ in other}
+        same = [before.complaint_id for before, _ in pairs if before.complaint_id not in others]
+        mark(self._connection, same, last_seen=minute)
+        undo_withdrawals(self._connection, self._snapshot, [before for before, _ in pairs])
+
+    def _changes(self, before: Held, after: Held) -> Iterator[Change]:
+        for field, old, new in zip(FIELDS, before.values, after.values, strict=True):
+            if old != new:
+                yield Change(
+                    before.complaint_id, "changed", self._snapshot.id, field, as_text(old), as_text(new)
+                )

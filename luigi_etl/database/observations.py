@@ -1,0 +1,117 @@
+"""A snapshot's complaints as they are compared with the database's: what was seen of each, typed."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from luigi_etl.api.page import readable
+from luigi_etl.api.response import read_hit
+from luigi_etl.common.errors import DamagedFileError
+from luigi_etl.database.schema import DATES, FIELDS
+from luigi_etl.snapshot.complaint import Complaint, Rejection
+from luigi_etl.snapshot.datapackage import HASH
+
+Value = str | date | bool | None
+Observed = Value | UnsetType  # UNSET: the API did not send the field, which says nothing of it
+_BITS = [1 << at for at in range(len(FIELDS))]
+_ALL = sum(_BITS)
+NOTHING: tuple[Observed, ...] = (UNSET,) * len(FIELDS)
+_complaints = msgspec.json.Decoder(Complaint)
+
+
+class Sighting(NamedTuple):
+    """A complaint as a snapshot saw it; `values` are in the order of `schema.FIELDS`."""
+
+    complaint_id: str
+    values: tuple[Observed, ...]
+
+    @property
+    def sent(self) -> int:
+        """The fields that were sent, a bit for each in their order."""
+        if UNSET not in self.values:
+            return _ALL
+        return sum([bit for value, bit in zip(self.values, _BITS, strict=True) if value is not UNSET])
+
+
+def sightings(parsed: Path, parsed_hash: str) -> Iterator[Sighting]:
+    """Give the parsed complaints of a snapshot.
+
+    What stands for nothing (null, and the empty string) is None; the character NUL, which PostgreSQL can't
+    hold, becomes U+FFFD.
+
+    Raises:
+        DamagedFileError: the file can't be read, or, after its end, it was changed since (its hash differs).
+
+    """
+    sha256 = hashlib.sha256()
+    try:
+        with parsed.open("rb") as stream:
+            for line in stream:
+                sha256.update(line)
+                complaint = _complaints.decode(line)
+                yield Sighting(str(complaint.complaint_id), _values(complaint))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedFileError.of(parsed, error, "parse again") from error
+    if HASH + sha256.hexdigest() != parsed_hash:
+        raise DamagedFileError.of(parsed, "was changed since it was stored", "parse again")
+
+
+def rejected_ids(rejected: Path) -> Iterator[str | None]:
+    """Give the ids of the hits that are no valid complaints, None for one that has none.
+
+    Raises:
+        DamagedFileError: the file can't be read.
+
+    """
+    try:
+        with rejected.open("rb") as stream:
+            for line in stream:
+                identity = read_hit(_rejections.decode(readable(line)).hit).identity
+                yield None if identity is None else _text(str(identity))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedFileError.of(rejected, error, "parse again") from error
+
+
+def sightings_of(results: Iterable[Complaint | Rejection]) -> Iterator[Sighting]:
+    """Give what an answer holds; of a hit that is no valid complaint only that it is there."""
+    for one in results:
+        if isinstance(one, Complaint):
+            yield Sighting(str(one.complaint_id), _values(one))
+        elif (identity := read_hit(one.hit).identity) is not None:
+            yield Sighting(_text(str(identity)), NOTHING)
+
+
+def as_text(value: Value) -> str | None:
+    """Return a value as the history tells it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, date) else value
+
+
+class _Rejected(msgspec.Struct):
+    hit: msgspec.Raw
+
+
+_rejections = msgspec.json.Decoder(_Rejected)
+
+
+def _values(complaint: Complaint) -> tuple[Observed, ...]:
+    return tuple([_value(field, getattr(complaint, field)) for field in FIELDS])
+
+
+def _value(field: str, sent: Any) -> Observed:
+    if sent is None or sent == "":
+        return None
+    if field in DATES and isinstance(sent, str):
+        return date.fromisoformat(sent)
+    return _text(sent) if isinstance(sent, str) else sent
+
+
+def _text(text: str) -> str:
+    """Return a text without the character NUL, which PostgreSQL can't hold."""
+    return text.replace("\0", "\ufffd")

@@ -1,0 +1,1 @@
+"""Unattended operation: runs by cron, alerts, repair, checks."""

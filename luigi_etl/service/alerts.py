@@ -1,0 +1,40 @@
+"""The alerts of jobs: decide whether the end of a run is news, deliver the message, and remember it."""
+
+import logging
+
+from luigi_etl.common.job_state import Job, Memory, State
+from luigi_etl.service.notify import deliver
+from luigi_etl.service.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
+
+logger = logging.getLogger("luigi_etl.service.unattended")
+
+
+def alert(job: Job, who: Who, memory: Memory, ended: Ended, notify: str) -> Memory:
+    """Report what the end of a run means, if that is news, and remember it; return what is remembered."""
+    shared = State(".outages", job.folder, Causes, ROOM)
+    with shared.locked():
+        causes = shared.read()
+        told = _told(memory, causes, ended, who)
+        if told.note:
+            logger.info("%s", told.note)
+        _deliver(told.message, notify)
+        job.remember(told.memory)  # after the telling: rather told twice than never
+        if told.causes != causes or not causes.written:  # the file needs its room before a disk is full
+            shared.write(told.causes)
+    return told.memory
+
+
+def _told(memory: Memory, causes: Causes, ended: Ended, who: Who) -> Told:
+    if ended.is_skipped:
+        return Told(memory, causes)
+    after = after_success if ended.is_success else after_failure
+    return after(memory, causes, ended, who)
+
+
+def _deliver(message: str, notify: str) -> None:
+    """Give a message, if there is one, to the command of the settings; without it to standard error."""
+    if not message:
+        return
+    logger.info("told: %s", message)
+    if problem := deliver(message, notify):
+        logger.info("%s", problem)

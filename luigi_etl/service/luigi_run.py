@@ -1,0 +1,90 @@
+"""Luigi in a process of its own, so that whatever ends it, someone is left to report it."""
+
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from functools import partial
+
+from luigi.retcodes import retcode, run_with_retcodes
+from luigi.task_register import TaskClassNotFoundException
+
+from luigi_etl.common.reason import bounded
+from luigi_etl.common.terminal import one_line
+from luigi_etl.service.luigid import Address, problem_of
+from luigi_etl.service.outage import Ended
+from luigi_etl.service.own_luigid import run_under
+from luigi_etl.service.signals import Signals
+from luigi_etl.tasks.startup import refuse
+
+SIGNALLED = 128  # and the number of the signal, as shells have it
+logger = logging.getLogger("luigi_etl.service.unattended")
+
+
+def run_luigi(arguments: Sequence[str], luigid: Address | None, signals: Signals) -> Ended:
+    """Run a command line under luigid, and without it where that is away or goes away.
+
+    `luigid` is None where the command line or luigi.cfg asks for the local scheduler.
+    """
+    if luigid is None:
+        return _run(partial(run_with_retcodes, arguments), signals)
+    locally = partial(run_with_retcodes, (*arguments, "--local-scheduler"))
+    if problem := problem_of(luigid):
+        logger.info("%s: this run goes without it", problem)
+        return _run(locally, signals)
+    ended = _run(partial(run_under, luigid, arguments), signals)
+    lost = (retcode().not_run, retcode().unhandled_exception)  # the second at answers Luigi can't handle
+    if ended.code in lost or ended.error.startswith("luigid: "):
+        logger.info("luigid at %s went away or lost the run: what is left of it goes without it", luigid)
+        return _run(locally, signals)
+    return ended
+
+
+def _run(luigi: Callable[[], object], signals: Signals) -> Ended:
+    """Run Luigi, log what it writes, and return how it ended."""
+    began = _now()
+    if signals.received:  # before there was a process to pass it on to
+        return _killed(signals.received, began)
+    reader, writer = os.pipe()
+    process = multiprocessing.get_context("fork").Process(target=_child, args=(luigi, reader, writer))
+    error = last = ""
+    with signals.passed_on_to(process), os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
+        os.close(writer)
+        for line in filter(None, map(one_line, lines)):
+            last = line
+            logger.info("%s", line)
+            if found := re.match(r"ERROR: |luigi: error: ", line):
+                error = error or line[found.end() :]  # what follows from it, and a mail server's, come later
+        process.join()
+    code = process.exitcode or 0
+    if code < 0:
+        return _killed(-code, began)
+    is_skipped = code == retcode().already_running
+    return Ended(began, _now(), code, bounded(error or last) or "it gave no reason", is_skipped)
+
+
+def _killed(number: int, began: datetime) -> Ended:
+    error = f"killed by signal {number} ({signal.strsignal(number)})"
+    return Ended(began, _now(), SIGNALLED + number, error)
+
+
+def _child(luigi: Callable[[], object], reader: int, writer: int) -> None:
+    """Run Luigi with both of its outputs going to `writer`, and end with its exit code."""
+    Signals.accept()
+    os.close(reader)  # whoever else reads: without them a write must fail, not wait
+    os.dup2(writer, 1)
+    os.dup2(writer, 2)
+    os.close(writer)
+    try:
+        sys.exit(luigi())  # type: ignore[arg-type]
+    except TaskClassNotFoundException as error:
+        found = str(error).splitlines()[:2]  # that there is none of the name, and whose name is the nearest
+        refuse(" ".join(found))
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)

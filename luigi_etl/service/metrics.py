@@ -1,0 +1,54 @@
+"""Metrics of a job for node_exporter's textfile collector, in the Prometheus text format."""
+
+import os
+from datetime import datetime
+from pathlib import Path
+
+from luigi_etl.common.errors import StorageError
+from luigi_etl.common.files import atomic_write
+from luigi_etl.common.job_state import Memory
+
+
+def write_metrics(folder: Path, job: str, memory: Memory) -> None:
+    """Write `luigi_etl.<job>.prom` atomically; `job` holds nothing a label would have to escape.
+
+    The label is not called `job`: that one is Prometheus's own.
+
+    Raises:
+        StorageError: it can't be written, or the folder is not there: a misspelt one must not be made.
+
+    """
+    if not folder.is_dir():
+        raise StorageError(f"{folder.absolute()} is not a folder; make it, or correct [service] metrics")
+    with atomic_write(folder / f"luigi_etl.{job}.prom", "set [service] metrics") as stream:
+        os.fchmod(stream.fileno(), 0o644)  # node_exporter is another user, whatever the umask
+        stream.write(_text(job, memory).encode())
+
+
+def _text(job: str, memory: Memory) -> str:
+    told = (
+        ("last_success_timestamp_seconds", "When the last run succeeded.", _seconds(memory.last_success)),
+        ("last_run_timestamp_seconds", "When the last run began.", _seconds(memory.began)),
+        ("rows", "Complaints the last successful run stored.", memory.rows),
+        ("rejected", "Hits of the last successful run that are no complaints.", memory.rejected),
+        ("duration_seconds", "How long the last run took.", memory.seconds),
+        ("failures_in_a_row", "Runs that failed since the last success.", memory.failures),
+    )
+    text = "".join(
+        f'{_head(name, meaning)}luigi_etl_{name}{{run="{job}"}} {value}\n' for name, meaning, value in told
+    )
+    if memory.counts is None:
+        return text
+    changes = "".join(
+        f'luigi_etl_changes{{run="{job}",change="{change}"}} {count}\n'
+        for change, count in memory.counts.items()
+    )
+    return f"{text}{_head('changes', 'Complaints the last successful run changed in the database.')}{changes}"
+
+
+def _head(name: str, meaning: str) -> str:
+    return f"# HELP luigi_etl_{name} {meaning}\n# TYPE luigi_etl_{name} gauge\n"
+
+
+def _seconds(moment: datetime | None) -> float:
+    return round(moment.timestamp(), 3) if moment else 0

@@ -1,0 +1,252 @@
+"""The description of a snapshot's CSV: a Frictionless Data Package (specification v1), written and read."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from luigi_etl.api.query import Query
+from luigi_etl.common.errors import DamagedFileError
+from luigi_etl.common.files import atomic_write, read_json
+from luigi_etl.common.minutes import as_iso
+from luigi_etl.snapshot.complaint import Column
+from luigi_etl.snapshot.parse import Summary
+from luigi_etl.snapshot.store import StoredFile
+
+Descriptor = dict[str, Any]
+
+SOURCE = "CFPB Consumer Complaint Database, search API"
+SANDBOX = "Sandbox of luigi_etl, not the CFPB"
+LICENCE = {
+    "name": "CC0-1.0",
+    "path": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "title": "CC0 1.0 Universal",
+}
+
+
+HASH = "sha256:"
+REDO = "luigi-etl redo MINUTE --from store"
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What `snapshot` says of the data: the numbers of the summary, and the hash of the parsed complaints.
+
+    `limit` 0 is every complaint; `parsed_hash` is `sha256:` and the hexadecimal digest.
+    """
+
+    query: str
+    limit: int
+    sandbox: str | None
+    parsed: int
+    rejected: int
+    hits_total: int
+    last_indexed: str | None
+    parsed_hash: str
+    is_flagged: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the snapshot should hold; `limit` 0 is every complaint, `timestamp` naive UTC."""
+
+    query: Query
+    limit: int
+    timestamp: datetime
+
+
+def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, asked: Asked) -> None:
+    """Write the description of `csv`, as stored, to `target` in the same folder.
+
+    Besides what the specification names, the key `snapshot` holds what was asked, what the API said
+    and what became of every hit. Data of the sandbox is named as such in title, description and
+    `snapshot.sandbox`. `hash` is that of the description itself.
+    """
+    descriptor: Descriptor = {
+        "profile": "tabular-data-package",
+        "name": csv.name.removesuffix(".csv").lower(),
+        **_titles(summary, asked),
+        "licenses": [LICENCE],
+        "sources": [{"title": SANDBOX if summary.sandbox else SOURCE, "path": summary.address}],
+        "snapshot": {**snapshot_fields(summary, asked), "parsed_hash": HASH + stored.parsed_sha256},
+        "resources": [_resource(csv, stored)],
+    }
+    descriptor["hash"] = _hash_of(descriptor)
+    with atomic_write(target) as stream:
+        stream.write(json.dumps(descriptor, ensure_ascii=False, indent=2).encode() + b"\n")
+
+
+def read_facts(path: Path, csv: Path, command: str = REDO) -> Facts:
+    """Read what a description says, after proving that it and `csv` are as they were written.
+
+    `command` makes them again.
+
+    Raises:
+        DamagedFileError: one of them is missing, or was changed since.
+
+    """
+    return read_description(path, csv, command).snapshot
+
+
+class Resource(msgspec.Struct, frozen=True):
+    """What a description says of the CSV: its name, and its measures."""
+
+    path: str
+    bytes: int
+    hash: str
+    rows: int
+
+
+class Description(NamedTuple):
+    """A description: `snapshot` typed, and as it is there; the CSV's measures."""
+
+    snapshot: Facts
+    snapshot_fields: Descriptor
+    resource: Resource
+
+
+def read_description(path: Path, csv: Path, command: str) -> Description:
+    """Read a description as `read_facts` does, with all it says of the snapshot and the CSV."""
+    again = f"; make it again with `{command}`"
+    try:
+        descriptor = json.loads(path.read_bytes())
+        described = descriptor.pop("hash", None)
+        resource = msgspec.convert(descriptor["resources"][0], Resource)
+        facts = msgspec.convert(descriptor["snapshot"], Facts)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedFileError(f"{path} is damaged, or of an older version ({error}){again}") from error
+    if described != _hash_of(descriptor):
+        raise DamagedFileError(f"{path} was changed since it was written (its hash differs){again}")
+    if resource.hash != hash_of_file(csv):
+        raise DamagedFileError(f"{csv} was changed since it was written (its hash differs){again}")
+    return Description(facts, descriptor["snapshot"], resource)
+
+
+def hash_of_file(path: Path) -> str:
+    """Return `sha256:` and the hexadecimal digest of a file.
+
+    Raises:
+        DamagedFileError: the file can't be read.
+
+    """
+    sha256 = hashlib.sha256()
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                sha256.update(chunk)
+    except OSError as error:
+        raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
+    return HASH + sha256.hexdigest()
+
+
+def _hash_of(descriptor: Descriptor) -> str:
+    """Return the hash of a description, however its JSON is spaced and ordered."""
+    text = json.dumps(descriptor, sort_keys=True)
+    return HASH + hashlib.sha256(text.encode()).hexdigest()
+
+
+def _titles(summary: Summary, asked: Asked) -> Descriptor:
+    what = f"the newest {asked.limit:,} complaints" if asked.limit else "every complaint"
+    which = f"matching {asked.query}" if asked.query.pairs else "of the whole database"
+    if summary.sandbox:
+        return {
+            "title": f"SANDBOX, not CFPB data: {summary.sandbox}",
+            "description": f"For trials of luigi_etl only: {what} {which}.",
+        }
+    return {
+        "title": "Consumer complaints, as published by the CFPB",
+        "description": f"From the US Consumer Financial Protection Bureau's database: {what} {which}.",
+    }
+
+
+def snapshot_fields(summary: Summary, asked: Asked) -> Descriptor:
+    """Return what was asked, what the API said and what became of every hit, as a description has it."""
+    return {
+        "timestamp": as_iso(asked.timestamp),
+        "query": str(asked.query),
+        "limit": asked.limit,
+        "api": summary.address,
+        "sandbox": summary.sandbox,
+        "last_indexed": summary.last_indexed,
+        "total_record_count": summary.total_record_count,
+        "hits_total": summary.hits_total,
+        "pages": summary.pages,
+        "hits": summary.hits,
+        "parsed": summary.parsed,
+        "rejected": summary.rejected,
+        "duplicates": summary.duplicates,
+        "unknown_fields": summary.unknown_fields,
+        "absent_fields": summary.absent_fields,
+        "is_flagged": summary.is_flagged,
+    }
+
+
+def _resource(csv: Path, stored: StoredFile) -> Descriptor:
+    return {
+        "profile": "tabular-data-resource",
+        "name": "complaints",
+        "path": csv.name,
+        "format": "csv",
+        "mediatype": "text/csv",
+        "encoding": "utf-8",
+        "dialect": {
+            "delimiter": ",",
+            "quoteChar": '"',
+            "doubleQuote": True,
+            "lineTerminator": "\n",
+            "header": True,
+        },
+        "bytes": stored.size,
+        "hash": HASH + stored.sha256,
+        "rows": stored.rows,
+        "schema": _schema(stored.columns),
+    }
+
+
+def _schema(columns: tuple[Column, ...]) -> Descriptor:
+    schema: Descriptor = {
+        "fields": [
+            {
+                "name": column.label,
+                "title": column.field,
+                "type": column.type,
+                "description": column.description,
+            }
+            for column in columns
+        ],
+        "missingValues": [""],
+    }
+    identifiers = [column.label for column in columns if column.field == "complaint_id"]
+    if identifiers:
+        schema["primaryKey"] = identifiers
+    return schema
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class SnapshotCounts(msgspec.Struct):
+    """What a description says of its snapshot, as far as lists of runs need it."""
+
+    parsed: _Count
+    rejected: _Count
+    query: str = ""
+    limit: int = 0
+    is_flagged: bool = False
+
+
+class _Package(msgspec.Struct):
+    snapshot: SnapshotCounts
+
+
+def read_counts(path: Path) -> SnapshotCounts:
+    """Read what a description says of its snapshot; nothing of it is verified.
+
+    Raises:
+        DamagedFileError: it is missing or damaged.
+
+    """
+    return read_json(path, _Package).snapshot

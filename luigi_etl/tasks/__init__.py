@@ -1,0 +1,1 @@
+"""Everything that knows Luigi's task model."""

@@ -1,0 +1,62 @@
+"""Minutes later than now: a run whose clock was ahead left them, and they freeze what is newer."""
+
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from luigi_etl.api.settings import SKEW
+from luigi_etl.common.minutes import as_parameter
+from luigi_etl.tasks.config import this_minute
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from luigi_etl.database.connection import Database
+
+
+def latest_warning(latest: Path) -> str:
+    """Return a line about a newest CSV that is more than five minutes later than now, or an empty text."""
+    minute = minute_of(latest)
+    return remedy(latest, minute) if minute and _is_later(minute) else ""
+
+
+def database_warning(database: "Database") -> str:
+    """Return a line about a database that holds a minute more than five minutes later than now, or nothing.
+
+    Raises:
+        EtlError: as `Database` does.
+
+    """
+    with database.reading() as connection:
+        minute = later_in_database(connection)
+    return remedy(database.name, minute) if minute else ""
+
+
+def later_in_database(connection: "Connection") -> datetime | None:
+    """Return the newest minute of a database if it is more than five minutes later than now."""
+    from sqlalchemy import func, select
+
+    from luigi_etl.database.schema import snapshots, syncs
+
+    newest = (connection.scalar(select(func.max(one.c.timestamp))) for one in (snapshots, syncs))
+    return max((minute for minute in newest if minute and _is_later(minute)), default=None)
+
+
+def minute_of(stored: Path) -> datetime | None:
+    """Return the minute (naive UTC) of a snapshot's CSV, or None where there is none."""
+    try:
+        return datetime.fromtimestamp(stored.stat().st_mtime, timezone.utc).replace(tzinfo=None)
+    except FileNotFoundError:
+        return None
+
+
+def remedy(where: object, minute: datetime) -> str:
+    """Return the line that names a later minute and the command that removes it."""
+    return (
+        f"{where}: {as_parameter(minute)} is later than now, a clock was ahead; "
+        f"`luigi-etl forget --after {as_parameter(this_minute())}` removes what is later"
+    )
+
+
+def _is_later(minute: datetime) -> bool:
+    return minute > this_minute() + SKEW

@@ -1,0 +1,102 @@
+"""How a program starts that runs Luigi: what it checks before the import of Luigi, and sets up after it.
+
+All that changes the process as a whole is here: exit codes, warnings, log filters, the last line of a crash.
+"""
+
+import configparser
+import logging
+import os
+import sys
+import tempfile
+import warnings
+from types import TracebackType
+from typing import NoReturn
+
+from luigi_etl.common.errors import USAGE_ERROR
+from luigi_etl.common.luigi_cfg import check_readable, files, without_values
+from luigi_etl.common.terminal import make_printable, one_line
+
+EXIT_CODES = {
+    "already_running": 10,
+    "missing_data": 20,
+    "not_run": 25,
+    "task_failed": 30,
+    "scheduling_error": 35,
+    "unhandled_exception": 40,
+}
+# Settings of [core] that Luigi reads itself, and then warns that nobody did.
+READ_BY_LUIGI = frozenset(("rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait", "rpc_log_retries"))
+
+
+def refuse(message: str, program: str = "luigi") -> NoReturn:
+    """End the program because of what it was given, as argparse does."""
+    sys.stderr.write(f"{program}: error: {one_line(message)}\n")
+    sys.exit(USAGE_ERROR)
+
+
+def import_luigi() -> None:
+    """Import Luigi, which reads luigi.cfg then; end the program with one line if that can't be read."""
+    _choose_temporary_folder()
+    try:
+        check_readable(files())
+        import luigi  # noqa: F401
+    except (configparser.Error, UnicodeDecodeError) as error:
+        refuse(f"luigi.cfg can't be read ({without_values(error)}): correct it", "luigi_etl")
+    except ValueError as error:
+        refuse(str(error), "luigi_etl")
+
+
+def _choose_temporary_folder() -> None:
+    """Let Luigi name a temporary folder although there is room in none: it would end with a traceback."""
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # where nothing can be written
+
+
+def set_up() -> None:
+    """Set up the process for runs of our tasks, once Luigi is imported; end it if luigi.cfg can't be read."""
+    from luigi_etl.tasks.luigi_log import OneLine
+
+    try:
+        check_readable(files())
+    except ValueError as error:
+        refuse(str(error))
+    _set_exit_codes()
+    _ignore_false_warnings()
+    logging.getLogger("luigi-interface").addFilter(OneLine())
+    logging.getLogger("luigi_etl").addFilter(make_printable)
+    if "luigi.cmdline" in sys.modules:  # the command `luigi`, not a program that uses Luigi
+        sys.excepthook = _end_in_one_line
+
+
+def _set_exit_codes() -> None:
+    """Let a failed run end with another exit code than 0, Luigi's default, unless the user set one."""
+    from luigi.configuration import get_config
+
+    configuration = get_config()
+    for name, code in EXIT_CODES.items():
+        if not configuration.has_option("retcode", name):
+            configuration.set("retcode", name, str(code))
+
+
+def _ignore_false_warnings() -> None:
+    from luigi.parameter import UnconsumedParameterWarning
+
+    names = "|".join(sorted(READ_BY_LUIGI))
+    message = f"The configuration contains the parameter '({names})' .* by the task 'core'"
+    warnings.filterwarnings("ignore", message, UnconsumedParameterWarning)
+
+
+def _end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """End the command `luigi` with one line where the command line or luigi.cfg can't be used."""
+    from luigi.task_register import TaskClassNotFoundException
+
+    from luigi_etl.tasks.luigi_log import fault_of_configuration
+
+    if isinstance(error, TaskClassNotFoundException):
+        refuse(" ".join(str(error).splitlines()[:2]))  # its name, and the nearest one
+    if problem := fault_of_configuration(error):
+        refuse(problem)
+    if not issubclass(kind, KeyboardInterrupt):  # an interrupted program ends without a traceback
+        sys.__excepthook__(kind, error, trace)

@@ -1,0 +1,408 @@
+"""`luigi-etl export`: what the database holds, as the CSV that the chain would write, or as Parquet."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import luigi
+import pytest
+from pyarrow import parquet
+
+from luigi_etl.api.query import parse_query
+from luigi_etl.cli.main import run
+from luigi_etl.database.connection import Database
+from luigi_etl.database.coverage import record_snapshot
+from luigi_etl.database.export import matching
+from luigi_etl.database.schema import DATES, FIELDS, complaints
+from luigi_etl.snapshot.complaint import DEFAULT_COLUMNS
+from luigi_etl.snapshot.store import create_document, store
+from luigi_etl.tasks.config import this_minute
+from tests.conftest import Chain, Run, with_peak_memory
+from tests.snapshot.test_parse import largest_file
+from tests.snapshot.test_store import HEADER
+
+MINUTE = datetime(2026, 11, 22, 9, 26)
+TEXTS = [
+    'He said "no", twice',
+    "two\nlines",
+    "a carriage return\ralone",
+    "both\r\n",
+    "\xa0 leading NBSP, trailing space ",
+    "\U0001f600 \u2028 \x85 é",
+    "=1+1",
+    "'",
+    "None",
+    "0123",
+    "x" * 100_000,
+]
+
+Export = Callable[..., bytes]
+Fields = Mapping[str, str | None]
+
+
+@pytest.fixture
+def database(database: Database) -> Database:
+    """Give a database with its tables and without complaints, which covers all of them."""
+    with database.writing() as connection:
+        record_snapshot(connection, this_minute(), parse_query(""), 0, is_whole=True)
+    return database
+
+
+@pytest.fixture(autouse=True)
+def configured(database_address: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands of this process use the test's database."""
+    configuration = luigi.configuration.LuigiConfigParser()
+    configuration.set("storage", "database", str(database_address))
+    configuration.set("storage", "columns", "state")  # counts for snapshots alone
+    monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
+
+
+@pytest.fixture
+def export(capsysbinary: pytest.CaptureFixture[bytes]) -> Export:
+    """Give a function that returns what `luigi-etl export` writes to standard output."""
+
+    def export(*arguments: str) -> bytes:
+        assert run(["export", *arguments]) == 0
+        out, err = capsysbinary.readouterr()
+        assert err == b""
+        return out
+
+    return export
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give an empty folder to export to."""
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    return folder
+
+
+def keep(database: Database, *kept: Fields, withdrawn: datetime | None = None) -> None:
+    """Put complaints into the database as if a merge had brought them."""
+    seen = dict.fromkeys(("first_seen", "last_seen", "last_changed"), MINUTE) | {
+        "withdrawn": withdrawn,
+        "sent": 0,
+    }
+    with database.writing() as connection:
+        connection.execute(complaints.insert(), [dict.fromkeys(FIELDS) | _typed(one) | seen for one in kept])
+
+
+def _typed(fields: Fields) -> dict[str, Any]:
+    return {
+        name: date.fromisoformat(value) if value and name in DATES else value
+        for name, value in fields.items()
+    }
+
+
+def generated(count: int, **fields: str) -> list[Fields]:
+    """Return complaints of a thousand days."""
+    day = date(2024, 1, 1).toordinal()
+    return [
+        {
+            "complaint_id": str(number),
+            "date_received": date.fromordinal(day + number % 1000).isoformat(),
+            "product": f"Product {number % 7}",
+            "company": f"Company {number}, LLC",
+            **fields,
+        }
+        for number in range(count)
+    ]
+
+
+def ids(out: bytes) -> list[str]:
+    _, *rows = csv.reader(io.StringIO(out.decode(), newline=""))
+    return [row[-1] for row in rows]
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
+    """Return the one line that is said when nothing is exported."""
+    assert run(["export", *arguments]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    return err
+
+
+# --- the CSV -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("database")
+def test_without_complaints_it_is_the_cfpbs_header(export: Export) -> None:
+    assert export() == HEADER.encode()
+
+
+def test_it_is_what_the_chain_stores_of_the_same_complaints(
+    database: Database, export: Export, tmp_path: Path
+) -> None:
+    full = {column.field: column.label for column in DEFAULT_COLUMNS}
+    full |= {"complaint_id": "9", "date_received": "2026-11-21", "date_sent_to_company": "0987-01-02"}
+    texts: list[Fields] = [
+        {"complaint_id": f"{100 - number}", "date_received": "2026-11-20", "issue": text}
+        for number, text in enumerate(TEXTS, 1)
+    ]
+    texts.sort(key=lambda one: one["complaint_id"] or "", reverse=True)
+    kept = [full, *texts, {"complaint_id": "1"}]
+    keep(database, *reversed(kept))
+    parsed, document, target = tmp_path / "parsed.jsonl", tmp_path / "document.csv", tmp_path / "c.csv"
+    parsed.write_text("".join(f"{json.dumps(one)}\n" for one in kept))
+    create_document(document, "")
+    store(document, parsed, target, len(kept), MINUTE)
+
+    assert export() == target.read_bytes()
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text[:20]))
+def test_a_text_is_written_exactly(database: Database, export: Export, text: str) -> None:
+    keep(database, {"complaint_id": "1", "complaint_what_happened": text})
+    (row,) = csv.DictReader(io.StringIO(export().decode(), newline=""))
+    assert row["Consumer complaint narrative"] == text
+
+
+def test_null_is_an_empty_cell(database: Database, export: Export) -> None:
+    keep(database, {"complaint_id": "1"})
+    assert export() == HEADER.encode() + b"," * 17 + b"1\n"
+
+
+def test_the_newest_is_first_and_what_has_no_date_last(database: Database, export: Export) -> None:
+    days = {"1": "2026-11-20", "10": "2026-11-20", "9": "2026-11-20", "2": "2026-11-21", "7": None, "8": None}
+    keep(database, *({"complaint_id": number, "date_received": day} for number, day in days.items()))
+    assert ids(export()) == ["2", "9", "10", "1", "8", "7"]
+
+
+# --- which complaints ----------------------------------------------------------------------------
+
+
+def test_a_query_narrows_it(database: Database, export: Export) -> None:
+    keep(database, *({"complaint_id": state, "state": state} for state in ("CA", "NY", "TX")))
+    assert ids(export("--query", "state=CA&state=NY")) == ["NY", "CA"]
+
+
+def test_what_was_withdrawn_is_left_out(database: Database, export: Export) -> None:
+    keep(database, {"complaint_id": "1"})
+    keep(database, {"complaint_id": "2"}, {"complaint_id": "3"}, withdrawn=MINUTE)
+    assert ids(export()) == ["1"]
+
+
+def test_what_was_read_into_an_address_of_the_search_page_is_told_apart_from_the_csv(
+    database: Database, chain: Chain, database_address: Path | str
+) -> None:
+    keep(database, {"complaint_id": "1", "state": "CA"}, {"complaint_id": "2", "state": "NY"})
+    chain.configure("storage", database=database_address)
+    page = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/?state=NY&tab=List"
+    found = chain.program("luigi-etl", "export", "--query", page)
+    assert (found.code, ids(found.out.encode())) == (0, ["2"])
+    assert found.err == "query: only the search page's look, left out: tab\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("search_term=overdraft", "query: search_term is searched by the API alone"),
+        ("stat=CA", "did you mean"),
+    ],
+)
+def test_a_query_that_cannot_be_used_is_refused_in_a_line(
+    capsys: pytest.CaptureFixture[str], query: str, said: str
+) -> None:
+    assert said in refused(capsys, "--query", query, code=2)
+
+
+def test_without_a_database_it_says_in_a_line_what_makes_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, str(tmp_path / "new" / "x.csv"), code=1)
+    assert "`luigi --module luigi_etl SyncComplaints --local-scheduler`" in said
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_is_merged_meanwhile_does_not_show(database: Database) -> None:
+    keep(database, *generated(5000))
+    with matching(database, parse_query("")) as rows:
+        next(rows)
+        keep(database, {"complaint_id": "later"})
+        with database.writing() as connection:
+            connection.execute(complaints.update().values(withdrawn=MINUTE))
+        assert sum(1 for _ in rows) == 4999
+
+
+# --- to a file -----------------------------------------------------------------------------------
+
+
+def test_a_file_holds_what_standard_output_gets_and_its_one_line_says_so(
+    database: Database, export: Export, folder: Path
+) -> None:
+    keep(database, *generated(1200))
+    path = folder / "complaints.csv"
+    assert export(str(path)).decode() == f"1,200 complaints: {path}\n"
+    assert path.read_bytes() == export() == export("-")
+
+
+@pytest.mark.parametrize("name", ["complaints", "complaints.txt", "complaints.csv.gz", ".csv", ""])
+def test_a_name_of_another_ending_is_refused_in_a_line(
+    capsys: pytest.CaptureFixture[str], folder: Path, name: str
+) -> None:
+    path = str(folder / name)
+    assert refused(capsys, path, code=2) == (
+        f"luigi-etl: error: {path!r} is not a file to export to: its name must end in .csv or .parquet\n"
+    )
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("name", ["complaints.csv", "complaints.parquet", "COMPLAINTS.CSV"])
+def test_a_failure_leaves_what_was_there_and_nothing_else(
+    database: Database, capsys: pytest.CaptureFixture[str], folder: Path, name: str
+) -> None:
+    keep(
+        database,
+        *generated(1),
+        {"complaint_id": "big", "complaint_what_happened": os.urandom(3_000_000).hex()},
+    )
+    path = folder / name
+    path.write_bytes(b"before")
+    with largest_file(100_000):
+        said = refused(capsys, str(path), code=1)
+    assert said == (
+        f"luigi-etl: error: cannot write {path}: File too large; make room or give access there, "
+        "or name another FILE\n"
+    )
+    assert (os.listdir(folder), path.read_bytes()) == ([name], b"before")
+
+
+# --- Parquet -------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("database")
+def test_parquet_has_the_apis_names_and_days_as_dates(export: Export, folder: Path) -> None:
+    export(str(folder / "complaints.parquet"))
+    schema = parquet.read_schema(folder / "complaints.parquet")
+    assert schema.names == [column.field for column in DEFAULT_COLUMNS]
+    assert {field.name for field in schema if str(field.type) == "date32[day]"} == DATES
+    assert {str(field.type) for field in schema} == {"date32[day]", "string"}
+
+
+def test_parquet_holds_what_the_csv_holds(database: Database, export: Export, folder: Path) -> None:
+    texts: list[Fields] = [
+        {"complaint_id": f"text {number}", "tags": text} for number, text in enumerate(TEXTS)
+    ]
+    keep(database, *generated(5000, issue="more than a row group " * 200), *texts, {"complaint_id": "nulls"})
+    path = folder / "complaints.parquet"
+    assert export(str(path)).decode() == f"5,012 complaints: {path}\n"
+
+    columns = [column.to_pylist() for column in parquet.read_table(path).columns]
+    rows = [["" if cell is None else str(cell) for cell in row] for row in zip(*columns, strict=True)]
+    assert rows == list(csv.reader(io.StringIO(export().decode(), newline="")))[1:]
+
+
+def test_parquet_keeps_null_and_empty_apart(database: Database, export: Export, folder: Path) -> None:
+    keep(database, {"complaint_id": "1", "tags": ""})
+    export(str(folder / "complaints.parquet"))
+    (row,) = parquet.read_table(folder / "complaints.parquet", columns=["tags", "state"]).to_pylist()
+    assert row == {"tags": "", "state": None}
+
+
+def test_parquet_is_compressed(database: Database, export: Export, folder: Path) -> None:
+    keep(database, *generated(10))
+    export(str(folder / "complaints.parquet"))
+    group = parquet.read_metadata(folder / "complaints.parquet").row_group(0)
+    assert {group.column(number).compression for number in range(18)} == {"ZSTD"}
+
+
+@pytest.mark.usefixtures("database")
+def test_parquet_without_pyarrow_says_in_a_line_how_to_get_it(
+    capsys: pytest.CaptureFixture[str],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as Python has it for what can't be imported
+    path = folder / "complaints.parquet"
+    assert refused(capsys, str(path), code=1) == (
+        "luigi-etl: error: Parquet needs pyarrow: pip install 'luigi_etl[parquet]'\n"
+    )
+    assert os.listdir(folder) == []
+
+
+# --- as its user runs it -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def large(database: Database, database_address: Path | str, chain: Chain) -> Chain:
+    """Give a folder to run programs in, with a database of 20,000 complaints."""
+    keep(database, *generated(20_000))
+    chain.configure("storage", database=database_address)
+    return chain
+
+
+@pytest.mark.slow
+def test_a_reader_that_has_enough_ends_it_without_a_word(large: Chain) -> None:
+    found = large.program("bash", "-c", "luigi-etl export | head -n 1; echo ${PIPESTATUS[0]}")
+    assert (found.out, found.err) == (f"{HEADER}0\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("out", "said"),
+    [
+        (">/dev/full", "[Errno 28] No space left on device"),
+        (">&-", "[Errno 9] standard output is closed"),
+    ],
+)
+def test_an_output_that_takes_nothing_is_told_in_a_line(large: Chain, out: str, said: str) -> None:
+    found = large.program("bash", "-c", f"luigi-etl export {out}")
+    assert (found.code, found.err) == (1, f"luigi-etl: error: {said}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("name", ["complaints.csv", "complaints.parquet"])
+def test_an_interrupted_one_leaves_what_was_there_and_nothing_else(
+    large: Chain, folder: Path, name: str, number: signal.Signals
+) -> None:
+    (folder / name).write_bytes(b"before")
+    process = large.start("luigi-etl", "export", str(folder / name))
+    assert signalled(process, folder, number) == Run(130, "", "")
+    assert (os.listdir(folder), (folder / name).read_bytes()) == ([name], b"before")
+
+
+@pytest.mark.slow
+def test_under_nohup_it_goes_on_when_the_terminal_closes(large: Chain, folder: Path) -> None:
+    path = folder / "complaints.csv"
+    path.touch()
+    process = large.start("nohup", "luigi-etl", "export", str(path), stdin=subprocess.DEVNULL)
+    assert signalled(process, folder, signal.SIGHUP) == Run(0, f"20,000 complaints: {path}\n", "")
+
+
+def signalled(process: subprocess.Popen[str], folder: Path, number: signal.Signals) -> Run:
+    """Send a signal to an export once it writes beside the file that is there; return how it ended."""
+    while len(os.listdir(folder)) == 1:
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=20)
+    return Run(process.returncode, out, err)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_table(
+    database: Database, database_address: Path | str, chain: Chain
+) -> None:
+    chain.configure("storage", database=database_address)
+    keep(database, *generated(60_000, issue="Improper use of your report, " * 100))
+    for name in ("complaints.csv", "complaints.parquet"):
+        nothing = megabytes(chain, name, "--query", "state=CA")
+        assert megabytes(chain, name) - nothing < 150, name  # the texts alone are 170
+
+
+def megabytes(chain: Chain, *arguments: str) -> float:
+    """Return the most memory that an export took."""
+    found = chain.program(*with_peak_memory(sys.executable, "-m", "luigi_etl.cli.main", "export", *arguments))
+    assert found.code == 0, found.err
+    return int(found.err) / 1024

@@ -1,0 +1,272 @@
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, select, text
+
+from luigi_etl.common.errors import SchemaError
+from luigi_etl.database.connection import Database
+from luigi_etl.database.schema import STEPS, Step, complaints, prepare
+from tests.conftest import Beside
+from tests.version_1 import VERSION_1_OF_POSTGRESQL, VERSION_1_OF_SQLITE
+
+Row = tuple[object, ...]
+NEWEST = 1 + len(STEPS)
+
+
+def with_a_column(name: str) -> Step:
+    """Return a step that gives the table `history` a column."""
+    return lambda connection: connection.execute(text(f"ALTER TABLE history ADD COLUMN {name} INTEGER"))
+
+
+def failing(connection: Connection) -> None:
+    with_a_column("half")(connection)
+    raise RuntimeError("the step fails")
+
+
+def sqlalchemy_engine(address: str | Path) -> Engine:
+    if isinstance(address, Path):
+        return create_engine(f"sqlite:///{address}", poolclass=NullPool)
+    return create_engine(address.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+
+
+def columns(database: Database, table: str = "history") -> list[str]:
+    with database.writing() as connection:
+        return [column["name"] for column in inspect(connection).get_columns(table)]
+
+
+def migrate(database: Database, *steps: Step) -> None:
+    """Bring a database to a version this program does not know yet."""
+    with database.writing() as connection:
+        prepare(connection, (*STEPS, *steps))
+
+
+def version(beside: Beside) -> list[Row]:
+    return beside("SELECT version FROM schema_version")
+
+
+@pytest.fixture
+def made(database: Database) -> Database:
+    """Give a database that has its tables, of the newest version."""
+    with database.writing():
+        return database
+
+
+# --- the first writer ----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("made")
+def test_the_first_to_write_makes_the_tables(beside: Beside) -> None:
+    tables = ("snapshots", "complaints", "history", "syncs")
+    assert [beside(f"SELECT count(*) FROM {table}") for table in tables] == [[(0,)]] * 4
+
+
+@pytest.mark.usefixtures("made")
+def test_the_first_to_write_makes_the_views(beside: Beside) -> None:
+    assert beside("SELECT count(*) FROM current_complaints") == beside("SELECT count(*) FROM changes")
+
+
+@pytest.mark.usefixtures("made")
+def test_the_first_to_write_records_the_version(beside: Beside) -> None:
+    assert version(beside) == [(NEWEST,)]
+
+
+def test_the_second_to_write_makes_nothing_anew(made: Database, beside: Beside) -> None:
+    times = ", ".join(["'2026-11-22 09:26'"] * 3)
+    beside(
+        "INSERT INTO complaints (complaint_id, first_seen, last_seen, last_changed, sent) "
+        f"VALUES ('7', {times}, 0)"
+    )
+    with made.writing():
+        pass
+    assert (beside("SELECT complaint_id FROM complaints"), version(beside)) == ([("7",)], [(NEWEST,)])
+
+
+def test_a_new_database_is_made_at_the_newest_version(database_address: str | Path, beside: Beside) -> None:
+    with sqlalchemy_engine(database_address).begin() as connection:
+        prepare(connection, [failing])
+    assert version(beside) == [(2,)]
+
+
+# --- other versions ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["reading", "writing"])
+def test_a_newer_version_is_refused(made: Database, beside: Beside, method: str) -> None:
+    beside("UPDATE schema_version SET version = 7")
+
+    with pytest.raises(SchemaError) as caught, getattr(made, method)():
+        pass
+    assert str(caught.value) == (
+        f"the database's schema is of version 7; this luigi_etl knows up to {NEWEST}: "
+        "install a newer luigi_etl"
+    )
+
+
+def test_a_newer_version_is_left_as_it_is(made: Database, beside: Beside) -> None:
+    beside("UPDATE schema_version SET version = 99")
+    with pytest.raises(SchemaError), made.writing():
+        pass
+    assert version(beside) == [(99,)]
+
+
+def test_an_older_version_is_brought_up_step_by_step(made: Database, beside: Beside) -> None:
+    migrate(made, with_a_column("second"), with_a_column("third"))
+    assert beside("SELECT second, third FROM history") == []
+    assert version(beside) == [(NEWEST + 2,)]
+
+
+def test_only_the_steps_that_lie_ahead_are_taken(made: Database, beside: Beside) -> None:
+    with made.writing() as connection:
+        prepare(connection, [*STEPS, with_a_column("second")])
+        prepare(connection, [*STEPS, failing, with_a_column("third")])
+    assert version(beside) == [(NEWEST + 2,)]
+
+
+def test_steps_are_taken_in_order(made: Database) -> None:
+    taken: list[str] = []
+    migrate(made, *(lambda _, name=name: taken.append(name) for name in "abc"))
+    assert taken == ["a", "b", "c"]
+
+
+def test_a_step_that_fails_leaves_the_version(made: Database, beside: Beside) -> None:
+    with pytest.raises(RuntimeError):
+        migrate(made, with_a_column("second"), failing)
+    assert version(beside) == [(NEWEST,)]
+
+
+def test_a_step_that_fails_leaves_nothing_of_any_step(made: Database) -> None:
+    before = columns(made)
+    with pytest.raises(RuntimeError):
+        migrate(made, with_a_column("second"), failing)
+    assert columns(made) == before
+
+
+# --- damaged versions ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["reading", "writing"])
+@pytest.mark.parametrize(
+    ("statement", "found"),
+    [
+        ("UPDATE schema_version SET version = 0", "schema_version holds 0; "),
+        ("UPDATE schema_version SET version = -3", "schema_version holds -3; "),
+        ("INSERT INTO schema_version VALUES (1)", "schema_version holds 2 rows, not one; "),
+    ],
+)
+def test_damaged_version_is_named(
+    made: Database, beside: Beside, method: str, statement: str, found: str
+) -> None:
+    beside(statement)
+
+    with pytest.raises(SchemaError) as caught, getattr(made, method)():
+        pass
+
+    assert str(caught.value) == (
+        f"the database is damaged: {found}bring back a copy, or set [storage] database to another"
+    )
+
+
+# --- version 1 -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_version_1(database: Database, beside: Beside) -> Database:
+    """Give a database as version 1 made it, with one complaint."""
+    is_file = database.name.endswith(".db")
+    for statement in (VERSION_1_OF_SQLITE if is_file else VERSION_1_OF_POSTGRESQL).split(";"):
+        beside(statement)
+    return database
+
+
+def test_version_1_can_be_read(of_version_1: Database, beside: Beside) -> None:
+    with of_version_1.reading() as connection:
+        found = connection.scalars(select(complaints.c.company)).all()
+
+    assert (found, version(beside)) == (["Acme Bank"], [(1,)])
+
+
+def test_version_1_is_migrated_by_the_first_write(of_version_1: Database, beside: Beside) -> None:
+    with of_version_1.writing():
+        pass
+
+    assert (beside("SELECT company FROM complaints"), version(beside)) == ([("Acme Bank",)], [(NEWEST,)])
+
+
+def test_migrated_database_is_as_a_new_one(
+    of_version_1: Database, database_address: str | Path, tmp_path: Path, beside: Beside
+) -> None:
+    with of_version_1.writing() as connection:
+        migrated = shape(connection)
+    new = Database(tmp_path / "new.db")
+    if isinstance(database_address, str):
+        beside("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        new = of_version_1
+
+    with new.writing() as connection:
+        assert shape(connection) == migrated
+
+
+def shape(connection: Connection) -> dict[str, object]:
+    """Return the columns and indexes of all tables, and the names of the views."""
+    inspector = inspect(connection)
+    tables: dict[str, object] = {
+        name: (
+            [
+                (column["name"], repr(column["type"]), column["nullable"])
+                for column in inspector.get_columns(name)
+            ],
+            sorted(
+                (index["name"], index["column_names"], index["unique"])
+                for index in inspector.get_indexes(name)
+            ),
+            inspector.get_pk_constraint(name)["constrained_columns"],
+            [constraint["column_names"] for constraint in inspector.get_unique_constraints(name)],
+        )
+        for name in inspector.get_table_names()
+    }
+    return {**tables, "views": sorted(inspector.get_view_names())}
+
+
+# --- tables of others ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["reading", "writing"])
+def test_a_table_of_our_name_without_a_version_is_refused(
+    database: Database, beside: Beside, method: str
+) -> None:
+    beside("CREATE TABLE complaints (text TEXT)")
+    with pytest.raises(SchemaError) as caught, getattr(database, method)():
+        pass
+    assert str(caught.value) == (
+        "the database has no schema version, but a table complaints: luigi_etl did not make it; "
+        "set [storage] database to one of its own"
+    )
+
+
+def test_a_view_of_our_name_is_refused(database: Database, beside: Beside) -> None:
+    beside("CREATE VIEW changes AS SELECT 1 AS one")
+    with pytest.raises(SchemaError, match="but a view changes: luigi_etl did not make it"):
+        database.writing().__enter__()
+
+
+def test_another_programs_schema_version_is_refused(database: Database, beside: Beside) -> None:
+    """Flyway's table has this name, and a column of it too."""
+    beside("CREATE TABLE schema_version (version VARCHAR(50), description VARCHAR(200))")
+    beside("INSERT INTO schema_version VALUES ('1', 'first')")
+    with pytest.raises(SchemaError, match="but a table schema_version: luigi_etl did not make it"):
+        database.writing().__enter__()
+
+
+def test_tables_of_others_may_stand_beside_ours(database: Database, beside: Beside) -> None:
+    beside("CREATE TABLE invoices (number INTEGER)")
+    with database.writing():
+        pass
+    assert (beside("SELECT * FROM invoices"), version(beside)) == ([], [(NEWEST,)])
+
+
+def test_a_table_that_is_refused_is_left_alone(database: Database, beside: Beside) -> None:
+    beside("CREATE TABLE complaints (text TEXT)")
+    beside("INSERT INTO complaints VALUES ('hello')")
+    with pytest.raises(SchemaError), database.writing():
+        pass
+    assert beside("SELECT * FROM complaints") == [("hello",)]

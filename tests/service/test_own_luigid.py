@@ -1,0 +1,74 @@
+"""luigid as unattended runs use it: what is not luigid counts as luigid being away."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+from luigi.configuration import get_config
+from luigi.rpc import RPCError
+
+from luigi_etl.service.luigid import Address
+from luigi_etl.service.own_luigid import OwnLuigid
+from tests.conftest import Chain, Luigid, Serve
+from tests.hostile_luigid import HostileLuigid, turn_to_nonsense
+from tests.service.test_unattended import wait_until_asked
+
+MINUTE = ("--timestamp", "2026-11-22T0926")
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], OwnLuigid]]:
+    """Give a function that returns the client of a port, which tries once."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    configuration = get_config()
+    before = configuration.get("core", "rpc_retry_attempts", "3")
+    configuration.set("core", "rpc_retry_attempts", "1")
+    yield lambda port: OwnLuigid(f"http://127.0.0.1:{port}", Address("127.0.0.1", port))
+    configuration.set("core", "rpc_retry_attempts", before)
+
+
+def test_cut_connection_counts_as_away(client: Callable[[int], OwnLuigid]) -> None:
+    with socket.socket() as rude:
+        rude.bind(("127.0.0.1", 0))
+        rude.listen()
+
+        def hang_up() -> None:
+            rude.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(RPCError):
+            client(rude.getsockname()[1]).ping(worker="me")
+        thread.join()
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"<html>", b"{}", b"[]", b"5", b"[" * 100_000, b"\xff"])
+def test_other_answer_counts_as_away(client: Callable[[int], OwnLuigid], nonsense: bytes) -> None:
+    with (
+        HostileLuigid.answering(turn_to_nonsense(nonsense)) as hostile,
+        pytest.raises(RPCError, match="the answer is not luigid's"),
+    ):
+        client(hostile.port).ping(worker="me")
+
+
+def test_other_users_program_is_not_asked(client: Callable[[int], OwnLuigid]) -> None:
+    with (
+        HostileLuigid.of_nobody() as hostile,
+        pytest.raises(RPCError, match=r"another user's program \(uid 65534\) listens there"),
+    ):
+        client(hostile.port).get_work(worker="me")
+
+
+@pytest.mark.slow
+def test_task_that_another_worker_runs_is_exit_code_10(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    """The other one was started by hand, so no lock of the job keeps the unattended run out."""
+    server = served(100, "2:hang")
+    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "5")
+    by_hand = chain.start(*luigid.command(*walk), url=server.url)
+    wait_until_asked(server, 2)
+
+    run = chain.unattended(*walk, url=server.url)
+
+    assert (run.code, run.err) == (10, "")
+    assert by_hand.wait(timeout=60) == 0

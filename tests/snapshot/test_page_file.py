@@ -1,0 +1,156 @@
+import gzip
+import os
+import weakref
+from pathlib import Path
+
+import pytest
+
+from luigi_etl.api.page import Page
+from luigi_etl.common.errors import DamagedFileError, PassingError, StorageError
+from luigi_etl.snapshot.page_file import PageFile, read_pages
+
+FIRST = Page("http://api/?size=1", b'{"page": 1}')
+SECOND = Page("http://api/?size=1&search_after=1_2", b'{"page": 2}')
+
+
+def written(path: Path, *pages: Page) -> Path:
+    with PageFile(path).opened() as file:
+        for page in pages:
+            file.append(page)
+        file.finish()
+    return path
+
+
+def interrupted(path: Path, *pages: Page) -> Path:
+    with PageFile(path).opened() as file:
+        for page in pages:
+            file.append(page)
+    return file.partial
+
+
+def test_pages_are_lines_of_a_plain_gzip_file(tmp_path: Path) -> None:
+    path = written(tmp_path / "pages.gz", FIRST, SECOND)
+    assert gzip.decompress(path.read_bytes()) == b'{"page": 1}\n{"page": 2}\n'
+
+
+def test_each_page_is_read_back_with_the_address_it_answered(tmp_path: Path) -> None:
+    path = written(tmp_path / "pages.gz", FIRST, SECOND)
+    pages = [(page.address, page.body.rstrip()) for page in read_pages(path)]
+    assert pages == [(FIRST.address, FIRST.body), (SECOND.address, SECOND.body)]
+
+
+def test_large_pages_and_long_addresses_are_read_back(tmp_path: Path) -> None:
+    pages = [
+        Page("http://api/?" + "x" * size, os.urandom(size).hex().encode()) for size in (10, 9_000, 900_000)
+    ]
+    assert [len(page.body) - 1 for page in read_pages(written(tmp_path / "gz", *pages))] == [
+        20,
+        18_000,
+        1_800_000,
+    ]
+
+
+def test_the_same_pages_are_the_same_bytes(tmp_path: Path) -> None:
+    one, other = written(tmp_path / "one", FIRST, SECOND), written(tmp_path / "other", FIRST, SECOND)
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_pages_have_their_final_name_only_when_finished(tmp_path: Path) -> None:
+    partial = interrupted(tmp_path / "pages.gz", FIRST)
+    assert os.listdir(tmp_path) == [partial.name] == ["pages.gz.partial"]
+
+
+def test_a_file_without_a_page_leaves_nothing(tmp_path: Path) -> None:
+    interrupted(tmp_path / "pages.gz")
+    assert os.listdir(tmp_path) == []
+
+
+def test_an_interrupted_extraction_goes_on_after_its_whole_pages(tmp_path: Path) -> None:
+    interrupted(tmp_path / "pages.gz", FIRST)
+    with PageFile(tmp_path / "pages.gz").opened() as file:
+        assert [page.address for page in file.recover()] == [FIRST.address]
+        file.append(SECOND)
+        file.finish()
+    assert len(list(read_pages(tmp_path / "pages.gz"))) == 2
+
+
+@pytest.mark.parametrize("kept", range(1, 60, 7))
+def test_half_a_page_is_cut_off(tmp_path: Path, kept: int) -> None:
+    partial = interrupted(tmp_path / "pages.gz", FIRST)
+    whole = partial.stat().st_size
+    interrupted(tmp_path / "pages.gz", SECOND)
+    os.truncate(partial, whole + kept)
+    with PageFile(tmp_path / "pages.gz").opened() as file:
+        assert [page.address for page in file.recover()] == [FIRST.address]
+    assert partial.stat().st_size == whole
+
+
+def test_rubbish_after_a_page_is_cut_off(tmp_path: Path) -> None:
+    partial = interrupted(tmp_path / "pages.gz", FIRST)
+    with partial.open("ab") as stream:
+        stream.write(b"rubbish" * 100)
+    with PageFile(tmp_path / "pages.gz").opened() as file:
+        assert len(list(file.recover())) == 1
+
+
+def test_discarded_pages_are_gone(tmp_path: Path) -> None:
+    interrupted(tmp_path / "pages.gz", FIRST)
+    with PageFile(tmp_path / "pages.gz").opened() as file:
+        file.discard()
+        file.append(SECOND)
+        file.finish()
+    assert [page.address for page in read_pages(tmp_path / "pages.gz")] == [SECOND.address]
+
+
+def test_two_processes_cannot_write_one_file(tmp_path: Path) -> None:
+    with (
+        PageFile(tmp_path / "pages.gz").opened(),
+        pytest.raises(PassingError, match=r"another process is extracting pages\.gz"),
+        PageFile(tmp_path / "pages.gz").opened(),
+    ):
+        pass
+
+
+def test_a_closed_file_takes_no_pages(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="is not open"):
+        PageFile(tmp_path / "pages.gz").append(FIRST)
+
+
+def test_a_folder_that_cannot_be_made_is_told_with_the_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(StorageError, match=r"file/pages\.gz\.partial"),
+        PageFile(tmp_path / "file/pages.gz").opened(),
+    ):
+        pass
+
+
+OTHERS = gzip.compress(b"{}\n", mtime=0)  # without the time, which would be in a test's name
+
+
+@pytest.mark.parametrize("damage", [b"", b"no gzip", OTHERS[:10], OTHERS])
+def test_damage_in_a_finished_file_is_told_with_its_place(tmp_path: Path, damage: bytes) -> None:
+    path = written(tmp_path / "pages.gz", FIRST)
+    end = path.stat().st_size
+    with path.open("ab") as stream:
+        stream.write(damage or b"\0")
+    with pytest.raises(DamagedFileError, match=rf"pages\.gz is damaged after byte {end}; delete it"):
+        list(read_pages(path))
+
+
+def test_an_empty_file_is_damaged(tmp_path: Path) -> None:
+    (tmp_path / "pages.gz").touch()
+    with pytest.raises(DamagedFileError, match=r"pages\.gz is damaged after byte 0; delete it"):
+        list(read_pages(tmp_path / "pages.gz"))
+
+
+def test_a_page_is_not_kept_when_the_next_is_read(tmp_path: Path) -> None:
+    pages = read_pages(written(tmp_path / "pages.gz", FIRST, SECOND))
+    first = weakref.ref(next(pages))
+    next(pages)
+    assert first() is None
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DamagedFileError, match=r"cannot read .*pages\.gz: No such file"):
+        list(read_pages(tmp_path / "pages.gz"))

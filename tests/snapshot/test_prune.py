@@ -1,0 +1,579 @@
+"""PruneSnapshots: what goes, what stays, and what is told of it."""
+
+import fcntl
+import os
+import random
+import re
+import resource
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import luigi
+import pytest
+
+from luigi_etl import PruneSnapshots, StoreComplaints
+from luigi_etl.common.errors import StorageError
+from luigi_etl.common.files import atomic_write
+from luigi_etl.service.run_history import runs_since
+from luigi_etl.snapshot.paths import SnapshotFiles
+from luigi_etl.snapshot.prune import Pruned, prune
+from luigi_etl.snapshot.store import publish
+from tests.conftest import Chain, Pipeline, Serve, without_rights
+from tests.made import SLUG, TWO_DAYS, ended, many, merged, stored, synced, unused
+
+NOW = datetime(2026, 11, 22, 9, 26)
+DAY = timedelta(days=1)
+BEFORE = NOW - 30 * DAY
+WHOLE = {
+    path.name.partition(".")[2] for path in SnapshotFiles(Path(), SLUG, NOW).all if path.suffix != ".partial"
+}
+
+
+def minutes(root: Path) -> list[datetime]:
+    return [run.minute for run in runs_since(root, datetime.min)]
+
+
+def tree(root: Path) -> set[str]:
+    return {str(path.relative_to(root)) for path in root.rglob("*")}
+
+
+def aged(path: Path, seconds: float = TWO_DAYS, content: bytes = b"half") -> Path:
+    """Make a file that was last written so many seconds ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (time.time() - seconds,) * 2)
+    return path
+
+
+def endings_by_minute(paths: list[Path]) -> list[set[str]]:
+    """Return what the names of each snapshot's files end in."""
+    found: dict[str, set[str]] = {}
+    for path in paths:
+        minute, _, ending = path.name.partition(".")
+        found.setdefault(minute, set()).add(ending)
+    return list(found.values())
+
+
+# --- which snapshots -----------------------------------------------------------------------------
+
+
+def test_old_snapshots_go_whole_and_so_do_their_days(tmp_path: Path) -> None:
+    for age in (0, 29, 31, 400):
+        stored(tmp_path, NOW - age * DAY)
+    assert prune(tmp_path, BEFORE).snapshots == 2
+    assert minutes(tmp_path) == [NOW, NOW - 29 * DAY]
+    days = {path.name for path in (tmp_path / "snapshots" / SLUG).iterdir()}
+    assert days == {"2026-11-22", "2026-10-24"}
+
+
+def test_a_snapshot_is_old_to_the_minute(tmp_path: Path) -> None:
+    ages = [timedelta(), 30 * DAY, 30 * DAY + timedelta(minutes=1)]
+    for age in ages:
+        stored(tmp_path, NOW - age)
+    assert prune(tmp_path, BEFORE).snapshots == 1
+    assert minutes(tmp_path) == [NOW, BEFORE]
+
+
+def test_what_is_left_of_a_run_goes_too(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    ended(tmp_path, NOW - 31 * DAY, "failed")
+    ended(tmp_path, NOW - 32 * DAY, "skipped")
+    ended(tmp_path, NOW - 33 * DAY, "failed").run.unlink()
+    interrupted = ended(tmp_path, NOW - 34 * DAY, "failed")
+    interrupted.partial.write_bytes(b"page")
+    unused(interrupted)
+    assert prune(tmp_path, BEFORE).snapshots == 4
+    assert minutes(tmp_path) == [NOW]
+    assert len(list((tmp_path / "snapshots" / SLUG).iterdir())) == 1
+
+
+def test_what_a_killed_redo_put_aside_goes_with_its_snapshot(tmp_path: Path) -> None:
+    files = stored(tmp_path, BEFORE - DAY)
+    stored(tmp_path, NOW)
+    files.complaints.rename(files.complaints.with_name(files.complaints.name + ".redo"))
+    assert prune(tmp_path, BEFORE).snapshots == 1
+    assert not files.folder.exists()
+
+
+def test_what_a_merge_left_goes_with_its_snapshot(tmp_path: Path) -> None:
+    old = merged(tmp_path, BEFORE - DAY)
+    merged(tmp_path, NOW)
+    assert prune(tmp_path, BEFORE).snapshots == 1
+    assert not old.folder.exists()
+
+
+def test_the_changes_go_before_what_they_are_of(tmp_path: Path) -> None:
+    merged(tmp_path, NOW)
+    files = merged(tmp_path, BEFORE - DAY)
+    files.datapackage.unlink()
+    files.datapackage.mkdir()  # which no unlink removes
+    unused(files)
+    assert prune(tmp_path, BEFORE).failures == 1
+    assert not files.changes.exists()
+    assert files.complaints.exists()
+
+
+def test_a_sync_s_old_minutes_go_and_its_newest_stays(tmp_path: Path) -> None:
+    for age in (300, 301, 302):
+        synced(tmp_path, NOW - age * DAY, changes=True)
+    assert prune(tmp_path, BEFORE).snapshots == 2
+    assert [(run.minute, run.outcome) for run in runs_since(tmp_path, datetime.min)] == [
+        (NOW - 300 * DAY, "synced")
+    ]
+    assert len(list((tmp_path / "snapshots/all~sync").iterdir())) == 1
+
+
+def test_the_newest_of_each_query_stays_however_old(tmp_path: Path) -> None:
+    for slug in ("all", SLUG):
+        for age in (300, 301, 302):
+            stored(tmp_path, NOW - age * DAY, slug=slug)
+    assert prune(tmp_path, BEFORE).snapshots == 4
+    assert minutes(tmp_path) == [NOW - 300 * DAY] * 2
+
+
+def test_the_newest_that_is_stored_stays_behind_a_newer_that_is_not(tmp_path: Path) -> None:
+    ended(tmp_path, NOW - 299 * DAY, "skipped")
+    ended(tmp_path, NOW - 300 * DAY, "failed")
+    for age in (301, 302):
+        stored(tmp_path, NOW - age * DAY)
+    assert prune(tmp_path, BEFORE).snapshots == 2
+    assert [(run.minute, run.outcome) for run in runs_since(tmp_path, datetime.min)] == [
+        (NOW - 299 * DAY, "skipped"),
+        (NOW - 301 * DAY, "stored"),
+    ]
+
+
+def test_a_snapshot_goes_from_its_end_so_half_of_it_is_no_whole_one(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    files = stored(tmp_path, NOW - 40 * DAY)
+    files.complaints.unlink()
+    files.complaints.mkdir()  # which no unlink removes
+    with pytest.raises(StorageError):
+        prune(tmp_path, BEFORE).check()
+    left = {path.name.partition(".")[2] for path in files.folder.iterdir()}
+    assert left == {
+        "document.csv",
+        "extracted.jsonl.gz",
+        "parsed.jsonl",
+        "rejected.jsonl",
+        "summary.json",
+        "complaints.csv",
+    }
+    assert [run.outcome for run in runs_since(tmp_path, datetime.min)] == ["stored", "unfinished"]
+    files.complaints.rmdir()
+    assert prune(tmp_path, BEFORE).snapshots == 1
+    assert not files.folder.exists()
+
+
+def test_an_old_day_that_was_left_empty_goes_and_a_new_one_stays(tmp_path: Path) -> None:
+    folder = stored(tmp_path, NOW).folder
+    folder.with_name("2026-10-01").mkdir()
+    folder.with_name("2026-11-23").mkdir()
+    prune(tmp_path, BEFORE)
+    assert {path.name for path in folder.parent.iterdir()} == {"2026-11-22", "2026-11-23"}
+
+
+def test_there_may_be_nothing_at_all(tmp_path: Path) -> None:
+    assert prune(tmp_path / "none", BEFORE) == Pruned()
+    assert tree(tmp_path) == set()
+
+
+def test_two_at_a_time_remove_no_more_than_one(tmp_path: Path) -> None:
+    model = stored(tmp_path / "model", NOW)
+    stored(tmp_path, NOW)
+    many(tmp_path, model, NOW - 31 * DAY, 500)
+    with ThreadPoolExecutor() as threads:
+        found = list(threads.map(prune, [tmp_path] * 4, [BEFORE] * 4))
+    assert {pruned.failure for pruned in found} == {""}
+    assert minutes(tmp_path) == [NOW]
+
+
+@pytest.mark.parametrize("name", ["document", "partial", "extracted", "parsed", "changes", "run"])
+def test_snapshot_of_an_old_minute_stays_while_it_is_young(tmp_path: Path, name: str) -> None:
+    stored(tmp_path, NOW)
+    files = stored(tmp_path, NOW - 40 * DAY)
+    getattr(files, name).write_bytes(b"just now")
+
+    assert prune(tmp_path, BEFORE).snapshots == 0
+    unused(files)
+    assert prune(tmp_path, BEFORE).snapshots == 1
+
+
+@pytest.mark.slow
+def test_run_of_an_old_minute_survives_a_prune(chain: Chain, served: Serve) -> None:
+    server = served(50, "1:hang")
+    root = chain.folder / "data"
+    stored(root, NOW)
+    old = ("--timestamp", "2020-02-02T0202", "--ccdb-read-timeout", "3")
+    process = chain.start(*chain.luigi_command(*old), url=server.url)
+    deadline = time.monotonic() + 30
+    while not server.asked and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+    pruned = prune(root, BEFORE)
+    _, err = process.communicate(timeout=60)
+
+    assert (pruned.snapshots, process.returncode, err) == (0, 0, "")
+
+
+def test_task_marks_an_old_snapshot_as_in_use(tmp_path: Path, pipeline: Pipeline) -> None:
+    files = stored(pipeline.root, NOW - 40 * DAY)
+    stored(pipeline.root, NOW)
+    files.datapackage.unlink()
+
+    pipeline.run(StoreComplaints, timestamp=files.timestamp)
+
+    assert files.document.stat().st_mtime > time.time() - TWO_DAYS / 2
+    assert prune(tmp_path, BEFORE).snapshots == 0
+
+
+# --- which other files ---------------------------------------------------------------------------
+
+
+def test_files_it_does_not_know_stay_and_so_do_their_folders(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    folder = stored(tmp_path, NOW - 40 * DAY).folder
+    names = ["notes.txt", "20261013T0926Z.notes.txt", "20261013T0926Z.complaints.csv.bak", ".hidden", "x.tmp"]
+    for name in names:
+        aged(folder / name)
+    for path in ("snapshots/file", f"snapshots/{SLUG}/file", f"snapshots/{SLUG}/2026-10-xx/.a.tmp", ".b.tmp"):
+        aged(tmp_path / path)
+    assert prune(tmp_path, BEFORE).temporaries == 0
+    assert {path.name for path in folder.iterdir()} == set(names)
+    assert tree(tmp_path) >= {"snapshots/file", f"snapshots/{SLUG}/file", ".b.tmp"}
+    assert (tmp_path / "snapshots" / SLUG / "2026-10-xx" / ".a.tmp").exists()
+
+
+def test_temporary_files_go_after_a_day_also_of_snapshots_that_stay(tmp_path: Path) -> None:
+    folder = stored(tmp_path, NOW).folder
+    old = [
+        aged(place / ".a.0123abcd.tmp") for place in (folder, folder / "../2026-10-01", tmp_path / "latest")
+    ]
+    young = aged(folder / ".b.0123abcd.tmp", 86_000)
+    lock = aged(tmp_path / "latest" / f".{SLUG}.csv.lock")
+    pruned = prune(tmp_path, BEFORE)
+    assert (pruned.temporaries, pruned.snapshots, pruned.freed) == (3, 0, 12)
+    assert not any(path.exists() for path in old)
+    assert young.exists()
+    assert lock.exists()
+    assert not (folder.parent / "2026-10-01").exists()
+
+
+SYNC = "syncs/all"
+LEFT = [
+    f"snapshots/{SLUG}/2026-10-01/20261001T0926Z.complaints.csv-luigi-tmp-0123456789",
+    "latest/.gone.csv.lock",
+    "snapshots/gone~sync/.lock",
+    f"{SYNC}/20261001T0926Z.extracted.jsonl.gz.partial",
+    f"{SYNC}/0123abcd/20261001T0926Z.parsed.jsonl",
+    f"{SYNC}/.lock",
+]
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_leftovers_go_after_a_day(tmp_path: Path, name: str) -> None:
+    stored(tmp_path, NOW)
+    left = aged(tmp_path / name)
+
+    pruned = prune(tmp_path, BEFORE)
+
+    assert (pruned.temporaries, left.exists()) == (1, False)
+    assert not any(path.is_dir() for path in (tmp_path / SYNC, tmp_path / "snapshots/gone~sync"))
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_leftovers_stay_for_a_day(tmp_path: Path, name: str) -> None:
+    stored(tmp_path, NOW)
+    young = aged(tmp_path / name, 86_000)
+
+    assert prune(tmp_path, BEFORE).temporaries == 0
+    assert young.exists()
+
+
+def test_files_of_a_sync_stay_while_one_of_them_is_young(tmp_path: Path) -> None:
+    old = aged(tmp_path / SYNC / "one")
+    aged(tmp_path / SYNC / "folder" / "two", 600)
+
+    assert prune(tmp_path, BEFORE).temporaries == 0
+    assert old.exists()
+
+
+@pytest.mark.parametrize("name", ["latest/.gone.csv.lock", f"{SYNC}/.lock", "snapshots/gone~sync/.lock"])
+def test_lock_that_is_held_stays(tmp_path: Path, name: str) -> None:
+    path = aged(tmp_path / name)
+
+    with path.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert prune(tmp_path, BEFORE).temporaries == 0
+    assert prune(tmp_path, BEFORE).temporaries == 1
+
+
+def test_a_file_that_is_being_written_stays(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    with atomic_write(tmp_path / "snapshots" / SLUG / "2026-10-01" / "file") as stream:
+        stream.write(b"x")
+        assert prune(tmp_path, BEFORE).temporaries == 0
+    assert (tmp_path / "snapshots" / SLUG / "2026-10-01" / "file").exists()
+
+
+@pytest.mark.parametrize("link", ["snapshots", "snapshots/all", f"snapshots/{SLUG}/2026-10-02", "latest"])
+def test_folders_behind_a_symbolic_link_are_left_alone(tmp_path: Path, link: str) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    stored(root, NOW)
+    target = {"snapshots": "snapshots", "snapshots/all": f"snapshots/{SLUG}", "latest": "latest"}.get(
+        link, f"snapshots/{SLUG}/2026-10-02"
+    )
+    stored(elsewhere, NOW)
+    stored(elsewhere, datetime(2026, 10, 2))
+    aged(elsewhere / target / ".a.tmp")
+    if link == "snapshots":
+        (root / "snapshots").rename(tmp_path / "away")
+    (root / link).symlink_to(elsewhere / target)
+    before = tree(elsewhere)
+    pruned = prune(root, BEFORE)
+    assert (pruned.links, pruned.snapshots, pruned.temporaries) == (1, 0, 0)
+    assert tree(elsewhere) == before
+    assert pruned.told(dry_run=False).endswith("; left alone: 1 symbolic link")
+
+
+def test_a_link_in_the_place_of_a_file_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    stored(root, NOW)
+    outside = aged(tmp_path / "outside")
+    files = stored(root, NOW - 40 * DAY)
+    files.complaints.unlink()
+    files.complaints.symlink_to(outside)
+    temporary = files.folder / ".a.tmp"
+    temporary.symlink_to(outside)
+    prune(root, BEFORE)
+    assert outside.read_bytes() == b"half"
+    assert [path.name for path in files.folder.iterdir()] == [".a.tmp"]
+
+
+def test_a_root_that_is_a_link_is_the_root(tmp_path: Path) -> None:
+    stored(tmp_path / "real", NOW)
+    stored(tmp_path / "real", NOW - 40 * DAY)
+    (tmp_path / "link").symlink_to("real")
+    assert prune(tmp_path / "link", BEFORE).snapshots == 1
+
+
+# --- what is told --------------------------------------------------------------------------------
+
+
+def test_only_what_no_other_name_keeps_counts_as_freed(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    files = stored(tmp_path, NOW - 40 * DAY, rows=2000)
+    publish(files.complaints, files.latest)
+    sizes = [path.stat().st_size for path in files.all if path.exists() and path != files.complaints]
+    latest = files.latest.read_bytes()
+    assert prune(tmp_path, BEFORE).freed == sum(sizes)
+    assert files.latest.read_bytes() == latest
+
+
+def test_a_dry_run_tells_the_same_and_removes_nothing(tmp_path: Path) -> None:
+    for age in (0, 31, 40):
+        stored(tmp_path, NOW - age * DAY)
+    ended(tmp_path, NOW - 50 * DAY, "failed")
+    aged(tmp_path / "latest" / ".a.tmp")
+    before = tree(tmp_path)
+    told = prune(tmp_path, BEFORE, dry_run=True)
+    assert tree(tmp_path) == before
+    assert prune(tmp_path, BEFORE) == told
+    assert tree(tmp_path) < before
+
+
+@pytest.mark.parametrize(
+    ("pruned", "told"),
+    [
+        (Pruned(), "removed 0 snapshots and 0 temporary files, which freed 0 bytes"),
+        (Pruned(1, 1, 1), "removed 1 snapshot and 1 temporary file, which freed 1 byte"),
+        (Pruned(1440, 2, 999), "removed 1,440 snapshots and 2 temporary files, which freed 999 bytes"),
+        (Pruned(2, 0, 999_960), "removed 2 snapshots and 0 temporary files, which freed 1.0 MB"),
+        (Pruned(2, 0, 10**16), "removed 2 snapshots and 0 temporary files, which freed 10,000.0 TB"),
+    ],
+)
+def test_it_is_told_in_a_line(pruned: Pruned, told: str) -> None:
+    assert pruned.told(dry_run=False) == told
+
+
+def test_what_cannot_be_removed_is_told_with_its_path_and_the_rest_goes(tmp_path: Path) -> None:
+    stored(tmp_path, NOW)
+    stuck = [stored(tmp_path, NOW - age * DAY).run for age in (40, 42)]
+    for path in stuck:
+        path.unlink()
+        path.mkdir()
+        os.utime(path, (time.time() - TWO_DAYS,) * 2)
+    stored(tmp_path, NOW - 41 * DAY)
+    aged(tmp_path / "latest" / ".a.tmp")
+    pruned = prune(tmp_path, BEFORE)
+    assert (pruned.snapshots, pruned.temporaries, pruned.failures) == (1, 1, 2)
+    with pytest.raises(StorageError) as caught:
+        pruned.check()
+    assert str(caught.value) == (f"cannot remove {stuck[0]}: Is a directory (and 1 more); give access there")
+
+
+def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    aged_record(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        pruned = prune(tmp_path, BEFORE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    with pytest.raises(StorageError) as caught:
+        pruned.check()
+    assert str(caught.value) == (f"cannot read {tmp_path}/snapshots: Too many open files; give access there")
+
+
+@pytest.mark.parametrize("folder", ["", "snapshots", "latest", "syncs", "exports", f"snapshots/{SLUG}"])
+def test_folder_without_rights_is_told(folder: str) -> None:
+    root = Path(tempfile.mkdtemp())
+    root.chmod(0o755)
+    stored(root, NOW)
+    for name in ("latest", "syncs", "exports"):
+        (root / name).mkdir()
+    (root / folder).chmod(0)
+
+    with without_rights():
+        pruned = prune(root, BEFORE)
+
+    assert pruned.failures
+    assert pruned.failure.endswith(": Permission denied")
+
+
+# --- the task ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def configured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[luigi.configuration.LuigiConfigParser]:
+    """Set the folder of the test as `[storage] root`, and nothing else."""
+    configuration = luigi.configuration.LuigiConfigParser()
+    configuration.set("storage", "root", str(tmp_path))
+    monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
+    PruneSnapshots.clear_instance_cache()
+    yield configuration
+    PruneSnapshots.clear_instance_cache()
+
+
+def test_the_days_are_30_unless_the_configuration_says_others(
+    configured: luigi.configuration.LuigiConfigParser,
+) -> None:
+    assert PruneSnapshots().keep_days == 30
+    configured.set("PruneSnapshots", "keep_days", "7")
+    assert PruneSnapshots().keep_days == 7
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("days", [0, -1, 40_000, True, "7"])
+def test_other_numbers_of_days_are_refused(days: object) -> None:
+    with pytest.raises(ValueError, match="keep_days: .* is not a whole number from 1 to 36500"):
+        PruneSnapshots(keep_days=days)
+
+
+@pytest.mark.usefixtures("configured")
+def test_it_is_complete_when_it_has_run_and_not_before(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+    kept = [now, now - DAY + timedelta(minutes=2)]
+    for minute in (*kept, now - DAY - timedelta(minutes=2)):
+        ended(tmp_path, minute, "skipped")
+    task = PruneSnapshots(keep_days=1)
+    assert not task.complete()
+    task.run()
+    assert task.complete()
+    assert minutes(tmp_path) == kept
+    told = r"older than 1 day: removed 1 snapshot and 0 temporary files, which freed \d+ bytes\n"
+    assert re.fullmatch(told, capsys.readouterr().out)
+
+
+def aged_record(root: Path) -> datetime:
+    """Make a record of which PruneSnapshots removes 2 snapshots of 3; return the minute that stays."""
+    now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+    for age in (0, 31, 32):
+        stored(root, now - age * DAY)
+    return now
+
+
+@pytest.mark.slow
+def test_luigi_runs_it_by_name_as_often_as_it_is_asked(chain: Chain) -> None:
+    now = aged_record(chain.folder / "data")
+    prune_snapshots = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+    found = [chain.program(*prune_snapshots, *options) for options in (("--dry-run",), (), ())]
+    assert [(run.code, run.err) for run in found] == [(0, "")] * 3
+    assert [run.out.partition(" and ")[0] for run in found] == [
+        "older than 30 days: would remove 2 snapshots",
+        "older than 30 days: removed 2 snapshots",
+        "older than 30 days: removed 0 snapshots",
+    ]
+    assert minutes(chain.folder / "data") == [now]
+
+
+@pytest.mark.slow
+def test_a_failure_is_a_line_and_an_exit_code(chain: Chain) -> None:
+    now = aged_record(chain.folder / "data")
+    record = next((chain.folder / "data").rglob(f"{now - 31 * DAY:%Y%m%dT%H%MZ}.run.json"))
+    record.unlink()
+    record.mkdir()
+    os.utime(record, (time.time() - TWO_DAYS,) * 2)
+    run = chain.program("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+    assert run.code == 30
+    assert run.err == (
+        f"ERROR: PruneSnapshots: cannot remove {record.relative_to(chain.folder)}: Is a directory; "
+        "give access there\n"
+    )
+    assert run.out.startswith("older than 30 days: removed 1 snapshot and")
+
+
+@pytest.mark.slow
+def test_bad_days_are_a_line_and_exit_code_2(chain: Chain) -> None:
+    with (chain.folder / "luigi.cfg").open("a") as stream:
+        stream.write("\n[PruneSnapshots]\nkeep_days=0\n")
+    run = chain.program("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+    assert (run.code, run.err) == (
+        2,
+        "luigi: error: keep_days: 0 is not a whole number from 1 to 36500\n",
+    )
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_removes_it(
+    chain: Chain,
+) -> None:
+    root = chain.folder / "data"
+    now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+    model = merged(chain.folder / "model", now)
+    merged(root, now)
+    many(root, model, now - 31 * DAY, 10_000)
+    command = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+    moments = random.Random(2026)
+    halves = 0
+    for attempt in range(20):
+        if halves and attempt >= 5:  # on a busy machine many a moment is between two snapshots
+            break
+        before = chain.files("Z.datapackage.json")
+        process = chain.start(*command)
+        deadline = time.monotonic() + 30
+        while before[-2].exists() and time.monotonic() < deadline:  # the newest that goes, so the first
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.03))
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        found = endings_by_minute(chain.files("Z.*"))
+        whole = [endings for endings in found if "datapackage.json" in endings]
+        assert all(endings | {"run.json", "changes.csv"} == WHOLE for endings in whole)
+        assert 0 < len(whole) < len(before)
+        halves += len(found) - len(whole)
+    assert halves > 0
+    run = chain.program(*command)
+    assert (run.code, run.err) == (0, "")
+    assert minutes(root) == [now]
+    assert len(list((root / "snapshots" / SLUG).iterdir())) == 1

@@ -1,0 +1,188 @@
+"""What a run imports and asks of luigid, and what it needs to start."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import pytest
+
+from tests.conftest import Chain, Luigid, Serve, free_port
+
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}  # coverage imports much itself
+MINUTE = ("--timestamp", "2026-11-22T0926")
+SPARED = {"sqlalchemy", "sqlite3"}
+FAMILIES = {
+    "CreateDocument",
+    "ExtractComplaints",
+    "MergeComplaints",
+    "ParseComplaints",
+    "PruneSnapshots",
+    "StoreComplaints",
+    "SyncComplaints",
+}
+
+
+def python(code: str) -> set[str]:
+    """Return the words that a program prints."""
+    command = [sys.executable, "-I", "-c", f"import sys\n{code}"]
+    environment = {**os.environ, **UNMEASURED}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_a_command_that_needs_no_luigi_does_not_import_it() -> None:
+    assert not python("import luigi_etl.cli.main; print(*sys.modules)") & {"luigi", *SPARED}
+
+
+def test_a_disk_without_any_room_does_not_matter_to_luigi() -> None:
+    code = """
+import resource, luigi_etl.tasks.startup
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+luigi_etl.tasks.startup.import_luigi()
+print("imported")
+"""
+    assert python(code) == {"imported"}
+
+
+def test_nothing_of_luigi_is_replaced() -> None:
+    code = """
+import luigi, luigi.rpc, luigi.cmdline_parser
+places = (luigi, luigi.rpc, luigi.Task, luigi.cmdline_parser.CmdlineParser, luigi.rpc.URLLibFetcher)
+before = [dict(vars(place)) for place in places]
+from luigi_etl.tasks.startup import import_luigi
+import_luigi()
+import luigi_etl.service.unattended
+for place, names in zip(places, before):
+    print(*(name for name in names if not name.startswith("_abc") and names[name] is not vars(place)[name]))
+"""
+    assert python(code) == set()
+
+
+def test_luigi_finds_every_task_defined_and_all_that_it_takes_along() -> None:
+    code = "import luigi, luigi_etl; from luigi.task_register import Register; print(*Register.task_names())"
+    assert python(code) >= FAMILIES
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_a_task_is_there_when_it_is_asked_for(family: str) -> None:
+    assert python(f"from luigi_etl import {family}; print({family}.task_family)") == {family}
+    assert python(f"import luigi_etl; print(luigi_etl.{family}.task_family)") == {family}
+
+
+def test_what_is_no_task_is_not_there() -> None:
+    assert python("import luigi_etl; print(hasattr(luigi_etl, 'NoSuchTask'))") == {"False"}
+
+
+def test_what_a_snapshot_needs_is_imported_before_a_process_is_forked_for_a_task() -> None:
+    code = """
+import os, luigi, luigi_etl
+if os.fork():
+    os.wait()
+    print(*sys.modules)
+"""
+    imported = {"api.client", "snapshot.extract", "snapshot.parse", "snapshot.store"}
+    assert python(code) >= {f"luigi_etl.{name}" for name in imported}
+
+
+@pytest.mark.slow
+def test_luigid_is_asked_without_the_proxy_that_the_api_is_asked_through(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    server = served()
+    nobody = f"http://127.0.0.1:{free_port()}"
+    api = urlsplit(server.url).netloc
+    chain.environment.update(HTTP_PROXY=nobody, http_proxy=nobody, NO_PROXY=api, no_proxy=api)
+    assert chain.unattended(*MINUTE, url=server.url).code == 0
+    assert len(luigid.tasks("DONE")) == 4
+
+
+@pytest.mark.slow
+def test_api_is_asked_through_the_proxy_luigid_is_not(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    for name in ("NO_PROXY", "no_proxy"):
+        chain.environment.pop(name, None)
+    chain.environment.update(HTTP_PROXY=nobody, http_proxy=nobody)
+    url = served().url.replace("127.0.0.1", "localhost")
+
+    run = chain.unattended(*MINUTE, "--ccdb-retries", "0", "--ccdb-backoff", "0", url=url)
+
+    assert (run.code, "proxy" in run.err) == (30, True)
+    assert [task["name"] for task in luigid.tasks("DONE").values()] == ["CreateDocument"]
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_parameters_of_other_tasks_and_tasks_of_ones_own(chain: Chain, served: Serve) -> None:
+    (chain.folder / "mine.py").write_text(
+        "import luigi\nclass Mine(luigi.WrapperTask):\n    number = luigi.IntParameter()\n"
+    )
+    chain.environment["PYTHONPATH"] = str(chain.folder)
+    url = served().url
+    assert chain.unattended(*MINUTE, "--PruneSnapshots-keep-days", "5", url=url).code == 0
+    assert chain.unattended("--module", "mine", "--number", "3", task="Mine", url=url).code == 0
+
+
+@pytest.mark.slow
+def test_a_minutes_run_imports_nothing_that_it_does_not_use(
+    chain: Chain, served: Serve, luigid: Luigid
+) -> None:
+    """Both processes of it tell what they import: the one on standard error, the other in the log."""
+    chain.environment.update(UNMEASURED)
+    main = "from luigi_etl.cli.main import main; main()"
+    command = [sys.executable, "-I", "-X", "importtime", "-c", main, *chain.unattended_command()[1:]]
+    run = chain.program(*command, url=served().url)
+    assert run.code == 0
+    told = f"{run.err}\n{chain.log()}".splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in told if "import time:" in line}
+    assert {"luigi.worker", "luigi_etl.service.unattended", "luigi_etl.snapshot.store"} <= imported
+    assert not {name for name in imported if name.split(".")[0] in SPARED}
+    unused = {"database.connection", "database.sync", "service.metrics"}
+    assert not imported & {f"luigi_etl.{name}" for name in unused}
+    assert len(luigid.tasks("DONE")) == 4
+
+
+@pytest.mark.slow
+def test_a_minutes_run_asks_luigid_no_more_than_it_must(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    with relayed(luigid.port) as (port, asked):
+        chain.configure("core", scheduler_port=port)
+        assert chain.unattended(*MINUTE, url=served().url).code == 0
+    assert Counter(asked) - Counter({"/api/ping": 60}) == {
+        "/api/is_pause_enabled": 1,  # is it there?
+        "/api/add_worker": 1,
+        "/api/add_task": 8,  # each of four is made known, and done
+        "/api/get_work": 5,  # for each, and that there is no more
+        "/api/set_task_status_message": 4,  # what each did, for people
+    }
+
+
+@contextmanager
+def relayed(port: int) -> Iterator[tuple[int, list[str]]]:
+    """Pass on what is asked of a port; give the port to ask instead, and the paths."""
+    asked: list[str] = []
+
+    class Relay(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # http.server's name
+            asked.append(self.path)
+            body = self.rfile.read(int(self.headers["Content-Length"])) if self.command == "POST" else None
+            request = Request(f"http://127.0.0.1:{port}{self.path}", body, method=self.command)
+            with urlopen(request) as answer:
+                self.send_response(answer.status)
+                self.end_headers()
+                self.wfile.write(answer.read())
+
+        do_GET = do_POST  # noqa: N815  # http.server's name, too
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Relay) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server.server_address[1], asked
+        server.shutdown()
+        thread.join()
