@@ -66,6 +66,21 @@ def _drawn(stream: TextIO, done: int, expected: int) -> "Iterator[tqdm[None]]":
             dynamic_ncols=True,
             file=stream,
         ) as bar,
-        logging_redirect_tqdm([logging.getLogger(name) for name in _LOGGERS], tqdm_class=Bar),
+        logging_redirect_tqdm(_console_loggers(), tqdm_class=Bar),
     ):
         yield bar
+
+
+def _console_loggers() -> list[logging.Logger]:
+    """Return the loggers that print: those with a console handler, and those without any handler."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    return [
+        logger
+        for logger in (logging.getLogger(), *loggers)
+        if any(_is_console(handler) for handler in logger.handlers)
+        or (logger in loggers and not logger.hasHandlers())
+    ]
+
+
+def _is_console(handler: logging.Handler) -> bool:
+    return isinstance(handler, logging.StreamHandler) and handler.stream in {sys.stdout, sys.stderr}

@@ -3,6 +3,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_messages_appear_above_the_bar(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("sys.stderr", terminal)
-    monkeypatch.setattr(logging.getLogger(name), "handlers", [])  # runs of Luigi in other tests
+    monkeypatch.setattr(logging.getLogger(name), "handlers", [logging.StreamHandler(terminal)])
     caplog.set_level(logging.WARNING, logger=name)
     bar.show(1, 2)
 
@@ -91,6 +92,36 @@ def test_messages_appear_above_the_bar(
     assert "| 1 of 2, " in terminal.lines[1]
     bar.clear()
     assert terminal.lines == ["luigid is away", ""]
+
+
+def test_message_of_a_console_handler_is_printed_once(
+    terminal: Terminal, bar: ProgressBar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(logging.getLogger(), "handlers", [logging.StreamHandler(terminal)])
+    monkeypatch.setattr(logging.getLogger("luigi_etl"), "handlers", [])
+    bar.show(1, 2)
+
+    logging.getLogger("luigi_etl").warning("luigid is away")
+
+    bar.clear()
+    assert terminal.lines == ["luigid is away", ""]
+
+
+def test_message_of_a_log_file_stays_off_the_terminal(
+    terminal: Terminal, bar: ProgressBar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logger = logging.getLogger("luigi_etl")
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr(logger, "handlers", [logging.FileHandler(tmp_path / "log")])
+    monkeypatch.setattr(logger, "propagate", False)
+    bar.show(1, 2)
+
+    logger.warning("luigid is away")
+
+    bar.clear()
+    assert terminal.lines == [""]
+    assert (tmp_path / "log").read_text() == "luigid is away\n"
 
 
 def test_the_bar_starts_no_thread(bar: ProgressBar) -> None:
