@@ -67,6 +67,7 @@ def test_a_compressed_body_is_decoded(served: Serve) -> None:
     assert page.body.startswith(b"{")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [
@@ -93,6 +94,7 @@ def test_what_passes_is_asked_for_again_and_leaves_no_trace(served: Serve, rule:
     assert len(server.asked) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
@@ -155,6 +157,7 @@ def test_a_search_term_while_the_engine_is_down_may_be_tried_again(served: Serve
         client.page((("search_term", "words"), ("field", "all")), 10, None)
 
 
+@pytest.mark.slow
 def test_the_server_is_given_the_time_it_asks_for(served: Serve) -> None:
     server = served(50, "1:status=429")
     begun = time.monotonic()

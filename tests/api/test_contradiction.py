@@ -118,6 +118,7 @@ def test_row_that_may_match_is_no_contradiction(query: str, source: dict[str, ob
     assert contradiction(query, **source) is None
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(queries(list(PARTS), 4) | queries(EXCLUSIONS, 3))
 def test_rows_contradict_exactly_where_they_do_not_match(query: Query) -> None:

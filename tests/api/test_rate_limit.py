@@ -218,6 +218,7 @@ def test_a_turn_that_cannot_be_given_back_stays_counted(tmp_path: Path) -> None:
     assert len(counted(path)) == 1
 
 
+@pytest.mark.slow
 def test_refused_connections_of_four_processes_do_not_use_up_the_pace(tmp_path: Path) -> None:
     """Each asks 44 times within a second, and 20 a minute are allowed."""
     command = [sys.executable, "-c", REFUSED, f"http://127.0.0.1:{free_port()}/", str(tmp_path / "pace")]

@@ -71,6 +71,7 @@ def test_jobs_of_other_names_do_not_wait_for_each_other(job: Job) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_process_forked_by_a_killed_run_still_keeps_others_out(job: Job) -> None:
     script = (
         "import os, sys, time; from pathlib import Path; from luigi_etl.common.job_state import Job\n"

@@ -73,6 +73,7 @@ def test_a_cut_text_says_so() -> None:
     assert bounded("x" * 500) == "x" * 500
 
 
+@pytest.mark.slow
 @given(st.sampled_from(KINDS), st.text() | st.text(alphabet=" \n\x00\x85\u2028x[:\ud800", min_size=400))
 def test_whatever_a_task_raises_its_record_is_one_bounded_line(kind: type[BaseException], text: str) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:

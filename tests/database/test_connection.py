@@ -207,6 +207,7 @@ def test_who_waited_sees_what_the_other_wrote_whatever_isolation_the_server_is_s
     assert found == [["first"]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_wait")
 def test_who_holds_a_file_for_too_long_is_told(sqlite_address: Path) -> None:
     database = holding(Database(sqlite_address))
@@ -216,6 +217,7 @@ def test_who_holds_a_file_for_too_long_is_told(sqlite_address: Path) -> None:
         )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_wait")
 def test_who_holds_a_server_s_database_for_too_long_is_told(postgres_address: str) -> None:
     database = holding(Database(postgres_address))
@@ -226,6 +228,7 @@ def test_who_holds_a_server_s_database_for_too_long_is_told(postgres_address: st
         )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_wait")
 def test_nobody_waits_for_longer_than_the_wait(database: Database) -> None:
     with holding(database).writing(), at_most(3):
@@ -246,6 +249,7 @@ def test_a_writer_waits_for_another_program_also_where_readers_would_wait_for_wr
     assert content(database) == ["state"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_wait")
 def test_another_program_that_holds_a_new_file_for_too_long_is_told(sqlite_address: Path) -> None:
     other = sqlite3.connect(sqlite_address, isolation_level=None)
@@ -434,6 +438,7 @@ def test_a_server_that_is_back_has_the_old_state(own_postgres: PostgresServer, m
     assert content(database) == ["state"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_wait")
 def test_a_server_that_never_answers_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, at_most(5):

@@ -136,6 +136,7 @@ def test_complete_snapshot_covers_its_query(merges: Merges) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_limited_snapshot_covers_the_newest(merges: Merges) -> None:
     merges.merge(NOW, complaint(1), limit=1, total=40)
 
@@ -233,6 +234,7 @@ BOUND = st.none() | st.dates(date(2026, 11, 1), date(2026, 11, 8))
 OBSERVATION = st.tuples(BOUND, BOUND, st.integers(0, 5), st.sampled_from([0, 0, 0, 10]))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(OBSERVATION, max_size=6), st.randoms(use_true_random=False))
 def test_order_of_observations_does_not_matter(seen: list[Any], random: Any) -> None:
@@ -248,6 +250,7 @@ def test_order_of_observations_does_not_matter(seen: list[Any], random: Any) -> 
     assert held[0] == held[1]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(OBSERVATION, max_size=6))
 def test_each_day_is_as_of_its_newest_observation(seen: list[Any]) -> None:

@@ -412,6 +412,7 @@ def incompressible(length: int) -> str:
     return os.urandom(length // 2).hex()
 
 
+@pytest.mark.slow
 def test_value_of_any_length_is_merged(database: Database, tmp_path: Path) -> None:
     company = incompressible(1_000_000)
 

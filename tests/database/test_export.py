@@ -192,6 +192,7 @@ def test_what_was_withdrawn_is_left_out(database: Database, export: Export) -> N
     assert ids(export()) == ["1"]
 
 
+@pytest.mark.slow
 def test_what_was_read_into_an_address_of_the_search_page_is_told_apart_from_the_csv(
     database: Database, chain: Chain, database_address: Path | str
 ) -> None:
@@ -224,6 +225,7 @@ def test_without_a_database_it_says_in_a_line_what_makes_one(
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_what_is_merged_meanwhile_does_not_show(database: Database) -> None:
     keep(database, *generated(5000))
     with matching(database, parse_query("")) as rows:
@@ -237,6 +239,7 @@ def test_what_is_merged_meanwhile_does_not_show(database: Database) -> None:
 # --- to a file -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_file_holds_what_standard_output_gets_and_its_one_line_says_so(
     database: Database, export: Export, folder: Path
 ) -> None:
@@ -289,6 +292,7 @@ def test_parquet_has_the_apis_names_and_days_as_dates(export: Export, folder: Pa
     assert {str(field.type) for field in schema} == {"date32[day]", "string"}
 
 
+@pytest.mark.slow
 def test_parquet_holds_what_the_csv_holds(database: Database, export: Export, folder: Path) -> None:
     texts: list[Fields] = [
         {"complaint_id": f"text {number}", "tags": text} for number, text in enumerate(TEXTS)

@@ -334,6 +334,7 @@ def test_a_plausible_loss_is_withdrawn(book: Book) -> None:
     assert len(book.current()) == 200
 
 
+@pytest.mark.slow
 def test_an_empty_answer_withdraws_nothing_of_a_large_database(book: Book) -> None:
     book.merge(0, *MANY)
 
@@ -373,6 +374,7 @@ def test_flagged_data_withdraws_nothing(book: Book) -> None:
     assert (book.current(), book.unverified()) == (["1", "2"], [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -635,6 +637,7 @@ def test_complaints_of_the_sandbox_and_of_the_cfpb_are_kept_apart(book: Book) ->
     assert book.current() == ["1"]
 
 
+@pytest.mark.slow
 def test_two_merges_at_once_both_come_to_their_end(book: Book) -> None:
     sources = [[complaint(number + at, state=f"{at}") for number in range(1500)] for at in range(4)]
     files = [taken(book.root, minute(at), some, limit=2000) for at, some in enumerate(sources)]

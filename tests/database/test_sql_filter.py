@@ -158,18 +158,21 @@ def test_the_queries_generated_find_some_and_not_all(name: str) -> None:
     assert True in sizes
 
 
+@pytest.mark.slow
 @shared_database
 @given(queries(list(PARTS), 1))
 def test_one_filter_finds_what_the_api_finds(found: Find, query: Query) -> None:
     assert found(query) == expected(query)
 
 
+@pytest.mark.slow
 @shared_database
 @given(queries(list(PARTS), 4))
 def test_filters_together_find_what_the_api_finds(found: Find, query: Query) -> None:
     assert found(query) == expected(query)
 
 
+@pytest.mark.slow
 @shared_database
 @given(queries(EXCLUSIONS, 3))
 def test_exclusions_together_leave_out_what_the_api_leaves_out(found: Find, query: Query) -> None:

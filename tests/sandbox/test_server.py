@@ -567,6 +567,7 @@ def test_a_reset_closes_the_connection_without_an_answer(served: Serve) -> None:
         get(served(1, "1:reset").url)
 
 
+@pytest.mark.slow
 def test_a_dripping_answer_is_slow_and_whole_and_slips_past_a_read_timeout(served: Serve) -> None:
     url = served(1, "1:drip=0.6").url
     start = time.monotonic()

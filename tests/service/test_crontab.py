@@ -66,6 +66,7 @@ def test_after_adding_and_removing_a_crontab_is_what_it_was(crontab: bytes) -> N
     assert without_block(added, CHECKOUT) == ended(crontab)
 
 
+@pytest.mark.slow
 @given(crontabs(), crontabs())
 @example(STRANGE, b"* * * * * no newline")
 def test_a_block_is_replaced_where_it_stands(before: bytes, after: bytes) -> None:
@@ -134,6 +135,7 @@ def lines(jobs: Jobs) -> list[str]:
     return [line for line in os.fsdecode(block(jobs)).split("\n") if not line.startswith("#")]
 
 
+@pytest.mark.slow
 @given(st.text(st.characters(exclude_characters="\n/\0", codec="utf-8"), min_size=1, max_size=12))
 @example("a\\%b 'c'%%\\\\%\"$HOME`~!{run}{options}*\r")
 def test_any_name_of_an_interpreter_reaches_the_wrapper_whole(name: str) -> None:

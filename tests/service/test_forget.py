@@ -274,6 +274,7 @@ def window(at: int, query: str = "") -> str:
     return f'[{{"timestamp":"{minute(at):%Y-%m-%dT%H:%M:%S}","query":"{query}"}}]'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("at", "windows", "lookups", "left"),
     [
@@ -379,6 +380,7 @@ def test_preview_changes_nothing(book: Book) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_command_prints_one_line_of_counts(chain: Chain) -> None:
     later = stored(chain.folder / "data", minute(90))
 
@@ -392,6 +394,7 @@ def test_command_prints_one_line_of_counts(chain: Chain) -> None:
     assert not later.complaints.exists()
 
 
+@pytest.mark.slow
 def test_minute_that_is_none_is_refused(chain: Chain) -> None:
     run = chain.program("luigi-etl", "forget", "--after", "yesterday")
 

@@ -281,6 +281,7 @@ def test_half_a_surrogate_pair_and_bytes_that_are_no_utf_8_cost_only_their_own_h
     assert [type(result) for result in results] == [Complaint, Rejection, Rejection, Complaint]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", range(3))
 def test_hit_nested_too_deeply_costs_only_itself(place: int) -> None:
     deep = b'{"_id":"2","_source":{"new\\"{":' + b'[{"a":' * 50_000 + b"0" + b"}]" * 50_000 + b"}}"

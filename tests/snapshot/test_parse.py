@@ -336,6 +336,7 @@ odd_hits = st.builds(
 pages = st.lists(st.lists(good_hits | odd_hits | json_values, max_size=8), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(pages)
 def test_every_hit_is_parsed_rejected_or_a_duplicate(

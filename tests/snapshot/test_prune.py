@@ -183,6 +183,7 @@ def test_there_may_be_nothing_at_all(tmp_path: Path) -> None:
     assert tree(tmp_path) == set()
 
 
+@pytest.mark.slow
 def test_two_at_a_time_remove_no_more_than_one(tmp_path: Path) -> None:
     model = stored(tmp_path / "model", NOW)
     stored(tmp_path, NOW)

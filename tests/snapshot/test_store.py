@@ -362,6 +362,7 @@ complaints = st.lists(
 COLUMNS = ("company", "zip_code", "complaint_what_happened", "complaint_id")
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(complaints, st.booleans())
 @example([{"company": "\r"}, {"company": "\n", "zip_code": '"'}, {"company": "\ufeff"}], True)

@@ -396,6 +396,7 @@ def with_value(document: Any, path: tuple[Any, ...], value: Any) -> Any:
     return changed
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(places(SAMPLE)), json_values, st.sampled_from(["", "_", "\ud800"]))
 def test_any_json_anywhere_gives_a_result_or_one_error(path: tuple[Any, ...], value: Any, more: str) -> None:

@@ -70,6 +70,7 @@ def test_luigi_finds_every_task_defined_and_all_that_it_takes_along() -> None:
     assert python(code) >= FAMILIES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", sorted(FAMILIES))
 def test_a_task_is_there_when_it_is_asked_for(family: str) -> None:
     assert python(f"from luigi_etl import {family}; print({family}.task_family)") == {family}
@@ -80,6 +81,7 @@ def test_what_is_no_task_is_not_there() -> None:
     assert python("import luigi_etl; print(hasattr(luigi_etl, 'NoSuchTask'))") == {"False"}
 
 
+@pytest.mark.slow
 def test_what_a_snapshot_needs_is_imported_before_a_process_is_forked_for_a_task() -> None:
     code = """
 import os, luigi, luigi_etl
