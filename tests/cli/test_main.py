@@ -299,7 +299,8 @@ def test_sigterm_ends_the_command_too(chain: Chain) -> None:
 def test_a_command_interrupted_at_the_terminal_ends_in_its_own_way(chain: Chain) -> None:
     code = (
         "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(5)); "
-        "print('ready', flush=True); time.sleep(60)"
+        "print('ready', flush=True)\n"
+        "while True: time.sleep(0.05)"  # a signal just before a long sleep would wait for its end
     )
     process = chain.start("luigi-etl", "sandbox", *python(code), start_new_session=True)
     assert process.stdout

@@ -407,6 +407,6 @@ def test_memory_does_not_grow_with_the_table(
 
 def megabytes(chain: Chain, *arguments: str) -> float:
     """Return the most memory that an export took."""
-    found = chain.program(*with_peak_memory(sys.executable, "-m", "luigi_etl.cli.main", "export", *arguments))
+    found = chain.program(*with_peak_memory(sys.executable, "-m", "luigi_etl", "export", *arguments))
     assert found.code == 0, found.err
     return int(found.err) / 1024

@@ -244,7 +244,7 @@ def test_cron_runs_each_line_in_the_checkout_with_its_interpreter(
         folder, *arguments = (checkout / "seen").read_text().splitlines()
         assert folder == str(checkout)
         called.append(" ".join(arguments))
-    module = "-I -m luigi_etl.cli.main"
+    module = "-I -m luigi_etl"
     assert called == [
         f"{module} unattended StoreComplaints"
         " --query company=it%27s%20100%25&product=Debt%20collection --limit 5",
@@ -597,7 +597,7 @@ def test_a_program_that_fails_without_a_word_is_told_by_its_exit_code(
 def installer(folder: Path, *options: str) -> "subprocess.Popen[bytes]":
     """Start `luigi-etl crontab` for a checkout as a process of its own."""
     environment = {**os.environ, "LUIGI_CONFIG_PATH": str(folder / "luigi.cfg")}
-    command = [sys.executable, "-I", "-m", "luigi_etl.cli.main", "crontab", *options]
+    command = [sys.executable, "-I", "-m", "luigi_etl", "crontab", *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -887,7 +887,7 @@ def test_the_wrapper_finds_its_checkout_however_it_is_called(
     (checkout / "luigi.d").mkdir()
     called = wrapper(*command, "./a % python", "x", "--y=a b", cwd=checkout / inside, CDPATH="/usr")
     assert called == Run(0, "", "")
-    assert (checkout / "seen").read_text() == f"{checkout}\n-I\n-m\nluigi_etl.command\nx\n--y=a b\n"
+    assert (checkout / "seen").read_text() == f"{checkout}\n-I\n-m\nluigi_etl\nx\n--y=a b\n"
 
 
 def test_the_wrapper_needs_no_path(checkout: Path) -> None:
