@@ -2,6 +2,7 @@
 
 import copy
 import fcntl
+import gc
 import json
 import os
 import re
@@ -513,6 +514,12 @@ def mount(*arguments: object) -> None:
     subprocess.run(["mount", *map(str, arguments)], check=True)
 
 
+def unmount(folder: Path) -> None:
+    """Unmount a folder; a connection that failed may keep a file there open until it is collected."""
+    gc.collect()
+    subprocess.run(["umount", folder], check=True)
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a disk of 64 kB."""
@@ -528,7 +535,7 @@ def disk_of(size: str, folder: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run(["umount", folder], check=True)
+        unmount(folder)
 
 
 @contextmanager
@@ -552,4 +559,4 @@ def read_only(folder: Path) -> Iterator[None]:
         mount("-o", "remount,ro,bind", folder)
         yield
     finally:
-        subprocess.run(["umount", folder], check=True)
+        unmount(folder)
