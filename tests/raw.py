@@ -1,4 +1,4 @@
-"""A server that sends what a test gives it, byte by byte, whatever HTTP says about it."""
+"""Servers of a test's own: one sends bytes as they are given, one runs a handler of `http.server`."""
 
 import contextlib
 import json
@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Sent = bytes | Callable[[socket.socket], None]
 
@@ -67,3 +68,16 @@ def serving(*answers: Sent) -> Iterator[RawServer]:
     finally:
         server.close()
         thread.join(10)
+
+
+@contextmanager
+def handling(handler: type[BaseHTTPRequestHandler]) -> Iterator[int]:
+    """Serve with a handler until the block ends; yield the port on loopback."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()

@@ -13,11 +13,10 @@ import socket
 import sqlite3
 import stat
 import subprocess
-import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from tests.conftest import Chain, Luigid, Run, Serve, Served, mount, read_only
 from tests.hostile_luigid import HostileLuigid, turn_to_nonsense
 from tests.made import stored
 from tests.postgres import PostgresServer
+from tests.raw import handling
 
 pytestmark = pytest.mark.slow
 
@@ -450,12 +450,8 @@ def a_server_that_says(text: str, status: int = 400) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+    with handling(Handler) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 def test_a_command_that_leaves_something_running_has_delivered_its_message(chain: Chain) -> None:

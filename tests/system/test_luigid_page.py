@@ -3,15 +3,15 @@
 import html
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.request import urlopen
 
 import pytest
 
 from tests.conftest import Chain, Luigid
+from tests.raw import handling
 from tests.system.test_cron import browser
 
 pytestmark = pytest.mark.slow
@@ -67,12 +67,8 @@ def framed(luigid: Luigid) -> Iterator[str]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
-        thread.join()
+    with handling(Handler) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 @pytest.mark.parametrize(

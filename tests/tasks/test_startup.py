@@ -3,17 +3,17 @@
 import os
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 import pytest
 
 from tests.conftest import Chain, Luigid, Serve, free_port
+from tests.raw import handling
 
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}  # coverage imports much itself
 MINUTE = ("--timestamp", "2026-11-22T0926")
@@ -182,9 +182,5 @@ def relayed(port: int) -> Iterator[tuple[int, list[str]]]:
 
         def log_message(self, *_: object) -> None: ...
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Relay) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server.server_address[1], asked
-        server.shutdown()
-        thread.join()
+    with handling(Relay) as relaying:
+        yield relaying, asked
