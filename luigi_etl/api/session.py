@@ -28,7 +28,7 @@ _UNUSABLE = (InvalidSchema, InvalidURL, MissingSchema, LocationValueError)
 
 
 class NotSentError(WebError):
-    """There was no connection, so the request never left."""
+    """There was no connection, so the request was never sent."""
 
 
 class Timeouts(NamedTuple):
@@ -171,7 +171,7 @@ def _certificates() -> str | bool:
 
 
 def _is_unsent(error: Exception) -> bool:
-    """Return whether there was no connection; requests has no class of its own for some of the causes."""
+    """Return whether there was no connection; requests has no class for some of the causes."""
     unsent = (requests.ConnectTimeout, requests.exceptions.ProxyError, NewConnectionError)
     return isinstance(error, unsent) or isinstance(_innermost(error), NewConnectionError)
 

@@ -12,7 +12,7 @@ from requests.adapters import HTTPAdapter
 class Watchdog:
     """Shut a connection down when its request takes too long.
 
-    A socket's timeout is that of each wait: a server that sends a byte now and then passes it.
+    A socket's timeout limits each wait, so a server that sends a byte now and then never exceeds it.
     """
 
     def __init__(self) -> None:
@@ -65,7 +65,7 @@ class _WatchedConnection:
     def connect(self) -> None:
         with ExitStack() as self._while_connecting:
             super().connect()  # type: ignore[misc]
-            # TLS through the TLS of a proxy is no socket, but has one.
+            # For TLS inside the TLS of a proxy, urllib3 wraps the socket.
             self.watchdog.socket = getattr(self.sock, "socket", self.sock)
 
     def _new_conn(self) -> socket.socket:

@@ -1,4 +1,4 @@
-"""Writing files: a name never stands for half of one; in place where a full disk must not matter."""
+"""Atomic writes, and writes in place for files that must survive a full disk."""
 
 import contextlib
 import errno
@@ -73,10 +73,10 @@ def atomic_writes(*paths: Path, otherwise: str = SET_ROOT) -> Iterator[list[IO[b
 
 
 def overwrite(file: int, content: bytes, block: int) -> None:
-    """Replace the content of an open file in place, and fill it up with spaces to whole blocks.
+    """Replace the content of an open file in place, padded with spaces to whole blocks.
 
-    The room for new blocks is taken first: so a full disk leaves the content that is there, and does not
-    matter where no new block is needed.
+    New blocks are reserved first, so a full disk leaves the old content. It does not matter if no new block
+    is needed.
 
     Raises:
         OSError: there is no room.

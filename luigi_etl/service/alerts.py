@@ -6,7 +6,7 @@ from luigi_etl.common.job_state import Job, Memory, State
 from luigi_etl.service.notify import deliver
 from luigi_etl.service.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
 
-logger = logging.getLogger("luigi_etl.service.unattended")
+logger = logging.getLogger("luigi_etl.unattended")
 
 
 def alert(job: Job, who: Who, memory: Memory, ended: Ended, notify: str) -> Memory:
@@ -18,7 +18,7 @@ def alert(job: Job, who: Who, memory: Memory, ended: Ended, notify: str) -> Memo
         if told.note:
             logger.info("%s", told.note)
         _deliver(told.message, notify)
-        job.remember(told.memory)  # after the telling: rather told twice than never
+        job.remember(told.memory)  # after the delivery: two messages are better than none
         if told.causes != causes or not causes.written:  # the file needs its room before a disk is full
             shared.write(told.causes)
     return told.memory
@@ -32,7 +32,7 @@ def _told(memory: Memory, causes: Causes, ended: Ended, who: Who) -> Told:
 
 
 def _deliver(message: str, notify: str) -> None:
-    """Give a message, if there is one, to the command of the settings; without it to standard error."""
+    """Deliver a message, if there is one, to the command of the settings or to standard error."""
     if not message:
         return
     logger.info("told: %s", message)

@@ -1,4 +1,4 @@
-"""Luigi in a process of its own, so that whatever ends it, someone is left to report it."""
+"""Run Luigi in a child process: the parent survives to report how the child ended."""
 
 import logging
 import multiprocessing
@@ -19,10 +19,10 @@ from luigi_etl.service.luigid import Address, problem_of
 from luigi_etl.service.outage import Ended
 from luigi_etl.service.own_luigid import run_under
 from luigi_etl.service.signals import Signals
-from luigi_etl.tasks.startup import refuse
+from luigi_etl.tasks.startup import refuse_task
 
 SIGNALLED = 128  # and the number of the signal, as shells have it
-logger = logging.getLogger("luigi_etl.service.unattended")
+logger = logging.getLogger("luigi_etl.unattended")
 
 
 def run_luigi(arguments: Sequence[str], luigid: Address | None, signals: Signals) -> Ended:
@@ -82,8 +82,7 @@ def _child(luigi: Callable[[], object], reader: int, writer: int) -> None:
     try:
         sys.exit(luigi())  # type: ignore[arg-type]
     except TaskClassNotFoundException as error:
-        found = str(error).splitlines()[:2]  # that there is none of the name, and whose name is the nearest
-        refuse(" ".join(found))
+        refuse_task(error)
 
 
 def _now() -> datetime:

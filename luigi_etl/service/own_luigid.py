@@ -1,4 +1,4 @@
-"""luigid as unattended runs use it: only while it belongs to this user or root, and answers as luigid does.
+"""Luigi's client of luigid for unattended runs: it trusts only a luigid of this user or root.
 
 Luigi would run the tasks that another user's program names, and end with a traceback at other answers.
 """

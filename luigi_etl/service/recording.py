@@ -1,4 +1,4 @@
-"""What the end of an unattended run leaves on record, and in the memory of its job."""
+"""Record the end of an unattended run, and remember it in the job's state."""
 
 import contextlib
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A run that nobody watches: one at a time, on record, and silent unless a person is needed."""
+"""An unattended run: one at a time, recorded, and silent unless a person must act."""
 
 import contextlib
 import hashlib
@@ -28,15 +28,15 @@ from luigi_etl.service.signals import Signals
 from luigi_etl.tasks.base import Recorded
 from luigi_etl.tasks.config import service
 
-logger = logging.getLogger("luigi_etl.service.unattended")
+logger = logging.getLogger("luigi_etl.unattended")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run, and what the settings say of runs nobody watches.
+    """The task of a command line, its job, and the settings for unattended runs.
 
-    `task` is None where no minute of a query is asked for, `luigid` where the run is to go without it.
-    `unreadable` is the job of a command line that can't be read: `job`, or what that was until now.
+    `task` is None for a task without a minute and a query, `luigid` for a run under the local scheduler.
+    `unreadable` is the job of this command line while it can't be read; `job` is the same then.
     """
 
     arguments: tuple[str, ...]
@@ -49,7 +49,7 @@ class Plan:
 
     @property
     def log(self) -> Path:
-        """The file that everything is told to."""
+        """The path of the job's log."""
         return self.job.folder / f"{self.job.name}.log"
 
     @property
@@ -128,7 +128,7 @@ def _skip(plan: Plan, busy: BusyError) -> None:
 
 
 def _planned(arguments: tuple[str, ...]) -> Plan:
-    """Read the command line as Luigi will; what it can't read the run itself will complain of."""
+    """Read the command line as Luigi will; the run itself reports one that can't be read."""
     try:
         with (
             contextlib.redirect_stderr(io.StringIO()),
@@ -159,6 +159,6 @@ def _name_of(task: luigi.Task) -> str:
 
 
 def _name_of_unreadable(arguments: tuple[str, ...]) -> str:
-    """Return a name for what the command line asks for, fit for a file name, the same however wrong it is."""
+    """Return a file name for an unreadable command line, always the same for the same line."""
     family = arguments[2] if arguments[2].isascii() and arguments[2].isidentifier() else "unreadable"
     return f"{family}~{hashlib.sha256(repr(arguments).encode()).hexdigest()[:16]}"

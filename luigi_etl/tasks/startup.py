@@ -1,6 +1,6 @@
-"""How a program starts that runs Luigi: what it checks before the import of Luigi, and sets up after it.
+"""The start of a program that runs Luigi: checks before the import of Luigi, and set-up after it.
 
-All that changes the process as a whole is here: exit codes, warnings, log filters, the last line of a crash.
+Only this module changes the process as a whole: exit codes, warnings, log filters, the last line of a crash.
 """
 
 import configparser
@@ -29,9 +29,14 @@ READ_BY_LUIGI = frozenset(("rpc_connect_timeout", "rpc_retry_attempts", "rpc_ret
 
 
 def refuse(message: str, program: str = "luigi") -> NoReturn:
-    """End the program because of what it was given, as argparse does."""
+    """End the program with a usage error in one line, as argparse does."""
     sys.stderr.write(f"{program}: error: {one_line(message)}\n")
     sys.exit(USAGE_ERROR)
+
+
+def refuse_task(error: Exception) -> NoReturn:
+    """End the program because Luigi knows no such task: name it, and the nearest one."""
+    refuse(" ".join(str(error).splitlines()[:2]))
 
 
 def import_luigi() -> None:
@@ -47,7 +52,7 @@ def import_luigi() -> None:
 
 
 def _choose_temporary_folder() -> None:
-    """Let Luigi name a temporary folder although there is room in none: it would end with a traceback."""
+    """Name a temporary folder even if none is writable; otherwise Luigi ends with a traceback."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
@@ -95,7 +100,7 @@ def _end_in_one_line(kind: type[BaseException], error: BaseException, trace: Tra
     from luigi_etl.tasks.luigi_log import fault_of_configuration
 
     if isinstance(error, TaskClassNotFoundException):
-        refuse(" ".join(str(error).splitlines()[:2]))  # its name, and the nearest one
+        refuse_task(error)
     if problem := fault_of_configuration(error):
         refuse(problem)
     if not issubclass(kind, KeyboardInterrupt):  # an interrupted program ends without a traceback
