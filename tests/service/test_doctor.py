@@ -20,6 +20,7 @@ import luigi
 import pytest
 
 from luigi_etl.api.query import parse_query
+from luigi_etl.common.minutes import as_file_name
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import record_snapshot
 from luigi_etl.service import doctor
@@ -908,10 +909,10 @@ def test_the_command_of_a_remedy_works(chain: Chain, served: Serve, trouble: str
             chain.file(ending).unlink()
         hour = minute - HOUR
         for path in chain.files():
-            if path.name.startswith(f"{minute:%Y%m%dT%H%MZ}"):
+            if path.name.startswith(as_file_name(minute)):
                 folder = path.parents[1] / f"{hour:%Y-%m-%d}"
                 folder.mkdir(exist_ok=True)
-                path.rename(folder / path.name.replace(f"{minute:%H%M}", f"{hour:%H%M}", 1))
+                path.rename(folder / path.name.replace(as_file_name(minute), as_file_name(hour)))
     chain.configure("ccdb", requests_per_minute=0)
     (chain.folder / "data/complaints.db").unlink(missing_ok=True)
 
