@@ -33,7 +33,7 @@ from luigi_etl.database.connection import Database
 from luigi_etl.database.merge import merge
 from luigi_etl.sandbox.eras import ERAS, TODAY
 from luigi_etl.sandbox.generate import NOW, Generator, Source
-from luigi_etl.snapshot.datapackage import Asked
+from luigi_etl.snapshot.datapackage import SnapshotSpec
 from luigi_etl.snapshot.paths import SnapshotFiles
 from tests.made import answer, fetched
 
@@ -226,7 +226,7 @@ def _snapshot(
 ) -> SnapshotFiles:
     every = iter(sources)
     pages = iter(lambda: list(islice(every, PAGE)), [])
-    asked = Asked(parse_query(query), 0, minute)
+    asked = SnapshotSpec(parse_query(query), 0, minute)
     return fetched(root, asked, (answer(page, total, "of a benchmark") for page in pages))
 
 

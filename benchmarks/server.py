@@ -35,7 +35,7 @@ Key = tuple[int, str]  # the milliseconds of its date, and its id, which compare
 _encode = msgspec.json.encode
 
 
-class Asked(NamedTuple):
+class SnapshotSpec(NamedTuple):
     """A request for a page: the first and last day, the cursor, and how many."""
 
     first: str
@@ -61,7 +61,7 @@ class Complaints:
         self.ends = list(accumulate((len(hit) + 1 for _, hit in rows), initial=0))
         self.hits = memoryview(b",".join(hit for _, hit in rows))
 
-    def answer(self, newest: int, asked: Asked) -> list[bytes | memoryview]:
+    def answer(self, newest: int, asked: SnapshotSpec) -> list[bytes | memoryview]:
         """Return the page of an index of the `newest` complaints, in parts."""
         total = len(self.keys)
         oldest = max(total - newest, self._place(asked.first, 0))
@@ -157,10 +157,12 @@ def _milliseconds(instant: str) -> int:
     return round(moment.replace(tzinfo=timezone.utc).timestamp() * 1000)
 
 
-def _asked(query: str) -> Asked:
+def _asked(query: str) -> SnapshotSpec:
     values = {name: said[-1] for name, said in parse_qs(query).items()}
     first, last = (values.get(f"date_received_{end}", "") for end in ("min", "max"))
-    return Asked(first, last, values.get("search_after", ""), min(int(values.get("size", 25)), LARGEST_PAGE))
+    return SnapshotSpec(
+        first, last, values.get("search_after", ""), min(int(values.get("size", 25)), LARGEST_PAGE)
+    )
 
 
 def _cursor(text: str) -> Key:

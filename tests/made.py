@@ -11,7 +11,7 @@ from typing import Literal
 
 from luigi_etl.api.page import Page
 from luigi_etl.api.query import parse_query
-from luigi_etl.snapshot.datapackage import Asked, describe
+from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
 from luigi_etl.snapshot.page_file import PageFile
 from luigi_etl.snapshot.parse import Summary, parse
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_slug
@@ -42,7 +42,7 @@ def stored(
     csv = store(files.document, files.parsed, files.complaints, rows, minute)
     hits = rows + rejected
     summary = Summary(address="https://x/", hits_total=hits, hits=hits, parsed=rows, rejected=rejected)
-    describe(files.datapackage, files.complaints, csv, summary, Asked(parse_query(""), 10, minute))
+    describe(files.datapackage, files.complaints, csv, summary, SnapshotSpec(parse_query(""), 10, minute))
     if seconds is not None:
         record(files, "stored", seconds=seconds)
     return unused(files)
@@ -146,11 +146,11 @@ def taken(
 
     `total` is how many the API says there are.
     """
-    asked = Asked(parse_query(query), limit, minute)
+    asked = SnapshotSpec(parse_query(query), limit, minute)
     return fetched(root, asked, [answer(complaints, total, sandbox, is_flagged)])
 
 
-def fetched(root: Path, asked: Asked, answers: Iterable[bytes]) -> SnapshotFiles:
+def fetched(root: Path, asked: SnapshotSpec, answers: Iterable[bytes]) -> SnapshotFiles:
     """Make a whole snapshot of answers of the API, with the chain's own functions."""
     files = SnapshotFiles(root, asked.query.slug(asked.limit), asked.timestamp)
     create_document(files.document, "")

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from luigi_etl.api.body import UnusableBodyError, WebError
-from luigi_etl.api.contradiction import Pairs, find_contradiction_of_page
+from luigi_etl.api.contradiction import Pairs, find_contradiction_in_page
 from luigi_etl.api.page import Page
 from luigi_etl.api.rate_limit import Pace, default_pace_file
-from luigi_etl.api.response import Answer, read_answer
+from luigi_etl.api.response import SearchResponse, read_response
 from luigi_etl.api.session import NotSentError, Response, Session, Timeouts
-from luigi_etl.api.settings import API, NEWEST_FIRST, SKEW, Settings
-from luigi_etl.common.errors import EtlError, PassingError, PermanentError, RefusedError
+from luigi_etl.api.settings import API, MAXIMUM_CLOCK_SKEW, NEWEST_FIRST, Settings
+from luigi_etl.common.errors import EtlError, PermanentError, RefusedError, TransientError
 from luigi_etl.common.minutes import as_text, as_time
 from luigi_etl.common.terminal import brief
 
@@ -42,7 +42,7 @@ class Client:
 
     `tell` hears of each long wait that the pace costs.
 
-    Every method raises `PassingError` when it has tried a few times or has no time left, and
+    Every method raises `TransientError` when it has tried a few times or has no time left, and
     `RefusedError` when the API will not serve the request.
     """
 
@@ -61,7 +61,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, Answer]:
+    def page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, SearchResponse]:
         """Fetch `size` complaints that match `query`, newest first, after the cursor `search_after`.
 
         Raises:
@@ -69,14 +69,14 @@ class Client:
 
         """
         page, answer = self._page(query, size, search_after)
-        problem = find_contradiction_of_page(query, answer, search_after)
+        problem = find_contradiction_in_page(query, answer, search_after)
         if len(answer.hits.hits) > size:
             problem = f"the API ignored size={size}: {len(answer.hits.hits):,} complaints came"
         if problem:
             raise RefusedError(f"{self.host}: {problem}; nothing of this answer is used")
         return page, answer
 
-    def _page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, Answer]:
+    def _page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, SearchResponse]:
         address = self._address(query, size, search_after)
         try:
             return self._patiently(lambda: self._ask(address))
@@ -104,7 +104,7 @@ class Client:
         """Tell whether a plain request is answered: then 424 was about the query, not the engine."""
         try:
             self._ask(self._address((), 0, None))
-        except PassingError:
+        except TransientError:
             return False
         return True
 
@@ -112,7 +112,7 @@ class Client:
         for retry in range(SHORT_RETRIES):
             try:
                 return ask()
-            except PassingError as error:
+            except TransientError as error:
                 wait = max(self.settings.backoff * 2**retry, error.retry_after)
                 if wait > LONGEST_SHORT_WAIT or wait >= self._remaining():
                     raise
@@ -122,25 +122,25 @@ class Client:
     def _remaining(self) -> float:
         remaining = self._ends - time.monotonic()
         if remaining <= 0:
-            raise PassingError(f"{self.host}: no end within the deadline of {self.settings.deadline:g} s")
+            raise TransientError(f"{self.host}: no end within the deadline of {self.settings.deadline:g} s")
         return remaining
 
-    def _ask(self, address: str) -> tuple[Page, Answer]:
+    def _ask(self, address: str) -> tuple[Page, SearchResponse]:
         response = self._get(address)
         _check_status(self.host, response)
         _check_clock(self.host, response)
         try:
-            answer = read_answer(response.body)
+            answer = read_response(response.body)
         except EtlError as error:
             raise type(error)(f"{self.host}: {error}") from None
         if answer.timed_out:
-            raise PassingError(f"{self.host}: the search timed out on the server")
+            raise TransientError(f"{self.host}: the search timed out on the server")
         if not answer.is_exact:
-            raise PassingError(f"{self.host}: hits.total is only a lower bound, so nothing can be proven")
+            raise TransientError(f"{self.host}: hits.total is only a lower bound, so nothing can be proven")
         if answer.meta.total_record_count == 0:  # for a minute while it is loaded
-            raise PassingError(f"{self.host}: its index is empty (total_record_count is 0)")
+            raise TransientError(f"{self.host}: its index is empty (total_record_count is 0)")
         if answer.shards.failed:
-            raise PassingError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
+            raise TransientError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
         return Page(address, _in_one_line(response.body)), answer
 
     def _get(self, address: str) -> Response:
@@ -161,14 +161,14 @@ class Client:
             if self._pace and isinstance(error, NotSentError):
                 self._pace.give_back()
             self._remaining()
-            raise PassingError(f"{self.host}: {error}") from None
+            raise TransientError(f"{self.host}: {error}") from None
 
     def _await_turn(self) -> None:
         """Wait until the pace lets a request go."""
         while self._pace and (wait := self._pace.take_turn()):
             pace = f"{self.host}: a pace of {self.settings.requests_per_minute} requests per minute"
             if wait >= self._remaining():
-                raise PassingError(f"{pace} leaves none for the time until the deadline")
+                raise TransientError(f"{pace} leaves none for the time until the deadline")
             if wait > LONGEST_SILENT_WAIT:
                 then = datetime.now(timezone.utc) + timedelta(seconds=wait)
                 self._tell(f"next request at {as_time(then)}, in {wait:.0f} s: {pace} leaves none now")
@@ -195,7 +195,7 @@ def _check_clock(host: str, response: Response) -> None:
     """Raise if this machine's clock is ahead of the server's: what is of a later minute would be lost."""
     there = _date(response.headers)
     ahead = response.arrived - there if there else timedelta(0)
-    if there and ahead > SKEW:
+    if there and ahead > MAXIMUM_CLOCK_SKEW:
         raise PermanentError(
             f"{host}: this machine's clock is {_span(ahead)} ahead of the API's, where it is "
             f"{as_text(there)}; set it, and let NTP keep it"
@@ -223,7 +223,7 @@ def _span(time: timedelta) -> str:
 # --- errors --------------------------------------------------------------------------------------
 
 
-class _EngineError(PassingError):
+class _EngineError(TransientError):
     """424: the search engine is down, or it can't read the query; the body is the same for both."""
 
 
@@ -242,7 +242,7 @@ def _check_status(host: str, response: Response) -> None:
     if status == 424:
         raise _EngineError(f"{host}: the search engine did not answer (424{said})")
     if status in (408, 429) or status >= 500:
-        raise PassingError(f"{host}: status {status}{said}", _retry_after(response))
+        raise TransientError(f"{host}: status {status}{said}", _retry_after(response))
     if status == 400:
         raise RefusedError(f"{host}: the API refuses the query (400{said})")
     if status == 403:

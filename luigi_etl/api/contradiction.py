@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 from msgspec import UNSET
 
-from luigi_etl.api.query import CHILD_FIELDS, DAY_FIELDS, SEARCHES, families
-from luigi_etl.api.response import Answer, Hit
+from luigi_etl.api.query import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, families
+from luigi_etl.api.response import Hit, SearchResponse
 from luigi_etl.api.settings import NEWEST_FIRST
 from luigi_etl.common.terminal import brief
 
@@ -53,7 +53,7 @@ def find_contradiction(pairs: Pairs, sources: Iterable[Source]) -> str | None:
     return None
 
 
-def find_contradiction_of_page(pairs: Pairs, answer: Answer, search_after: str | None) -> str | None:
+def find_contradiction_in_page(pairs: Pairs, answer: SearchResponse, search_after: str | None) -> str | None:
     """Return in one line how an answer contradicts the query and the cursor it was asked with, or None."""
     found = find_contradiction(pairs, _sources(pairs, answer))
     return found or _find_disorder(answer, search_after)
@@ -66,7 +66,7 @@ def _filters(pairs: Pairs) -> tuple[list[_Filter], list[_Filter]]:
     """Return the filters that a row has to match, and those of which it must not match all."""
     values: dict[str, list[str]] = {}
     for name, value in pairs:
-        if name not in SEARCHES:
+        if name not in SEARCH_FILTERS:
             values.setdefault(name, []).append(value)
     wanted = [_filter(name, values[name], name) for name in values if not name.startswith("not_")]
     excluded = [_filter(name, values[name], name[4:]) for name in values if name.startswith("not_")]
@@ -150,7 +150,7 @@ def _shown(field: str, value: object) -> str:
 # --- the rows of a page --------------------------------------------------------------------------
 
 
-def _sources(pairs: Pairs, answer: Answer) -> Iterator[Source]:
+def _sources(pairs: Pairs, answer: SearchResponse) -> Iterator[Source]:
     """Give of each row the fields that the query filters on; a malformed hit has none."""
     wanted, excluded = _filters(pairs)
     decode = _decoder(frozenset(field for one in (*wanted, *excluded) for field in one.fields))
@@ -179,7 +179,7 @@ def _decoded(decode: Callable[[msgspec.Raw], dict[str, object]], hit: Hit) -> di
 # --- their order ---------------------------------------------------------------------------------
 
 
-def _find_disorder(answer: Answer, search_after: str | None) -> str | None:
+def _find_disorder(answer: SearchResponse, search_after: str | None) -> str | None:
     hits = [hit for hit in answer.hits.hits if hit.sort]
     if not hits:
         is_part = len(answer.hits.hits) < answer.total

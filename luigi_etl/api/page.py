@@ -22,7 +22,7 @@ class Page:
     body: bytes
 
 
-def readable(body: bytes) -> bytes:
+def replace_surrogates(body: bytes) -> bytes:
     """Return a body of the same length with every surrogate in it replaced.
 
     JSON may hold half of a surrogate pair, which is no character (RFC 8259, 8.2). msgspec refuses the
@@ -31,7 +31,7 @@ def readable(body: bytes) -> bytes:
     return _SURROGATE.sub(rb"\\ufffd", body)
 
 
-def hit_spans(body: bytes) -> list[tuple[int, int]]:
+def find_hit_spans(body: bytes) -> list[tuple[int, int]]:
     """Return where each hit of an answer begins and ends, without recursion: hits may nest any number deep.
 
     Raises:

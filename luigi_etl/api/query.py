@@ -91,7 +91,7 @@ STATES = frozenset(
 # Where a filter's name is not the field's own, and which fields are below another.
 DAY_FIELDS = {"date_received": "date_received", "company_received": "date_sent_to_company"}
 CHILD_FIELDS = {"product": "sub_product", "issue": "sub_issue"}
-SEARCHES = frozenset({"search_term", "field"})
+SEARCH_FILTERS = frozenset({"search_term", "field"})
 
 Check = Callable[[str, str], str]
 Pair = tuple[str, str]
@@ -152,7 +152,7 @@ def parse_query(text: str) -> Query:
     return Query(tuple(sorted(checked)), tuple(notes))
 
 
-def stored_query(text: str) -> Query:
+def parse_stored_query(text: str) -> Query:
     """Read the one spelling of a query that was checked when it was stored.
 
     It is not checked again: the rules may have become stricter since.

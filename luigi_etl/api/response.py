@@ -6,8 +6,8 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 from msgspec import Meta as Limits
 
-from luigi_etl.api.page import hit_spans, members, readable
-from luigi_etl.common.errors import PassingError, RefusedError
+from luigi_etl.api.page import find_hit_spans, members, replace_surrogates
+from luigi_etl.common.errors import RefusedError, TransientError
 from luigi_etl.common.terminal import brief
 
 # Commas in an answer, and so the objects that may be made of it, each of a hundred bytes or two. A hit has
@@ -83,7 +83,7 @@ class Meta(msgspec.Struct, frozen=True):
         return bool(self.is_data_stale or self.has_data_issue)
 
 
-class AnswerOf(msgspec.Struct, Generic[H], frozen=True):
+class SearchResponseOf(msgspec.Struct, Generic[H], frozen=True):
     """An answer of the search API, whatever is read of its hits."""
 
     hits: Hits[H]
@@ -103,7 +103,7 @@ class AnswerOf(msgspec.Struct, Generic[H], frozen=True):
         return total if isinstance(total, int) else total.value
 
 
-class Answer(AnswerOf[Hit], frozen=True):
+class SearchResponse(SearchResponseOf[Hit], frozen=True):
     """An answer of the search API, as far as paging needs it."""
 
     @property
@@ -113,9 +113,9 @@ class Answer(AnswerOf[Hit], frozen=True):
         return f"{last[0]}_{last[1]}" if last else None
 
 
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_answers = msgspec.json.Decoder(Answer)
-_answers_of_any_hits = msgspec.json.Decoder(AnswerOf[msgspec.Raw])
+DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_answers = msgspec.json.Decoder(SearchResponse)
+_answers_of_any_hits = msgspec.json.Decoder(SearchResponseOf[msgspec.Raw])
 
 
 def expected(total: int, limit: int) -> int:
@@ -123,11 +123,11 @@ def expected(total: int, limit: int) -> int:
     return min(limit or total, total)
 
 
-def read_answer(body: bytes) -> Answer:
+def read_response(body: bytes) -> SearchResponse:
     """Read an answer; hits that are not hits are kept as empty ones.
 
     Raises:
-        PassingError: the body is cut, damaged, or not an answer of the search.
+        TransientError: the body is cut, damaged, or not an answer of the search.
         RefusedError: it holds more than a page can.
 
     """
@@ -135,40 +135,40 @@ def read_answer(body: bytes) -> Answer:
         raise RefusedError(f"the answer holds {commas:,} values; lower [ccdb] page_size")
     try:
         answer = _answers.decode(body)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return _read_answer_hit_by_hit(body)
     if len(body) > MOST_BYTES_OF_A_HIT:
         _check_longest([memoryview(hit.source).nbytes for hit in answer.hits.hits])
     return answer
 
 
-def _read_answer_hit_by_hit(body: bytes) -> Answer:
+def _read_answer_hit_by_hit(body: bytes) -> SearchResponse:
     """Read an answer of which a part, perhaps one hit, is not as it should be."""
     answer = separate_hits(body)
     found = Hits(answer.hits.total, list(map(read_hit, answer.hits.hits)))
-    return Answer(found, answer.timed_out, answer.shards, answer.meta)
+    return SearchResponse(found, answer.timed_out, answer.shards, answer.meta)
 
 
-def separate_hits(body: bytes) -> AnswerOf[bytes]:
+def separate_hits(body: bytes) -> SearchResponseOf[bytes]:
     """Return an answer with its hits as they came, unread.
 
     Raises:
-        PassingError: the body is cut, damaged, or not an answer of the search.
+        TransientError: the body is cut, damaged, or not an answer of the search.
         RefusedError: a hit is longer than complaints are.
 
     """
-    text = readable(body)
+    text = replace_surrogates(body)
     try:
         with suppress(RecursionError):  # of one hit: the others may be as they should be
             _answers_of_any_hits.decode(text)
-        spans = hit_spans(text)
+        spans = find_hit_spans(text)
         start, end = (spans[0][0], spans[-1][1]) if spans else (0, 0)
         answer = _answers_of_any_hits.decode(text[:start] + text[end:])
-    except (*UNREADABLE, ValueError) as error:
-        raise PassingError(f"the answer is cut or damaged ({len(body):,} bytes: {brief(error)})") from None
+    except (*DECODE_ERRORS, ValueError) as error:
+        raise TransientError(f"the answer is cut or damaged ({len(body):,} bytes: {brief(error)})") from None
     _check_longest([end - start for start, end in spans])
     hits = Hits(answer.hits.total, [body[start:end].strip() for start, end in spans])
-    return AnswerOf(hits, answer.timed_out, answer.shards, answer.meta)
+    return SearchResponseOf(hits, answer.timed_out, answer.shards, answer.meta)
 
 
 def _check_longest(lengths: list[int]) -> None:
@@ -180,7 +180,7 @@ def read_hit(raw: bytes | msgspec.Raw) -> Hit:
     """Read of a hit what can be read: all, or its id and its place in the order, or nothing."""
     try:
         return msgspec.json.decode(raw, type=Hit)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         pass
     parts = members(bytes(raw))
     return Hit(
@@ -193,5 +193,5 @@ def _part(value: bytes | None, kind: type[P], whole: bytes) -> P:
     """Read a part of a hit, if there is one and it can be read."""
     try:
         return msgspec.json.decode(whole % value if value else b"{}", type=kind)
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return kind()

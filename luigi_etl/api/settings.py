@@ -6,7 +6,7 @@ from pathlib import Path
 
 API = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/api/v1/"
 NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
-SKEW = timedelta(minutes=5)  # how far the clocks of two machines may differ
+MAXIMUM_CLOCK_SKEW = timedelta(minutes=5)  # how far the clocks of two machines may differ
 LARGEST_PAGE = 10_000  # above it the API's engine answers 424
 
 

@@ -64,10 +64,10 @@ def _fail(error: "EtlError") -> int:
     from luigi_etl.tasks.config import service
 
     job = Job("luigid", service().path)
-    memory, reason = job.recall(), one_line(str(error))
+    memory, reason = job.read_state(), one_line(str(error))
     if memory.first_error != reason:
         deliver(f"{reason}; until then runs go without luigid", service().notify)
-    job.remember(msgspec.structs.replace(memory, failures=memory.failures + 1, first_error=reason))
+    job.write_state(msgspec.structs.replace(memory, failures=memory.failures + 1, first_error=reason))
     return USAGE_ERROR if isinstance(error, ValueError) else FAILED
 
 
@@ -78,6 +78,6 @@ def _remember_success() -> None:
     from luigi_etl.tasks.config import service
 
     job = Job("luigid", service().path)
-    memory = job.recall()
+    memory = job.read_state()
     if memory.failures:
-        job.remember(msgspec.structs.replace(memory, failures=0, first_error=""))
+        job.write_state(msgspec.structs.replace(memory, failures=0, first_error=""))

@@ -8,7 +8,7 @@ from importlib import import_module
 
 from luigi_etl.common.errors import USAGE_ERROR, EtlError
 from luigi_etl.common.luigi_cfg import without_values
-from luigi_etl.common.terminal import give_up_output, one_line
+from luigi_etl.common.terminal import discard_output, one_line
 from luigi_etl.tasks.startup import import_luigi
 
 COMMANDS = (
@@ -34,7 +34,7 @@ def _printed(code: int) -> int:
         if sys.stdout:
             sys.stdout.flush()
     except OSError as error:
-        give_up_output()
+        discard_output()
         if not isinstance(error, BrokenPipeError):
             sys.stderr.write(f"luigi-etl: error: cannot print: {error.strerror or error}\n")
             return code or FAILED

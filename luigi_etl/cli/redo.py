@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         with ExitStack() as alone:
             for either in (stored, merged):
                 job = Job(either.job, service().path)
-                alone.enter_context(job.alone(either.timestamp, either.slug))
+                alone.enter_context(job.exclusive(either.timestamp, either.slug))
             wanted = merged if options.stage == "merge" or is_to_be_merged(stored.files) else stored
             return redo(stored.files, options.stage, lambda: _run_luigi(_arguments(wanted)))
     except BusyError as error:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from luigi_etl.service.run_history import Run
     from luigi_etl.service.status import DatabaseStatus, Status
 
-UNREADABLE = 1
+DECODE_ERRORS = 1
 MOST_LINES = 20  # of a section of the text; JSON has all
 
 
@@ -39,7 +39,7 @@ def run(options: argparse.Namespace) -> int:
     settings = storage()
     found = status(settings.path, settings.database_address)
     print_all([json.dumps(_as_json(found), indent=2)] if options.json else _as_text(found))
-    return UNREADABLE if found.database.problem else 0
+    return DECODE_ERRORS if found.database.problem else 0
 
 
 def _as_text(found: "Status") -> Iterator[str]:

@@ -1,7 +1,7 @@
 """The failures this project expects, each told in one line a person can act on.
 
 Two questions decide the class: may the same request succeed a little later
-(`PassingError`), or must a person change something first (`PermanentError`)?
+(`TransientError`), or must a person change something first (`PermanentError`)?
 Anything else that is raised is a bug and keeps its traceback.
 """
 
@@ -22,7 +22,7 @@ class EtlError(Exception):
         return one_line(super().__str__())
 
 
-class PassingError(EtlError):
+class TransientError(EtlError):
     """A failure that may pass by itself: worth trying again.
 
     `retry_after` is the least number of seconds to wait, as the server asked (RFC 9110, 10.2.3).
@@ -61,7 +61,7 @@ class StorageError(PermanentError):
     """A file that can't be written: no room, no right, no folder."""
 
 
-class NoLocksError(StorageError):
+class LocksUnsupportedError(StorageError):
     """A file system that can't lock files."""
 
 
@@ -92,5 +92,5 @@ class NoDatabaseError(DatabaseError):
     """There is no database yet, or nothing in it."""
 
 
-class DatabaseAwayError(PassingError):
+class DatabaseUnavailableError(TransientError):
     """The database does not answer, or others hold it."""

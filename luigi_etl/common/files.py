@@ -54,7 +54,7 @@ def atomic_writes(*paths: Path, otherwise: str = SET_ROOT) -> Iterator[list[IO[b
     They do so one after the other, in the order given: whoever finds the last finds them all.
     """
     folder = paths[0].parent
-    temporaries = [temporary_beside(path) for path in paths]
+    temporaries = [temporary_path(path) for path in paths]
     with storage_errors(paths[0], otherwise):
         folder.mkdir(parents=True, exist_ok=True)
         try:
@@ -102,7 +102,7 @@ def read_json(path: Path, kind: type[T], again: str = "") -> T:
         raise DamagedFileError.of(path, error, again) from error
 
 
-def temporary_beside(path: Path) -> Path:
+def temporary_path(path: Path) -> Path:
     """Return a path in the same folder for the bytes of a file that is not whole yet."""
     stem = os.fsencode(path.name)[:_LONGEST_STEM].decode(errors="ignore")
     return path.with_name(f".{stem}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")

@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from luigi_etl.common.errors import DamagedFileError, EtlError, NoLocksError, StorageError
+from luigi_etl.common.errors import DamagedFileError, EtlError, LocksUnsupportedError, StorageError
 from luigi_etl.common.files import overwrite, read_json
 from luigi_etl.common.locks import is_locked, lock
 from luigi_etl.common.minutes import with_seconds
@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 R = TypeVar("R", bound=Record)
 
 
-class Memory(Record, frozen=True, kw_only=True):
+class JobState(Record, frozen=True, kw_only=True):
     """What is known of a job; times are aware UTC.
 
     `failures` are the runs that failed since the last success, the first of them at `failing_since` with
@@ -74,7 +74,7 @@ class Memory(Record, frozen=True, kw_only=True):
         """The minutes that failed without a record."""
         return [first + number * MINUTE for first, count in self.unrecorded for number in range(count)]
 
-    def with_unrecorded(self, minutes: Iterable[datetime], error: str = "") -> "Memory":
+    def with_unrecorded(self, minutes: Iterable[datetime], error: str = "") -> "JobState":
         """Return the memory with other minutes that failed without a record; the newest are kept."""
         ranges: list[tuple[datetime, int]] = []
         for minute in sorted(set(minutes)):
@@ -89,14 +89,14 @@ class Memory(Record, frozen=True, kw_only=True):
 class BusyError(EtlError):
     """Another run of the job is under way; `memory` tells which."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: JobState) -> None:
         began = f", begun at {with_seconds(memory.began)}" if memory.began else ""
         super().__init__(f"another run is under way (process {memory.process}{began})")
         self.memory = memory
 
 
 @dataclass(frozen=True)
-class State(Generic[R]):
+class StateFile(Generic[R]):
     """A file that keeps a record over restarts and outages, by its name, folder, and size."""
 
     name: str
@@ -146,7 +146,7 @@ class State(Generic[R]):
             StorageError: no folder can be used for the lock.
 
         """
-        problem: OSError | NoLocksError | None = None
+        problem: OSError | LocksUnsupportedError | None = None
         for folder in self.folders():
             path = folder / f"{self.name}.lock"
             for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no right to write
@@ -155,9 +155,9 @@ class State(Generic[R]):
                     descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
                     opened.callback(os.close, descriptor)
                     return lock(descriptor, path, LOCAL, wait=wait) or _is_locked_now(descriptor, path)
-                except (OSError, NoLocksError) as error:
+                except (OSError, LocksUnsupportedError) as error:
                     problem = problem or error
-        if isinstance(problem, NoLocksError):
+        if isinstance(problem, LocksUnsupportedError):
             raise problem
         raise StorageError(
             f"cannot write {self.folder}: {problem}; give access there, or set [service] folder"
@@ -181,7 +181,7 @@ class Job:
     folder: Path
 
     @contextlib.contextmanager
-    def alone(self, minute: datetime | None = None, slug: str = "") -> Iterator[None]:
+    def exclusive(self, minute: datetime | None = None, slug: str = "") -> Iterator[None]:
         """Keep other runs of the job out, and remember that this one began, and of what.
 
         Processes that are forked meanwhile keep them out too, as long as they live.
@@ -193,7 +193,7 @@ class Job:
         """
         with contextlib.ExitStack() as opened:
             if not self._state.lock(opened, wait=False):
-                raise BusyError(self.recall())
+                raise BusyError(self.read_state())
             self._remember_beginning(minute, slug)
             _under_way.append(self)
             opened.callback(_under_way.remove, self)
@@ -202,22 +202,22 @@ class Job:
     def is_under_way(self) -> bool:
         """Return whether a run of the job holds its lock; a run that begins just now is not kept out."""
         for folder in self._state.folders():
-            with contextlib.suppress(OSError, NoLocksError):
+            with contextlib.suppress(OSError, LocksUnsupportedError):
                 if is_locked(folder / f"{self.name}.lock"):
                     return True
         return False
 
-    def recall(self) -> Memory:
+    def read_state(self) -> JobState:
         """Return what was remembered last; nothing on record is a job that never ran."""
         return self._state.read()
 
-    def remember(self, memory: Memory) -> None:
+    def write_state(self, memory: JobState) -> None:
         """Keep this over restarts and outages; where it can't be kept at all it is lost."""
         self._state.write(memory)
 
     def _remember_beginning(self, minute: datetime | None, slug: str) -> None:
         begun = msgspec.structs.replace(
-            self.recall(),
+            self.read_state(),
             process=os.getpid(),
             began=datetime.now(timezone.utc),
             minute=minute,
@@ -225,26 +225,26 @@ class Job:
             attempt=0,
             attempts=0,
         )
-        self.remember(begun)
+        self.write_state(begun)
 
     @property
-    def _state(self) -> State[Memory]:
-        return State(self.name, self.folder, Memory)
+    def _state(self) -> StateFile[JobState]:
+        return StateFile(self.name, self.folder, JobState)
 
 
 _under_way: list[Job] = []  # those of this process, and of the processes it forks
 
 
-def note_attempt(attempt: int, attempts: int) -> None:
+def record_attempt(attempt: int, attempts: int) -> None:
     """Remember which attempt is next, for each job of this process."""
     for job in _under_way:
-        job.remember(msgspec.structs.replace(job.recall(), attempt=attempt, attempts=attempts))
+        job.write_state(msgspec.structs.replace(job.read_state(), attempt=attempt, attempts=attempts))
 
 
 def known_jobs(folder: Path) -> list[Job]:
     """Return the jobs that are remembered in a folder."""
     names = set()
-    for place in State("", folder, Memory).folders():
+    for place in StateFile("", folder, JobState).folders():
         with contextlib.suppress(OSError):
             names |= {path.stem for path in place.glob("*.state") if not path.name.startswith(".")}
     return [Job(name, folder) for name in sorted(names)]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from luigi_etl.common.errors import NoLocksError
+from luigi_etl.common.errors import LocksUnsupportedError
 
 ROOT_WITH_LOCKS = "set [storage] root to a folder on a local disk"
 
@@ -22,7 +22,7 @@ def lock(file: int | IO[bytes], path: Path, remedy: str, *, wait: bool = False) 
     meanwhile: nobody else would notice a lock on that. `remedy` is for file systems without locks.
 
     Raises:
-        NoLocksError: the file system can't lock the file.
+        LocksUnsupportedError: the file system can't lock the file.
 
     """
     try:
@@ -30,7 +30,7 @@ def lock(file: int | IO[bytes], path: Path, remedy: str, *, wait: bool = False) 
     except BlockingIOError:
         return False
     except OSError as error:
-        raise NoLocksError(f"cannot lock {path}: {error.strerror}; {remedy}") from error
+        raise LocksUnsupportedError(f"cannot lock {path}: {error.strerror}; {remedy}") from error
     return _has_name(file, path)
 
 
@@ -39,7 +39,7 @@ def locked(path: Path, remedy: str) -> Iterator[None]:
     """Hold a lock file for the block, after waiting for those who hold it; create it if it is missing.
 
     Raises:
-        NoLocksError: the file system can't lock it.
+        LocksUnsupportedError: the file system can't lock it.
         OSError: it can't be opened.
 
     """
@@ -54,7 +54,7 @@ def is_locked(path: Path, flags: int = os.O_RDONLY) -> bool:
     """Return whether a process holds a file's lock; `flags` open the file.
 
     Raises:
-        NoLocksError: the file system can't lock the file.
+        LocksUnsupportedError: the file system can't lock the file.
         OSError: it can't be opened.
 
     """
@@ -64,7 +64,7 @@ def is_locked(path: Path, flags: int = os.O_RDONLY) -> bool:
     except BlockingIOError:
         return True
     except OSError as error:
-        raise NoLocksError(f"cannot lock {path}: {error.strerror}") from error
+        raise LocksUnsupportedError(f"cannot lock {path}: {error.strerror}") from error
     finally:
         os.close(file)
     return False

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 _FORMAT = "{percentage:3.0f}%|{bar}| {n:,} of {total:,}, {rate_noinv_fmt}, {remaining} left"
 _LOGGERS = ("luigi-interface", "luigi_etl")
 
-Report = Callable[[int, int], None]  # takes the complaints that are done, and the expected number
+ProgressCallback = Callable[[int, int], None]  # takes the complaints that are done, and the expected number
 
 
-def unwatched(done: int, expected: int) -> None:
+def ignore_progress(done: int, expected: int) -> None:
     """Ignore a report."""
 
 

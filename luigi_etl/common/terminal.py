@@ -54,7 +54,7 @@ def print_line(line: str) -> None:
     try:
         print(encodable(one_line(line)), flush=True)
     except OSError as error:
-        give_up_output()
+        discard_output()
         if not isinstance(error, BrokenPipeError):
             reason = error.strerror or error
             with contextlib.suppress(OSError):
@@ -93,14 +93,14 @@ def _is_taken(write: Callable[..., object], *arguments: object, **options: objec
     try:
         write(*arguments, **options)
     except OSError as error:
-        give_up_output()
+        discard_output()
         if isinstance(error, BrokenPipeError):
             return False
         raise
     return True
 
 
-def give_up_output() -> None:
+def discard_output() -> None:
     """Let what is still in the buffer go nowhere: at the exit it would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())

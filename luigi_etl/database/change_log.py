@@ -41,7 +41,7 @@ def write_changes(database: Database, keys: Sequence[Key], target: Path) -> Coun
     """Write the changes that snapshots brought to `target`, in the order they were found.
 
     Raises:
-        DatabaseError, DatabaseAwayError: as `Database` raises them.
+        DatabaseError, DatabaseUnavailableError: as `Database` raises them.
         StorageError: the file can't be written.
 
     """

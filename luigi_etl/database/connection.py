@@ -13,7 +13,13 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, SQLAlchemyError, StatementError
 
-from luigi_etl.common.errors import DatabaseAwayError, DatabaseError, EtlError, NoDatabaseError, StorageError
+from luigi_etl.common.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    EtlError,
+    NoDatabaseError,
+    StorageError,
+)
 from luigi_etl.common.files import storage_errors
 from luigi_etl.common.terminal import one_line
 from luigi_etl.database.coverage import rebuild
@@ -66,9 +72,9 @@ _POSTGRES_DATA = "22"  # the messages of this class quote values
 class Database:
     """A database by its address: the path of an SQLite file, or a URL of SQLite or PostgreSQL.
 
-    Every method raises `DatabaseAwayError` where the database does not answer or others hold it for longer
-    than ten seconds, `StorageError` where its disk is full, `SchemaError` where its tables are not ours or
-    are newer, and `DatabaseError` where it can't be used at all.
+    Every method raises `DatabaseUnavailableError` where the database does not answer or others hold it for
+    longer than ten seconds, `StorageError` where its disk is full, `SchemaError` where its tables are not
+    ours or are newer, and `DatabaseError` where it can't be used at all.
     """
 
     def __init__(self, address: str | Path) -> None:
@@ -186,7 +192,7 @@ class Database:
         if state == _POSTGRES_FULL:
             return StorageError(f"cannot write {self.name}: {said}; make room on its disk")
         if state.startswith(_POSTGRES_AWAY):
-            return DatabaseAwayError(f"{self.name}: {said}")
+            return DatabaseUnavailableError(f"{self.name}: {said}")
         if state.startswith(_POSTGRES_REFUSES) or (
             not state and any(words in said for words in _POSTGRES_REFUSES_AT_ONCE)
         ):
@@ -195,11 +201,13 @@ class Database:
                 remedy = "put the right one into ~/.pgpass, or into $PGPASSWORD"
             return DatabaseError(f"{self.name} refuses: {said}; {remedy}")
         if error.connection_invalidated or (not state and isinstance(error, OperationalError)):
-            return DatabaseAwayError(f"{self.name}: {said}")
+            return DatabaseUnavailableError(f"{self.name}: {said}")
         return None
 
-    def _held(self, said: str) -> DatabaseAwayError:
-        return DatabaseAwayError(f"{self.name}: another process holds it for more than {WAIT} s ({said})")
+    def _held(self, said: str) -> DatabaseUnavailableError:
+        return DatabaseUnavailableError(
+            f"{self.name}: another process holds it for more than {WAIT} s ({said})"
+        )
 
 
 def _said(error: BaseException | None) -> str:

@@ -10,12 +10,12 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 from luigi_etl.api.client import Client
 from luigi_etl.api.query import MAXIMUM_VALUE_LENGTH, Query
 from luigi_etl.api.settings import Settings
-from luigi_etl.common.errors import HeldBackError, PassingError, RefusedError
+from luigi_etl.common.errors import HeldBackError, RefusedError, TransientError
 from luigi_etl.database.change_log import Key
 from luigi_etl.database.connection import Database
 from luigi_etl.database.losses import Loss, hold_back, is_held
-from luigi_etl.database.merge import Taken, merge_sightings
-from luigi_etl.database.observations import sightings_of
+from luigi_etl.database.merge import SnapshotToMerge, merge_observations
+from luigi_etl.database.observations import observations_of
 from luigi_etl.database.schema import complaints, unverified
 from luigi_etl.database.sql_filter import condition, lookup_query
 from luigi_etl.snapshot.complaint import Complaint, read_page
@@ -54,8 +54,8 @@ class Verifier:
 
         Raises:
             HeldBackError: implausibly many of what is covered are missing; they are not looked up.
-            PassingError, RefusedError: a lookup failed, or proves nothing; what is left stays unverified.
-            DatabaseError, DatabaseAwayError: as `Database` raises them.
+            TransientError, RefusedError: a lookup failed, or proves nothing; what is left stays unverified.
+            DatabaseError, DatabaseUnavailableError: as `Database` raises them.
 
         """
         held = self._hold_back(covered, now, guard)
@@ -79,7 +79,7 @@ class Verifier:
         query = lookup_query([control, *ids])
         page, answer = self._client.page(query.pairs, len(ids) + 1, None)
         results = read_page(page.body).results
-        seen = list(sightings_of(results))
+        seen = list(observations_of(results))
         found = {one.complaint_id for one in seen}
         if answer.meta.is_flagged:
             raise self._unproven("the CFPB flags its data as stale or faulty")
@@ -88,7 +88,7 @@ class Verifier:
         if not found <= {control, *ids} or answer.total != len(results):
             raise self._unproven("it holds complaints that were not asked for")
         key = Key(now, str(query), 0)
-        taken = Taken(
+        taken = SnapshotToMerge(
             *key,
             rows=sum(isinstance(one, Complaint) for one in results),
             last_indexed=answer.meta.last_indexed,
@@ -96,11 +96,11 @@ class Verifier:
             is_sandbox=bool(answer.meta.sandbox),
             content_hash=HASH + hashlib.sha256(page.body).hexdigest(),
         )
-        merge_sightings(self._database, taken, iter(seen))
+        merge_observations(self._database, taken, iter(seen))
         return key
 
-    def _unproven(self, why: str) -> PassingError:
-        return PassingError(f"{self._client.host}: the answer to a lookup by id proves nothing: {why}")
+    def _unproven(self, why: str) -> TransientError:
+        return TransientError(f"{self._client.host}: the answer to a lookup by id proves nothing: {why}")
 
 
 def _next_ids(connection: Connection, asked: ColumnElement[bool], now: datetime) -> tuple[list[str], str]:

@@ -1,6 +1,6 @@
 """What an older snapshot tells of a complaint that was seen later: not its present, but how it came to be.
 
-Between two sightings the history is as fine as the snapshots merged; one that comes late puts its own
+Between two read_observations the history is as fine as the snapshots merged; one that comes late puts its own
 line where it belongs, and mends the line after it.
 """
 
@@ -11,11 +11,11 @@ from typing import NamedTuple
 from msgspec import UNSET
 from sqlalchemy import Connection, delete, func, select, update
 
-from luigi_etl.database.observations import Sighting, Value, as_text
-from luigi_etl.database.rows import Change, Held, Merging, remember, replace
+from luigi_etl.database.observations import Observation, Value, as_text
+from luigi_etl.database.rows import Change, SnapshotRef, StoredComplaint, append_history, replace_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, snapshots
 
-Comparison = tuple[Held, Sighting]
+Comparison = tuple[StoredComplaint, Observation]
 
 
 class HistoryLine(NamedTuple):
@@ -30,27 +30,29 @@ class HistoryLine(NamedTuple):
 
 
 class OlderMerge:
-    """Merges sightings of complaints that were seen in later snapshots, too."""
+    """Merges read_observations of complaints that were seen in later snapshots, too."""
 
-    def __init__(self, connection: Connection, snapshot: Merging) -> None:
+    def __init__(self, connection: Connection, snapshot: SnapshotRef) -> None:
         self._connection = connection
         self._snapshot = snapshot
         self._minutes: dict[datetime, int] = {}
 
     def take(self, pairs: Sequence[Comparison]) -> None:
-        """Merge the sightings of a batch."""
+        """Merge the read_observations of a batch."""
         if not pairs:
             return
         lines = self._lines([one.complaint_id for one, _ in pairs])
         merged = [self._merged(one, sighting, lines.get(one.complaint_id, [])) for one, sighting in pairs]
-        replace(
+        replace_complaints(
             self._connection,
             [after for (before, _), after in zip(pairs, merged, strict=True) if before != after],
         )
         self._see_first([one.complaint_id for one, _ in pairs if one.first_seen > self._snapshot.timestamp])
         self._date_last_changes([one.complaint_id for one, _ in pairs])
 
-    def _merged(self, held: Held, sighting: Sighting, lines: Iterable[HistoryLine]) -> Held:
+    def _merged(
+        self, held: StoredComplaint, sighting: Observation, lines: Iterable[HistoryLine]
+    ) -> StoredComplaint:
         """Return the complaint as it is to be held, its history being mended."""
         after = held._replace(first_seen=min(held.first_seen, self._snapshot.timestamp))
         for at, (field, seen) in enumerate(zip(FIELDS, sighting.values, strict=True)):
@@ -59,20 +61,20 @@ class OlderMerge:
             newest = held.observed(at)
             if newest is None or newest <= self._snapshot.timestamp:
                 self._learn(held, at, seen, is_first=newest is None)
-                after = after.knowing(at, seen, self._snapshot.timestamp)
+                after = after.with_value(at, seen, self._snapshot.timestamp)
             else:
                 of_field = [line for line in lines if line.field == field]
                 self._place(held, at, as_text(seen), of_field, newest)
         return after
 
-    def _learn(self, held: Held, at: int, seen: Value, *, is_first: bool) -> None:
+    def _learn(self, held: StoredComplaint, at: int, seen: Value, *, is_first: bool) -> None:
         """Remember that a field has another value since this snapshot, or that it always had."""
         is_from_the_start = is_first and self._snapshot.timestamp < held.first_seen
         if held.values[at] != seen and not is_from_the_start:
             self._add(held, self._snapshot.id, FIELDS[at], as_text(held.values[at]), as_text(seen))
 
     def _place(
-        self, held: Held, at: int, seen: str | None, lines: list[HistoryLine], newest: datetime
+        self, held: StoredComplaint, at: int, seen: str | None, lines: list[HistoryLine], newest: datetime
     ) -> None:
         """Put into the history that a field had this value, which was another one later."""
         field, present = FIELDS[at], as_text(held.values[at])
@@ -92,8 +94,10 @@ class OlderMerge:
         else:
             self._connection.execute(update(history).where(history.c.id == after[0].id).values(old=seen))
 
-    def _add(self, held: Held, snapshot_id: int, field: str, old: str | None, new: str | None) -> None:
-        remember(self._connection, [Change(held.complaint_id, "changed", snapshot_id, field, old, new)])
+    def _add(
+        self, held: StoredComplaint, snapshot_id: int, field: str, old: str | None, new: str | None
+    ) -> None:
+        append_history(self._connection, [Change(held.complaint_id, "changed", snapshot_id, field, old, new)])
 
     def _snapshot_of(self, minute: datetime) -> int:
         """Return a snapshot of a minute in which something was seen."""

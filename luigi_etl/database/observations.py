@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from luigi_etl.api.page import readable
+from luigi_etl.api.page import replace_surrogates
 from luigi_etl.api.response import read_hit
 from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.database.schema import DATES, FIELDS
@@ -17,18 +17,18 @@ from luigi_etl.snapshot.complaint import Complaint, Rejection
 from luigi_etl.snapshot.datapackage import HASH
 
 Value = str | date | bool | None
-Observed = Value | UnsetType  # UNSET: the API did not send the field, which says nothing of it
+ObservedValue = Value | UnsetType  # UNSET: the API did not send the field, which says nothing of it
 _BITS = [1 << at for at in range(len(FIELDS))]
 _ALL = sum(_BITS)
-NOTHING: tuple[Observed, ...] = (UNSET,) * len(FIELDS)
+ALL_UNSET: tuple[ObservedValue, ...] = (UNSET,) * len(FIELDS)
 _complaints = msgspec.json.Decoder(Complaint)
 
 
-class Sighting(NamedTuple):
+class Observation(NamedTuple):
     """A complaint as a snapshot saw it; `values` are in the order of `schema.FIELDS`."""
 
     complaint_id: str
-    values: tuple[Observed, ...]
+    values: tuple[ObservedValue, ...]
 
     @property
     def sent(self) -> int:
@@ -38,7 +38,7 @@ class Sighting(NamedTuple):
         return sum([bit for value, bit in zip(self.values, _BITS, strict=True) if value is not UNSET])
 
 
-def sightings(parsed: Path, parsed_hash: str) -> Iterator[Sighting]:
+def read_observations(parsed: Path, parsed_hash: str) -> Iterator[Observation]:
     """Give the parsed complaints of a snapshot.
 
     What stands for nothing (null, and the empty string) is None; the character NUL, which PostgreSQL can't
@@ -54,14 +54,14 @@ def sightings(parsed: Path, parsed_hash: str) -> Iterator[Sighting]:
             for line in stream:
                 sha256.update(line)
                 complaint = _complaints.decode(line)
-                yield Sighting(str(complaint.complaint_id), _values(complaint))
+                yield Observation(str(complaint.complaint_id), _values(complaint))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError.of(parsed, error, "parse again") from error
     if HASH + sha256.hexdigest() != parsed_hash:
         raise DamagedFileError.of(parsed, "was changed since it was stored", "parse again")
 
 
-def rejected_ids(rejected: Path) -> Iterator[str | None]:
+def read_rejected_ids(rejected: Path) -> Iterator[str | None]:
     """Give the ids of the hits that are no valid complaints, None for one that has none.
 
     Raises:
@@ -71,19 +71,19 @@ def rejected_ids(rejected: Path) -> Iterator[str | None]:
     try:
         with rejected.open("rb") as stream:
             for line in stream:
-                identity = read_hit(_rejections.decode(readable(line)).hit).identity
+                identity = read_hit(_rejections.decode(replace_surrogates(line)).hit).identity
                 yield None if identity is None else _text(str(identity))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError.of(rejected, error, "parse again") from error
 
 
-def sightings_of(results: Iterable[Complaint | Rejection]) -> Iterator[Sighting]:
+def observations_of(results: Iterable[Complaint | Rejection]) -> Iterator[Observation]:
     """Give what an answer holds; of a hit that is no valid complaint only that it is there."""
     for one in results:
         if isinstance(one, Complaint):
-            yield Sighting(str(one.complaint_id), _values(one))
+            yield Observation(str(one.complaint_id), _values(one))
         elif (identity := read_hit(one.hit).identity) is not None:
-            yield Sighting(_text(str(identity)), NOTHING)
+            yield Observation(_text(str(identity)), ALL_UNSET)
 
 
 def as_text(value: Value) -> str | None:
@@ -100,11 +100,11 @@ class _Rejected(msgspec.Struct):
 _rejections = msgspec.json.Decoder(_Rejected)
 
 
-def _values(complaint: Complaint) -> tuple[Observed, ...]:
+def _values(complaint: Complaint) -> tuple[ObservedValue, ...]:
     return tuple([_value(field, getattr(complaint, field)) for field in FIELDS])
 
 
-def _value(field: str, sent: Any) -> Observed:
+def _value(field: str, sent: Any) -> ObservedValue:
     if sent is None or sent == "":
         return None
     if field in DATES and isinstance(sent, str):

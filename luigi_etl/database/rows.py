@@ -11,13 +11,13 @@ from sqlalchemy import ColumnElement, Connection, func, select, update
 from luigi_etl.api.query import Query
 from luigi_etl.common.errors import SchemaError
 from luigi_etl.database.bulk import IDENTITY, inserting, replacing
-from luigi_etl.database.observations import Sighting, Value
+from luigi_etl.database.observations import Observation, Value
 from luigi_etl.database.schema import FIELDS, RESTORE, complaints, history
 
 Kind = Literal["new", "changed", "withdrawn", "returned"]
 
 
-class Merging(NamedTuple):
+class SnapshotRef(NamedTuple):
     """A snapshot in the database: its minute is naive UTC; `is_complete` tells whether it proves absence."""
 
     id: int
@@ -26,7 +26,7 @@ class Merging(NamedTuple):
     is_complete: bool
 
 
-class Held(NamedTuple):
+class StoredComplaint(NamedTuple):
     """A complaint that the database holds; `values` are in the order of `schema.FIELDS`.
 
     `sent` has a bit for each field that was ever sent with it, `last_sent` tells in JSON when those were that
@@ -42,7 +42,7 @@ class Held(NamedTuple):
     sent: int
     last_sent: str | None
 
-    def seen(self, sighting: Sighting, minute: datetime) -> "Held":
+    def seen(self, sighting: Observation, minute: datetime) -> "StoredComplaint":
         """Return the complaint as it is after it was seen in a snapshot as new as any that saw it."""
         values = tuple(
             [old if new is UNSET else new for old, new in zip(self.values, sighting.values, strict=True)]
@@ -61,7 +61,7 @@ class Held(NamedTuple):
             return None
         return self._times().get(FIELDS[at], self.last_seen)
 
-    def knowing(self, at: int, value: Value, minute: datetime) -> "Held":
+    def with_value(self, at: int, value: Value, minute: datetime) -> "StoredComplaint":
         """Return the complaint with a value of a field that was sent in a snapshot older than the last."""
         return self._replace(
             values=(*self.values[:at], value, *self.values[at + 1 :]),
@@ -89,10 +89,10 @@ class Held(NamedTuple):
             ) from error
 
 
-def first_seen(sighting: Sighting, minute: datetime) -> Held:
+def first_seen(sighting: Observation, minute: datetime) -> StoredComplaint:
     """Return a complaint that was never seen before."""
     values = tuple([None if value is UNSET else value for value in sighting.values])
-    return Held(sighting.complaint_id, values, minute, minute, minute, None, sighting.sent, None)
+    return StoredComplaint(sighting.complaint_id, values, minute, minute, minute, None, sighting.sent, None)
 
 
 def _json(times: dict[str, datetime]) -> str | None:
@@ -113,29 +113,29 @@ class Change(NamedTuple):
     new: str | None = None
 
 
-def held(connection: Connection, complaint_ids: Collection[str]) -> dict[str, Held]:
+def load_complaints(connection: Connection, complaint_ids: Collection[str]) -> dict[str, StoredComplaint]:
     """Return those of the complaints that the database holds, by id."""
     found = connection.execute(select(complaints).where(complaints.c.complaint_id.in_(complaint_ids)))
     values = slice(1, 1 + len(FIELDS))
-    return {row[0]: Held(row[0], tuple(row[values]), *row[values.stop :]) for row in found}
+    return {row[0]: StoredComplaint(row[0], tuple(row[values]), *row[values.stop :]) for row in found}
 
 
-def count(connection: Connection) -> int:
+def count_complaints(connection: Connection) -> int:
     """Return how many complaints the database holds, those that were withdrawn included."""
     return connection.scalar(select(func.count()).select_from(complaints)) or 0
 
 
-def insert(connection: Connection, rows: Sequence[Held]) -> None:
+def insert_complaints(connection: Connection, rows: Sequence[StoredComplaint]) -> None:
     """Add complaints that the database does not hold."""
     _INSERT.run(connection, [_named(row) for row in rows])
 
 
-def replace(connection: Connection, rows: Sequence[Held]) -> None:
+def replace_complaints(connection: Connection, rows: Sequence[StoredComplaint]) -> None:
     """Give complaints that the database holds other values and times."""
     _REPLACE.run(connection, [_named(row, IDENTITY) for row in rows])
 
 
-def mark(connection: Connection, complaint_ids: Collection[str], **times: datetime | None) -> None:
+def set_times(connection: Connection, complaint_ids: Collection[str], **times: datetime | None) -> None:
     """Give complaints other times, the same to all: `last_seen`, `withdrawn`."""
     if complaint_ids:
         connection.execute(
@@ -143,7 +143,7 @@ def mark(connection: Connection, complaint_ids: Collection[str], **times: dateti
         )
 
 
-def remember(connection: Connection, changes: Sequence[Change]) -> None:
+def append_history(connection: Connection, changes: Sequence[Change]) -> None:
     """Write lines into the history."""
     _REMEMBER.run(connection, [change._asdict() for change in changes])
 
@@ -154,7 +154,7 @@ def matching(connection: Connection, complaint_ids: Iterable[str], wanted: Colum
     return set(connection.scalars(select(complaints.c.complaint_id).where(asked, wanted)))
 
 
-def _named(row: Held, identity: str = "complaint_id") -> dict[str, object]:
+def _named(row: StoredComplaint, identity: str = "complaint_id") -> dict[str, object]:
     return dict(zip((identity, *_OTHERS), (row.complaint_id, *row.values, *row[2:]), strict=True))
 
 

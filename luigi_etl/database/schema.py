@@ -114,7 +114,7 @@ syncs = Table(
     Column("windows", Text, nullable=False),
     Column("lookups", Text),
     Column("is_finished", Boolean, nullable=False),
-    Column("form", Text, info={"since": 2}),  # JSON of guard.Form, once the sync came to its end
+    Column("form", Text, info={"since": 2}),  # JSON of guard.HitProfile, once the sync came to its end
 )
 # Complaints that a complete observation, of the minute `since`, lacked, and that nothing proves to be gone.
 unverified = Table(

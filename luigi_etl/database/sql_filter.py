@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
-from luigi_etl.api.query import CHILD_FIELDS, DAY_FIELDS, SEARCHES, Query, families, parse_query
+from luigi_etl.api.query import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, Query, families, parse_query
 from luigi_etl.common.errors import QueryError
 from luigi_etl.database.schema import complaints
 
@@ -72,7 +72,7 @@ def condition(query: Query) -> ColumnElement[bool]:
         values.setdefault(name, []).append(value)
     if ids := ids_looked_up(query):
         return complaints.c.complaint_id.in_(ids)
-    if SEARCHES & values.keys():
+    if SEARCH_FILTERS & values.keys():
         raise QueryError("query: search_term is searched by the API alone; leave it out here")
     wanted = [_filter(name, values[name]) for name in values if not name.startswith("not_")]
     excluded = [_filter(name[4:], values[name]) for name in values if name.startswith("not_")]

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import ColumnElement, select, update
 
 from luigi_etl.api.client import Client
-from luigi_etl.api.query import Query, stored_query
-from luigi_etl.common.errors import NoDatabaseError, PassingError, SchemaError
+from luigi_etl.api.query import Query, parse_stored_query
+from luigi_etl.common.errors import NoDatabaseError, SchemaError, TransientError
 from luigi_etl.common.files import atomic_write, storage_errors
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.database.change_log import Counts, Key, write_changes
@@ -21,7 +21,7 @@ from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import confirm, is_to_confirm
 from luigi_etl.database.schema import RESTORE, syncs
 from luigi_etl.database.windows import windows
-from luigi_etl.snapshot.guard import Form, Guard, form_of
+from luigi_etl.snapshot.guard import Guard, HitProfile, profile_hits
 from luigi_etl.snapshot.parse import Summary, read_summary
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_folder, sync_lock
 
@@ -67,17 +67,17 @@ class Sync(NamedTuple):
     state: IndexState
     windows: list[SyncWindow]
     lookups: list[SyncWindow]
-    form: Form | None = None
+    form: HitProfile | None = None
 
 
 class SyncResult(NamedTuple):
     """How a sync ended: the changes, and what its hits were."""
 
     counts: Counts
-    form: Form
+    form: HitProfile
 
 
-class Upkeep:
+class Syncer:
     """The database of what matches a query, kept up to date.
 
     Every method raises what `Database` and `Client` raise; what was done by then stays done.
@@ -90,11 +90,11 @@ class Upkeep:
         self._slug = query.slug(0)
         self._ended: dict[int, list[Key]] = {}
 
-    def keep_alone(self) -> None:
+    def lock_out_others(self) -> None:
         """Keep other processes from bringing the same up to date as long as this one lives.
 
         Raises:
-            PassingError: another one does.
+            TransientError: another one does.
             StorageError: there is no place for the lock.
 
         """
@@ -106,7 +106,7 @@ class Upkeep:
             stream = path.open("wb")
         if not lock(stream, path, ROOT_WITH_LOCKS):
             stream.close()
-            raise PassingError("another process is bringing the database up to date")
+            raise TransientError("another process is bringing the database up to date")
         _locks[path] = stream
 
     def interrupted(self, client: Client, now: datetime) -> Sync | None:
@@ -181,7 +181,7 @@ class Upkeep:
         Changes of other syncs that this object ended before are in the file, too.
         """
         summaries = [read_summary(self._files(one).summary) for one in sync.windows]
-        form = form_of(summaries)
+        form = profile_hits(summaries)
         if form.rejected:
             self._keep_rejected(sync, files.rejected)
         self._ended[sync.id] = [one.key for one in (*sync.windows, *sync.lookups)]
@@ -241,7 +241,7 @@ class Upkeep:
             return None
         state = IndexState(row.last_indexed, row.total_record_count, row.hits_total)
         lookups = [] if row.lookups is None else _windows(row.lookups)
-        form = None if row.form is None else _decoded(row.form, Form)
+        form = None if row.form is None else _decoded(row.form, HitProfile)
         return Sync(row.id, row.timestamp, row.since, state, _windows(row.windows), lookups, form)
 
     def _note(self, sync: Sync, **told: object) -> None:
@@ -266,7 +266,7 @@ class Upkeep:
 def window_files(root: Path, sync_slug: str, window: SyncWindow) -> SnapshotFiles:
     """Return the paths of a window's files, apart from all snapshots."""
     folder = sync_folder(root, sync_slug)
-    return SnapshotFiles(folder, stored_query(window.query).slug(0), window.timestamp)
+    return SnapshotFiles(folder, parse_stored_query(window.query).slug(0), window.timestamp)
 
 
 def _remove(files: SnapshotFiles) -> None:

@@ -28,13 +28,13 @@ from sqlalchemy import (
 
 from luigi_etl.database.coverage import parsed
 from luigi_etl.database.losses import Loss, hold_back, is_held
-from luigi_etl.database.rows import Change, Held, Merging, mark, remember
+from luigi_etl.database.rows import Change, SnapshotRef, StoredComplaint, append_history, set_times
 from luigi_etl.database.schema import Minute, complaints, history, snapshots, unverified
 from luigi_etl.database.sql_filter import condition, is_lasting, proves_withdrawal
 from luigi_etl.snapshot.guard import Guard
 
 
-def conclude(connection: Connection, snapshot: Merging, guard: Guard | None = None) -> Loss | None:
+def mark_withdrawn(connection: Connection, snapshot: SnapshotRef, guard: Guard | None = None) -> Loss | None:
     """Draw the conclusions of a merged snapshot: from what it lacks, and from what later ones lacked.
 
     Complete snapshots of later minutes may have been merged before it: the complaints it holds and they lack
@@ -55,7 +55,7 @@ def conclude(connection: Connection, snapshot: Merging, guard: Guard | None = No
     return held
 
 
-def undo_withdrawals(connection: Connection, snapshot: Merging, rows: Iterable[Held]) -> None:
+def undo_withdrawals(connection: Connection, snapshot: SnapshotRef, rows: Iterable[StoredComplaint]) -> None:
     """End the withdrawals of complaints that a snapshot holds; `rows` are as they were before it.
 
     One that was never verified, or of the same minute, is deleted from the history: it was none.
@@ -72,15 +72,15 @@ def undo_withdrawals(connection: Connection, snapshot: Merging, rows: Iterable[H
     returned = earlier - undone
     lines = select(_newest_line_of_each()).where(complaints.c.complaint_id.in_(list(undone)))
     connection.execute(delete(history).where(history.c.id.in_(lines)))
-    remember(connection, [Change(one, "returned", snapshot.id) for one in sorted(returned)])
-    mark(connection, undone | returned, withdrawn=None)
+    append_history(connection, [Change(one, "returned", snapshot.id) for one in sorted(returned)])
+    set_times(connection, undone | returned, withdrawn=None)
 
 
 _LATE = Table("seen_late", MetaData(), Column("complaint_id", Text, primary_key=True), prefixes=["TEMPORARY"])
 
 
 def _conclude(
-    connection: Connection, by: Merging, among: ColumnElement[bool], guard: Guard | None
+    connection: Connection, by: SnapshotRef, among: ColumnElement[bool], guard: Guard | None
 ) -> Loss | None:
     covered = condition(by.query)
     expected = and_(covered, complaints.c.last_seen < by.timestamp, among)
@@ -97,7 +97,7 @@ def _conclude(
     return held
 
 
-def _withdraw(connection: Connection, by: Merging, expected: ColumnElement[bool]) -> None:
+def _withdraw(connection: Connection, by: SnapshotRef, expected: ColumnElement[bool]) -> None:
     first = and_(expected, complaints.c.withdrawn.is_(None))
     earlier = and_(expected, complaints.c.withdrawn > by.timestamp)
     columns = ["complaint_id", "change", "snapshot_id"]
@@ -112,7 +112,7 @@ def _withdraw(connection: Connection, by: Merging, expected: ColumnElement[bool]
     )
 
 
-def _doubt(connection: Connection, by: Merging, expected: ColumnElement[bool]) -> None:
+def _doubt(connection: Connection, by: SnapshotRef, expected: ColumnElement[bool]) -> None:
     """Let complaints be unverified since a snapshot, unless they are since a later one."""
     lacking = select(complaints.c.complaint_id).where(expected, complaints.c.withdrawn.is_(None))
     known = select(unverified.c.complaint_id)
@@ -125,7 +125,7 @@ def _doubt(connection: Connection, by: Merging, expected: ColumnElement[bool]) -
     connection.execute(unverified.insert().from_select(["complaint_id", "since"], added))
 
 
-def _complete_after(connection: Connection, snapshot: Merging) -> list[Merging]:
+def _complete_after(connection: Connection, snapshot: SnapshotRef) -> list[SnapshotRef]:
     """Return of each query the first complete snapshot after this one: what it lacks, the others do."""
     is_later = (snapshots.c.timestamp > snapshot.timestamp, snapshots.c.is_complete)
     first = func.min(snapshots.c.timestamp).label("timestamp")
@@ -139,7 +139,7 @@ def _complete_after(connection: Connection, snapshot: Merging) -> list[Merging]:
     )
     queries = ((row, parsed(row.query)) for row in found)
     return [
-        Merging(row.id, row.timestamp, query, is_complete=True)
+        SnapshotRef(row.id, row.timestamp, query, is_complete=True)
         for row, query in queries
         if query and is_lasting(query)
     ]

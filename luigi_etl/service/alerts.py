@@ -2,29 +2,29 @@
 
 import logging
 
-from luigi_etl.common.job_state import Job, Memory, State
+from luigi_etl.common.job_state import Job, JobState, StateFile
 from luigi_etl.service.notify import deliver
 from luigi_etl.service.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
 
 logger = logging.getLogger("luigi_etl.unattended")
 
 
-def alert(job: Job, who: Who, memory: Memory, ended: Ended, notify: str) -> Memory:
+def alert(job: Job, who: Who, memory: JobState, ended: Ended, notify: str) -> JobState:
     """Report what the end of a run means, if that is news, and remember it; return what is remembered."""
-    shared = State(".outages", job.folder, Causes, ROOM)
+    shared = StateFile(".outages", job.folder, Causes, ROOM)
     with shared.locked():
         causes = shared.read()
         told = _told(memory, causes, ended, who)
         if told.note:
             logger.info("%s", told.note)
         _deliver(told.message, notify)
-        job.remember(told.memory)  # after the delivery: two messages are better than none
+        job.write_state(told.memory)  # after the delivery: two messages are better than none
         if told.causes != causes or not causes.written:  # the file needs its room before a disk is full
             shared.write(told.causes)
     return told.memory
 
 
-def _told(memory: Memory, causes: Causes, ended: Ended, who: Who) -> Told:
+def _told(memory: JobState, causes: Causes, ended: Ended, who: Who) -> Told:
     if ended.is_skipped:
         return Told(memory, causes)
     after = after_success if ended.is_success else after_failure

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from luigi_etl.common.errors import CrontabError, NoLocksError, SettingError
+from luigi_etl.common.errors import CrontabError, LocksUnsupportedError, SettingError
 from luigi_etl.common.files import sync
 from luigi_etl.common.locks import lock
 from luigi_etl.common.private import make_private, open_private, others_can_write, own_folders
@@ -282,7 +282,7 @@ def _open_lock(opened: contextlib.ExitStack) -> tuple[Path, int]:
             lock(file, path, "")
         except OSError as error:
             problems.append(f"{folder}: {error.strerror or error}")
-        except NoLocksError:
+        except LocksUnsupportedError:
             problems.append(f"{folder}: files can't be locked there")
         else:
             return path, file

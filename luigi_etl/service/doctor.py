@@ -21,27 +21,27 @@ from sqlalchemy import Connection
 
 from luigi_etl import define
 from luigi_etl.api.client import Client
-from luigi_etl.api.settings import SKEW
-from luigi_etl.common.errors import EtlError, NoDatabaseError, PassingError
+from luigi_etl.api.settings import MAXIMUM_CLOCK_SKEW
+from luigi_etl.common.errors import EtlError, NoDatabaseError, TransientError
 from luigi_etl.common.luigi_cfg import without_values
 from luigi_etl.common.minutes import as_parameter, as_text
 from luigi_etl.common.terminal import counted, one_line
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import CoveredRange, covered, ranges
 from luigi_etl.database.damage import find_missing
-from luigi_etl.database.rows import count
+from luigi_etl.database.rows import count_complaints
 from luigi_etl.database.schema import RESTORE
 from luigi_etl.service.crontab import call, find_checkout, installed_block, read_crontab
 from luigi_etl.service.listeners import IS_LISTED, Listener, listeners, local_addresses
 from luigi_etl.service.luigid import Address, address, problem_of
 from luigi_etl.service.run_history import TROUBLE, Run, newest_of_each, newest_run, options_of
 from luigi_etl.service.status import count_held
+from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.guard import RELEASE
 from luigi_etl.snapshot.leftovers import killed_redos, leftovers
 from luigi_etl.snapshot.paths import is_of_syncs, latest_folder
-from luigi_etl.snapshot.spelling import redo_command
 from luigi_etl.tasks.config import ccdb, service, storage, this_minute
-from luigi_etl.tasks.later import later_in_database, latest_warning, remedy
+from luigi_etl.tasks.later import find_later_in_database, latest_warning, remedy
 from luigi_etl.tasks.startup import READ_BY_LUIGI
 
 LEAST_ROOM = 1_000_000_000  # bytes
@@ -277,11 +277,11 @@ def _api() -> Iterator[Finding]:
     with Client(settings) as client:
         try:
             told = client.probe()
-        except PassingError as error:
+        except TransientError as error:
             yield _ill(f"{error}: if it stays so, see to the network, and to [ccdb] url")
             return
     yield _well(f"{client.host} answers")
-    if told is not None and abs(told - before) > SKEW:
+    if told is not None and abs(told - before) > MAXIMUM_CLOCK_SKEW:
         yield _ill(
             f"this machine's clock says {as_text(before)}, the API's {as_text(told)}: "
             "set it, and let NTP keep it"
@@ -296,13 +296,13 @@ def _database() -> Iterator[Finding]:
     ended_well = newest_of_each(storage().path, besides=TROUBLE | {"skipped"})
     try:
         with database.reading() as connection:
-            held, missing = count(connection), find_missing(connection)
-            later = None if missing else later_in_database(connection)
+            held, missing = count_complaints(connection), find_missing(connection)
+            later = None if missing else find_later_in_database(connection)
             known = [] if missing else ranges(covered(connection))
             open_matters = None if missing else _open_matters(connection)
     except NoDatabaseError:
         yield _without_database(database.name, ended_well)
-    except PassingError as error:
+    except TransientError as error:
         yield _ill(f"{error}: if it stays so, see to it, or to [storage] database")
     else:
         if missing:
@@ -358,7 +358,7 @@ def _runs() -> Iterator[Finding]:
         yield _ill(f"no run left anything in {root.absolute()}: wait a minute, or see [storage] root")
         return
     last = max(runs, key=lambda run: run.minute)
-    if last.minute > now + SKEW:
+    if last.minute > now + MAXIMUM_CLOCK_SKEW:
         yield _ill(f"{remedy(f'the last run, {_told(last)}', last.minute)}; let NTP keep the clock")
     elif now - last.minute > LATEST:
         yield _ill(

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import msgspec
 from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, func, or_, select, update
 
-from luigi_etl.api.query import stored_query
+from luigi_etl.api.query import parse_stored_query
 from luigi_etl.common.errors import NoDatabaseError
 from luigi_etl.common.files import storage_errors
 from luigi_etl.common.minutes import as_parameter
@@ -27,8 +27,14 @@ from luigi_etl.common.terminal import counted
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import rebuild
 from luigi_etl.database.merge import BATCH, merge_again
-from luigi_etl.database.observations import NOTHING, Sighting, Value, rejected_ids, sightings
-from luigi_etl.database.rows import Held, Merging, held, replace
+from luigi_etl.database.observations import (
+    ALL_UNSET,
+    Observation,
+    Value,
+    read_observations,
+    read_rejected_ids,
+)
+from luigi_etl.database.rows import SnapshotRef, StoredComplaint, load_complaints, replace_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, snapshots, syncs, unverified
 from luigi_etl.snapshot.complaint import COLUMNS
 from luigi_etl.snapshot.datapackage import HASH
@@ -194,7 +200,7 @@ def _windows(text: str | None) -> list[_Window]:
 
 
 class _Remaining(NamedTuple):
-    snapshot: Merging
+    snapshot: SnapshotRef
     files: SnapshotFiles
     content_hash: str
 
@@ -208,11 +214,11 @@ def _with_files(connection: Connection, root: Path, after: datetime) -> tuple[da
     )
     found: list[_Remaining] = []
     for row in rows:
-        query = stored_query(row.query)
+        query = parse_stored_query(row.query)
         files = SnapshotFiles(root, query.slug(row.row_limit), row.timestamp)
         if not _are_as_merged(files, row.content_hash):
             return row.timestamp, [one for one in reversed(found) if one.snapshot.timestamp > row.timestamp]
-        snapshot = Merging(row.id, row.timestamp, query, row.is_complete)
+        snapshot = SnapshotRef(row.id, row.timestamp, query, row.is_complete)
         found.append(_Remaining(snapshot, files, row.content_hash))
     return datetime.min, found[::-1]
 
@@ -242,10 +248,10 @@ def _touched_batches(connection: Connection) -> Iterator[list[str]]:
         last = batch[-1]
 
 
-def _touched_sightings(connection: Connection, remaining: _Remaining) -> Iterator[Sighting]:
+def _touched_sightings(connection: Connection, remaining: _Remaining) -> Iterator[Observation]:
     """Give what a snapshot saw of the complaints that were rolled back."""
-    rejected = (Sighting(one, NOTHING) for one in rejected_ids(remaining.files.rejected) if one)
-    seen = chain(sightings(remaining.files.parsed, remaining.content_hash), rejected)
+    rejected = (Observation(one, ALL_UNSET) for one in read_rejected_ids(remaining.files.rejected) if one)
+    seen = chain(read_observations(remaining.files.parsed, remaining.content_hash), rejected)
     while batch := list(islice(seen, BATCH)):
         asked = _TOUCHED.c.complaint_id.in_([one.complaint_id for one in batch])
         touched = set(connection.scalars(select(_TOUCHED.c.complaint_id).where(asked)))
@@ -267,7 +273,7 @@ class _Line(NamedTuple):
 def _roll_back(connection: Connection, complaint_ids: Sequence[str], cut: datetime) -> None:
     """Give complaints the state and history they had at a minute; those that were not there yet go."""
     lines = _lines(connection, complaint_ids)
-    rows = held(connection, complaint_ids)
+    rows = load_complaints(connection, complaint_ids)
     gone = [one for one, row in rows.items() if row.first_seen > cut]
     kept = [_as_of(row, lines.get(one, []), cut) for one, row in rows.items() if row.first_seen <= cut]
     later = select(snapshots.c.id).where(snapshots.c.timestamp > cut)
@@ -275,7 +281,7 @@ def _roll_back(connection: Connection, complaint_ids: Sequence[str], cut: dateti
         delete(history).where(history.c.complaint_id.in_(complaint_ids), history.c.snapshot_id.in_(later))
     )
     connection.execute(delete(complaints).where(complaints.c.complaint_id.in_(gone)))
-    replace(connection, kept)
+    replace_complaints(connection, kept)
 
 
 def _lines(connection: Connection, complaint_ids: Sequence[str]) -> dict[str, list[_Line]]:
@@ -292,7 +298,7 @@ def _lines(connection: Connection, complaint_ids: Sequence[str]) -> dict[str, li
     return lines
 
 
-def _as_of(now: Held, lines: Iterable[_Line], cut: datetime) -> Held:
+def _as_of(now: StoredComplaint, lines: Iterable[_Line], cut: datetime) -> StoredComplaint:
     """Return a complaint as it was at a minute, as far as its history holds that."""
     lines = list(lines)
     before = [line for line in lines if line.timestamp <= cut]

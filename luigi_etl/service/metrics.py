@@ -6,10 +6,10 @@ from pathlib import Path
 
 from luigi_etl.common.errors import StorageError
 from luigi_etl.common.files import atomic_write
-from luigi_etl.common.job_state import Memory
+from luigi_etl.common.job_state import JobState
 
 
-def write_metrics(folder: Path, job: str, memory: Memory) -> None:
+def write_metrics(folder: Path, job: str, memory: JobState) -> None:
     """Write `luigi_etl.<job>.prom` atomically; `job` holds nothing a label would have to escape.
 
     The label is not called `job`: that one is Prometheus's own.
@@ -25,7 +25,7 @@ def write_metrics(folder: Path, job: str, memory: Memory) -> None:
         stream.write(_text(job, memory).encode())
 
 
-def _text(job: str, memory: Memory) -> str:
+def _text(job: str, memory: JobState) -> str:
     told = (
         ("last_success_timestamp_seconds", "When the last run succeeded.", _seconds(memory.last_success)),
         ("last_run_timestamp_seconds", "When the last run began.", _seconds(memory.began)),

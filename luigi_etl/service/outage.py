@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from luigi_etl.common.job_state import Memory, Record
+from luigi_etl.common.job_state import JobState, Record
 from luigi_etl.common.minutes import as_text
 from luigi_etl.common.reason import LONGEST_REASON
 from luigi_etl.common.terminal import counted
@@ -114,7 +114,7 @@ class Causes(Record, frozen=True, kw_only=True):
 class Told:
     """What to remember, the message for a person, if any, and a line for the log where there is none."""
 
-    memory: Memory
+    memory: JobState
     causes: Causes
     message: str = ""
     note: str = ""
@@ -142,7 +142,7 @@ def _is_within(time: timedelta, now: datetime, moment: datetime) -> bool:
 # --- a failure -----------------------------------------------------------------------------------
 
 
-def after_failure(memory: Memory, causes: Causes, ended: Ended, who: Who) -> Told:
+def after_failure(memory: JobState, causes: Causes, ended: Ended, who: Who) -> Told:
     """Take in a run that failed; report it unless its cause was reported within a day."""
     error = ended.error[:LONGEST_REASON]
     key = _key(error)
@@ -250,7 +250,7 @@ def _loosely(error: str) -> str:
 # --- a success -----------------------------------------------------------------------------------
 
 
-def after_success(memory: Memory, causes: Causes, ended: Ended, who: Who) -> Told:
+def after_success(memory: JobState, causes: Causes, ended: Ended, who: Who) -> Told:
     """Take in a run that succeeded: report the end of a cause that no job fails for any more."""
     well = msgspec.structs.replace(
         memory, failures=0, failing_since=None, first_error="", cause="", last_success=ended.at

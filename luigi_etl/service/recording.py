@@ -7,14 +7,14 @@ import luigi
 import msgspec
 
 from luigi_etl.common.errors import DamagedFileError, EtlError
-from luigi_etl.common.job_state import Memory
+from luigi_etl.common.job_state import JobState
 from luigi_etl.service.outage import Ended
 from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.snapshot.run_record import read_record
 from luigi_etl.tasks.base import Recorded
 
 
-def recorded(task: Recorded, memory: Memory, ended: Ended, began: datetime) -> Memory:
+def recorded(task: Recorded, memory: JobState, ended: Ended, began: datetime) -> JobState:
     """Put the end of a run that began then on record, and earlier failures for which there was no room.
 
     Return the memory with the run's counts, or with a failure that could not be put on record.
@@ -27,7 +27,7 @@ def recorded(task: Recorded, memory: Memory, ended: Ended, began: datetime) -> M
     return _record_earlier(task, memory)
 
 
-def _counted(task: Recorded, memory: Memory) -> Memory:
+def _counted(task: Recorded, memory: JobState) -> JobState:
     """Remember what the snapshot holds and what changed in the database."""
     with contextlib.suppress(DamagedFileError):
         counts = read_record(task.files.run).counts
@@ -56,7 +56,7 @@ def _is_complete(task: luigi.Task) -> bool:
         return False
 
 
-def _record_earlier(task: Recorded, memory: Memory) -> Memory:
+def _record_earlier(task: Recorded, memory: JobState) -> JobState:
     """Put earlier failures on record for which there was no room, as far as there is room now."""
     minutes = memory.unrecorded_minutes
     if not minutes:

@@ -13,10 +13,10 @@ import msgspec
 
 from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.common.job_state import known_jobs
+from luigi_etl.snapshot.command_options import options_for, query_of_slug
 from luigi_etl.snapshot.datapackage import read_counts
 from luigi_etl.snapshot.paths import FoundSnapshot, SnapshotFiles, days, slugs, snapshots, sync_slug
 from luigi_etl.snapshot.run_record import RunRecord, read_record
-from luigi_etl.snapshot.spelling import options_for, query_in
 
 RunStatus = Literal["stored", "merged", "synced", "failed", "skipped", "running", "unfinished", "damaged"]
 TROUBLE: frozenset[RunStatus] = frozenset({"failed", "unfinished", "damaged"})
@@ -78,7 +78,7 @@ def of_jobs(folder: Path) -> Iterator[Run]:
     They are those under way, and those that failed while no record could be written.
     """
     for job in known_jobs(folder):
-        memory = job.recall()
+        memory = job.read_state()
         for minute in memory.unrecorded_minutes:
             yield Run(minute=minute, query=memory.slug, outcome="failed", error=memory.unrecorded_error)
         if memory.minute and job.is_under_way():
@@ -101,7 +101,7 @@ def query_of(root: Path, slug: str) -> tuple[str, int] | None:
 
     A name that was cut does not hold them; then a Data Package does, if there is one.
     """
-    return query_in(slug) or _of_package(root, slug.removesuffix(sync_slug("")))
+    return query_of_slug(slug) or _of_package(root, slug.removesuffix(sync_slug("")))
 
 
 def options_of(root: Path, slug: str) -> str:

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, func, inspect, literal_column, select, table
 from luigi_etl.common.errors import EtlError, NoDatabaseError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import CoveredRange, covered, ranges
-from luigi_etl.database.rows import count
+from luigi_etl.database.rows import count_complaints
 from luigi_etl.database.schema import complaints
 from luigi_etl.service.run_history import Run, newest_of_each
 
@@ -88,7 +88,7 @@ def _database(database: Database) -> DatabaseStatus:
         with database.reading() as connection:
             return DatabaseStatus(
                 database.name,
-                complaints=count(connection),
+                complaints=count_complaints(connection),
                 withdrawn=connection.scalar(
                     select(func.count()).select_from(complaints).where(complaints.c.withdrawn.is_not(None))
                 ),

@@ -17,7 +17,7 @@ from luigi.retcodes import retcode
 
 from luigi_etl import define
 from luigi_etl.common.errors import EtlError
-from luigi_etl.common.job_state import BusyError, Job, Memory
+from luigi_etl.common.job_state import BusyError, Job, JobState
 from luigi_etl.common.log_files import bounded_log
 from luigi_etl.service.alerts import alert
 from luigi_etl.service.luigi_run import run_luigi
@@ -71,7 +71,7 @@ def run_unattended(arguments: Sequence[str]) -> int:
     plan = _planned(("--module", "luigi_etl", *arguments))
     minute, slug = (plan.task.timestamp, plan.task.slug) if plan.task else (None, "")
     try:
-        with plan.job.alone(minute, slug), bounded_log(logger, plan.log), Signals() as signals:
+        with plan.job.exclusive(minute, slug), bounded_log(logger, plan.log), Signals() as signals:
             return _attended(plan, signals)
     except BusyError as error:
         _skip(plan, error)
@@ -84,25 +84,25 @@ def _attended(plan: Plan, signals: Signals) -> int:
     ended = run_luigi(plan.arguments, plan.luigid, signals)
     seconds = round(time.monotonic() - clock, 3)
     logger.info("exit code %d after %.1f s", ended.code, seconds)
-    memory = msgspec.structs.replace(plan.job.recall(), seconds=seconds)
+    memory = msgspec.structs.replace(plan.job.read_state(), seconds=seconds)
     if plan.task:
         memory = recorded(plan.task, memory, ended, began)
     memory = _alert(plan, plan.job, memory, ended)
     if plan.is_readable:
         _write_metrics(plan, memory)
-        earlier = plan.unreadable.recall()
+        earlier = plan.unreadable.read_state()
         if ended.is_success and earlier.failures:  # the same command line could not be read before
             _alert(plan, plan.unreadable, earlier, ended)
     return ended.code
 
 
-def _alert(plan: Plan, job: Job, memory: Memory, ended: Ended) -> Memory:
+def _alert(plan: Plan, job: Job, memory: JobState, ended: Ended) -> JobState:
     title = job.name.partition("~")[0] if job == plan.unreadable else job.name
     who = Who(job.name, title, str(plan.log.absolute()) if plan.log.is_file() else "")
     return alert(job, who, memory, ended, plan.notify)
 
 
-def _write_metrics(plan: Plan, memory: Memory) -> None:
+def _write_metrics(plan: Plan, memory: JobState) -> None:
     if plan.metrics is None:
         return
     from luigi_etl.service.metrics import write_metrics

@@ -17,28 +17,28 @@ import msgspec
 from msgspec import UNSET
 from sqlalchemy import Connection, inspect, select
 
-from luigi_etl.api.contradiction import find_contradiction_of_page
+from luigi_etl.api.contradiction import find_contradiction_in_page
 from luigi_etl.api.page import Page
-from luigi_etl.api.query import Query, stored_query
-from luigi_etl.api.response import read_answer
+from luigi_etl.api.query import Query, parse_stored_query
+from luigi_etl.api.response import read_response
 from luigi_etl.api.settings import NEWEST_FIRST
 from luigi_etl.common.errors import DamagedFileError, EtlError, NoDatabaseError
 from luigi_etl.common.terminal import brief
 from luigi_etl.database.connection import Database
-from luigi_etl.database.observations import Observed, Sighting, as_text, sightings
-from luigi_etl.database.rows import Held, held
+from luigi_etl.database.observations import Observation, ObservedValue, as_text, read_observations
+from luigi_etl.database.rows import StoredComplaint, load_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, unverified
 from luigi_etl.database.schema import snapshots as merged_snapshots
 from luigi_etl.database.sql_filter import condition
 from luigi_etl.service.run_history import has_stored
+from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.csv_format import csv_blocks
-from luigi_etl.snapshot.datapackage import HASH, Asked, Description, read_description, snapshot_fields
+from luigi_etl.snapshot.datapackage import HASH, Description, SnapshotSpec, read_description, snapshot_fields
 from luigi_etl.snapshot.extract import Walk
 from luigi_etl.snapshot.leftovers import is_young
 from luigi_etl.snapshot.page_file import read_pages
 from luigi_etl.snapshot.parse import Summary, parse_into
 from luigi_etl.snapshot.paths import FoundSnapshot, SnapshotFiles, days, slugs, snapshots
-from luigi_etl.snapshot.spelling import redo_command
 from luigi_etl.snapshot.store import filled, labels, read_columns
 
 BATCH = 500  # complaints that are looked up together
@@ -67,7 +67,7 @@ def verify(root: Path, database: Database, wanted: Wanted, since: datetime) -> I
 
     Raises:
         OSError: a folder can't be read.
-        DatabaseError, DatabaseAwayError: as `Database` raises them.
+        DatabaseError, DatabaseUnavailableError: as `Database` raises them.
 
     """
     for slug in filter(wanted, slugs(root)):
@@ -131,10 +131,10 @@ def _verified(files: SnapshotFiles) -> int:
     """
     description = read_description(files.datapackage, files.complaints, redo_command(files, "store"))
     facts = description.snapshot
-    query = stored_query(facts.query)
+    query = parse_stored_query(facts.query)
     if query.slug(facts.limit) != files.slug:
         raise _differs(files.datapackage, f"is of query {facts.query!r} and limit {facts.limit}")
-    asked = Asked(query, facts.limit, files.timestamp)
+    asked = SnapshotSpec(query, facts.limit, files.timestamp)
     summary = _verify_pages(files, asked)
     _verify_summary(files.summary, summary)
     _verify_csv(files, description, summary)
@@ -149,7 +149,7 @@ def _differs(path: Path, what: str) -> DamagedFileError:
 # --- the pages, and what is parsed of them -------------------------------------------------------
 
 
-def _verify_pages(files: SnapshotFiles, asked: Asked) -> Summary:
+def _verify_pages(files: SnapshotFiles, asked: SnapshotSpec) -> Summary:
     """Prove the walk again, and parse its pages again; return the summary."""
     proof = _Proof(files.extracted, asked)
     with _Expected(files.parsed) as parsed, _Expected(files.rejected) as rejected:
@@ -162,7 +162,7 @@ def _verify_pages(files: SnapshotFiles, asked: Asked) -> Summary:
 class _Proof:
     """The proof of the walk, from the pages as they pass."""
 
-    def __init__(self, path: Path, asked: Asked) -> None:
+    def __init__(self, path: Path, asked: SnapshotSpec) -> None:
         self._path = path
         self._asked = asked
         self._walk = Walk(asked.limit)
@@ -185,9 +185,9 @@ class _Proof:
         if self._walk.is_over:
             raise _differs(self._path, "holds a page after the last")
         self._check_address(page.address)
-        answer = read_answer(page.body)
+        answer = read_response(page.body)
         size = _size_asked(page.address)
-        problem = find_contradiction_of_page(self._asked.query.pairs, answer, self._walk.cursor)
+        problem = find_contradiction_in_page(self._asked.query.pairs, answer, self._walk.cursor)
         if answer.timed_out or answer.shards.failed or not answer.is_exact:
             problem = "a page is no complete answer"
         most = min(size, self._asked.limit - self._walk.collected) if self._asked.limit else size
@@ -319,11 +319,11 @@ def _merged_verdict(connection: Connection, files: SnapshotFiles) -> Verdict | N
         if known is None or not known.is_complete:
             return None
         _compare_hash(files, known.content_hash, facts.parsed_hash)
-        seen = sightings(files.parsed, facts.parsed_hash)
+        seen = read_observations(files.parsed, facts.parsed_hash)
         while batch := list(islice(seen, BATCH)):
             _compare(connection, batch, files.timestamp)
             rows += len(batch)
-        _compare_others(connection, stored_query(facts.query), files.timestamp)
+        _compare_others(connection, parse_stored_query(facts.query), files.timestamp)
     except DamagedFileError:
         return None  # the verdict on the snapshot says so
     except _DifferenceError as error:
@@ -340,8 +340,8 @@ def _compare_hash(files: SnapshotFiles, merged: str, stored: str) -> None:
         raise _DifferenceError(f"{files.parsed} is not what was merged; redo it --from merge")
 
 
-def _compare(connection: Connection, batch: list[Sighting], minute: datetime) -> None:
-    known = held(connection, [one.complaint_id for one in batch])
+def _compare(connection: Connection, batch: list[Observation], minute: datetime) -> None:
+    known = load_complaints(connection, [one.complaint_id for one in batch])
     for one in batch:
         found = known.get(one.complaint_id)
         if found is None:
@@ -376,7 +376,9 @@ def _compare_others(connection: Connection, query: Query, minute: datetime) -> N
         )
 
 
-def _has_changed(connection: Connection, found: Held, at: int, seen: Observed, minute: datetime) -> bool:
+def _has_changed(
+    connection: Connection, found: StoredComplaint, at: int, seen: ObservedValue, minute: datetime
+) -> bool:
     """Return whether a later snapshot changed a field from the value that was seen."""
     assert not isinstance(seen, type(UNSET))  # noqa: S101  # for mypy: the caller saw to that
     line = connection.execute(

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from luigi_etl.api.response import UNREADABLE, AnswerOf, read_hit, separate_hits
+from luigi_etl.api.response import DECODE_ERRORS, SearchResponseOf, read_hit, separate_hits
 from luigi_etl.common.errors import SettingError
 
 Text = str | UnsetType | None
@@ -112,7 +112,7 @@ _BY_FIELD = {column.field: column for column in COLUMNS}
 _BY_LABEL = {column.label: column for column in COLUMNS}
 
 
-def columns_named(text: str) -> tuple[Column, ...]:
+def parse_columns(text: str) -> tuple[Column, ...]:
     """Return the columns named by the API's field names, comma-separated; all of the CFPB's for none.
 
     Raises:
@@ -155,7 +155,7 @@ class DecodedPage(NamedTuple):
 
     results: list[Complaint | Rejection]
     unknown_fields: set[str]
-    answer: AnswerOf[Any]
+    answer: SearchResponseOf[Any]
 
 
 Instant = datetime | UnsetType | None
@@ -180,9 +180,9 @@ class _HitFields(msgspec.Struct):
     source: dict[str, msgspec.Raw] = msgspec.field(name="_source")
 
 
-_answers_of_today = msgspec.json.Decoder(AnswerOf[_HitOfToday])
-_answers = msgspec.json.Decoder(AnswerOf[_Hit])
-_fields_of_answers = msgspec.json.Decoder(AnswerOf[_HitFields])
+_answers_of_today = msgspec.json.Decoder(SearchResponseOf[_HitOfToday])
+_answers = msgspec.json.Decoder(SearchResponseOf[_Hit])
+_fields_of_answers = msgspec.json.Decoder(SearchResponseOf[_HitFields])
 _raw_hit = msgspec.json.Decoder(msgspec.Raw)
 _one_hit = msgspec.json.Decoder(_Hit)
 _one_hits_fields = msgspec.json.Decoder(_HitFields)
@@ -202,14 +202,14 @@ def read_page(body: bytes) -> DecodedPage:
     The page is read at once where all is as expected, hit by hit where anything is not.
 
     Raises:
-        PassingError: this is no page of hits.
+        TransientError: this is no page of hits.
         RefusedError: a hit is longer than complaints are.
 
     """
     for read in (_read_as_of_today, _read_at_once):
         try:
             return read(body)
-        except (*UNREADABLE, _NotAComplaintError):
+        except (*DECODE_ERRORS, _NotAComplaintError):
             pass
     return _read_hit_by_hit(body)
 
@@ -243,7 +243,7 @@ def _read_hit(raw: bytes, unknown: set[str]) -> Complaint | Rejection:
         return Rejection(reason, path.strip("`") or "$", _verbatim(raw))
     except RecursionError:
         return Rejection("nested too deeply", "$", _as_bytes(raw))
-    except UNREADABLE:
+    except DECODE_ERRORS:
         return Rejection("not Unicode text", "$", _verbatim(raw))
     except _NotAComplaintError as error:
         return Rejection(str(error), f"$._source.{error.field}", _verbatim(raw))

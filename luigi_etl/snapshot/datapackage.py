@@ -50,7 +50,7 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Asked:
+class SnapshotSpec:
     """What the snapshot should hold; `limit` 0 is every complaint, `timestamp` naive UTC."""
 
     query: Query
@@ -58,7 +58,7 @@ class Asked:
     timestamp: datetime
 
 
-def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, asked: Asked) -> None:
+def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, asked: SnapshotSpec) -> None:
     """Write the description of `csv`, as stored, to `target` in the same folder.
 
     Besides what the specification names, the key `snapshot` holds what was asked, what the API said
@@ -148,7 +148,7 @@ def _hash_of(descriptor: Descriptor) -> str:
     return HASH + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _titles(summary: Summary, asked: Asked) -> Descriptor:
+def _titles(summary: Summary, asked: SnapshotSpec) -> Descriptor:
     what = f"the newest {asked.limit:,} complaints" if asked.limit else "every complaint"
     which = f"matching {asked.query}" if asked.query.pairs else "of the whole database"
     if summary.sandbox:
@@ -162,7 +162,7 @@ def _titles(summary: Summary, asked: Asked) -> Descriptor:
     }
 
 
-def snapshot_fields(summary: Summary, asked: Asked) -> Descriptor:
+def snapshot_fields(summary: Summary, asked: SnapshotSpec) -> Descriptor:
     """Return what was asked, what the API said and what became of every hit, as a description has it."""
     return {
         "timestamp": as_iso(asked.timestamp),

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from luigi_etl.api.client import Client
-from luigi_etl.api.contradiction import Pairs, find_contradiction_of_page
+from luigi_etl.api.contradiction import Pairs, find_contradiction_in_page
 from luigi_etl.api.page import Page
-from luigi_etl.api.response import Answer, expected, read_answer
-from luigi_etl.common.errors import PassingError
+from luigi_etl.api.response import SearchResponse, expected, read_response
+from luigi_etl.common.errors import TransientError
 from luigi_etl.common.terminal import brief
 from luigi_etl.snapshot.ids import IdSet
 from luigi_etl.snapshot.page_file import PageFile
@@ -41,7 +41,7 @@ def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report
     Pages an earlier, interrupted call left for the same path are not fetched again.
 
     Raises:
-        PassingError: the API did not answer, or its index changed during every walk.
+        TransientError: the API did not answer, or its index changed during every walk.
         PermanentError: the API will not answer, or the file can't be written.
 
     """
@@ -57,7 +57,7 @@ def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report
                 return
             pages.discard()
             problem, walk = walk.problem, Walk(limit)
-    raise PassingError(f"{client.host}: no complete walk in {WALKS}: {problem}")
+    raise TransientError(f"{client.host}: no complete walk in {WALKS}: {problem}")
 
 
 class _State(NamedTuple):
@@ -115,7 +115,7 @@ class Walk:
         """How many complaints to ask for next."""
         return min(page_size, self.limit - self.collected) if self.limit else page_size
 
-    def add(self, answer: Answer, asked: int | None = None) -> None:
+    def add(self, answer: SearchResponse, asked: int | None = None) -> None:
         """Take in a page; `asked` is how many complaints were asked for, where that is known."""
         state = _State(answer.total, answer.meta.last_indexed)
         first = self._first = self._first or state
@@ -161,8 +161,8 @@ def _resumed(pages: PageFile, client: Client, query: Pairs, limit: int) -> Walk:
 
 
 def _take_up(walk: Walk, page: Page, query: Pairs) -> None:
-    answer = read_answer(page.body)
-    walk.problem = find_contradiction_of_page(query, answer, walk.cursor) or ""
+    answer = read_response(page.body)
+    walk.problem = find_contradiction_in_page(query, answer, walk.cursor) or ""
     if not walk.problem:
         walk.add(answer)
 

@@ -48,10 +48,10 @@ class Guard:
         """Return whether a loss is above both limits."""
         return lost > self.lost_complaints and 100 * lost > self.lost_percent * before
 
-    def find_drift(self, form: "Form") -> "Form | None":
+    def find_drift(self, form: "HitProfile") -> "HitProfile | None":
         """Return how the hits of a run differ from what the API sends today, if they do."""
         rejected = form.rejected if 100 * form.rejected > self.rejected_percent * form.hits else 0
-        drift = Form(
+        drift = HitProfile(
             form.hits,
             rejected,
             sorted(set(form.missing_fields) - self.expected_fields),
@@ -60,7 +60,7 @@ class Guard:
         return drift if not self.accept and (drift.is_loss or drift.unknown_fields) else None
 
 
-class Form(NamedTuple):
+class HitProfile(NamedTuple):
     """What the hits of a run were: how many of them no valid complaints, and their unexpected fields.
 
     A field of today's API is missing if no complaint of the run has it. `is_flagged`: by the CFPB itself.
@@ -88,11 +88,11 @@ class Form(NamedTuple):
         return one_line("; ".join(problems) + expected)[:LONGEST]
 
 
-def form_of(summaries: Iterable[Summary]) -> Form:
+def profile_hits(summaries: Iterable[Summary]) -> HitProfile:
     """Return what the hits of a run were, from the summaries of its parts."""
     run = list(summaries)
     absent = [set(one.absent_fields) for one in run if one.parsed]
-    return Form(
+    return HitProfile(
         sum(one.hits for one in run),
         sum(one.rejected for one in run),
         sorted(set.intersection(*absent) & FIELDS_OF_TODAY) if absent else [],

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from luigi_etl.common.errors import NoLocksError
+from luigi_etl.common.errors import LocksUnsupportedError
 from luigi_etl.common.files import is_temporary
 from luigi_etl.common.locks import is_locked
 from luigi_etl.snapshot.paths import (
@@ -69,7 +69,7 @@ def is_free(path: Path) -> bool:
     """Return whether no process holds a file's lock; where there are no locks, whether it is old."""
     try:
         return not is_locked(path, os.O_RDWR)  # others' files, which this user can't write, are not free
-    except NoLocksError:
+    except LocksUnsupportedError:
         return not is_young(path)
     except OSError:
         return False

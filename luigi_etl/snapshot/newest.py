@@ -11,7 +11,7 @@ from luigi_etl.snapshot.parse import Summary
 from luigi_etl.snapshot.paths import SnapshotFiles, days, snapshots
 
 
-def find_reason_to_stay(files: SnapshotFiles, summary: Summary, guard: Guard) -> str:
+def find_reason_to_keep(files: SnapshotFiles, summary: Summary, guard: Guard) -> str:
     """Return why the newest CSV must not be replaced by a snapshot yet, in one line; nothing if it may be.
 
     A loss is believed where a snapshot of an earlier day shows it already. Data that the CFPB flags must not

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from luigi_etl.api.page import Page
-from luigi_etl.common.errors import DamagedFileError, PassingError
+from luigi_etl.common.errors import DamagedFileError, TransientError
 from luigi_etl.common.files import storage_errors, sync, sync_folder
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.snapshot.paths import PARTIAL_SUFFIX
@@ -64,7 +64,7 @@ class PageFile:
         """Hold the file for this process alone.
 
         Raises:
-            PassingError: another process is at the same extraction.
+            TransientError: another process is at the same extraction.
 
         """
         with storage_errors(self.partial):
@@ -72,7 +72,7 @@ class PageFile:
             stream = self.partial.open("a+b", buffering=0)
         with stream:
             if not lock(stream, self.partial, ROOT_WITH_LOCKS):
-                raise PassingError(f"another process is extracting {self.path.name}")
+                raise TransientError(f"another process is extracting {self.path.name}")
             self._stream = stream
             try:
                 yield self

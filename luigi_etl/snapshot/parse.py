@@ -11,10 +11,10 @@ import msgspec
 from msgspec import UNSET
 
 from luigi_etl.api.page import Page
-from luigi_etl.api.response import AnswerOf, expected
-from luigi_etl.common.errors import DamagedFileError, PassingError, RefusedError
+from luigi_etl.api.response import SearchResponseOf, expected
+from luigi_etl.common.errors import DamagedFileError, RefusedError, TransientError
 from luigi_etl.common.files import atomic_writes, read_json
-from luigi_etl.common.progress import Report, unwatched
+from luigi_etl.common.progress import ProgressCallback, ignore_progress
 from luigi_etl.snapshot.complaint import COLUMNS, Complaint, DecodedPage, Rejection, read_page
 from luigi_etl.snapshot.ids import IdSet
 from luigi_etl.snapshot.page_file import read_pages
@@ -58,7 +58,12 @@ def read_summary(path: Path) -> Summary:
 
 
 def parse(
-    pages: Path, parsed: Path, rejected: Path, summary: Path, limit: int, report: Report = unwatched
+    pages: Path,
+    parsed: Path,
+    rejected: Path,
+    summary: Path,
+    limit: int,
+    report: ProgressCallback = ignore_progress,
 ) -> Summary:
     """Write the complaints of a page file to `parsed`, the other hits to `rejected`, one JSON a line.
 
@@ -90,7 +95,7 @@ def parse_into(  # the files and their contents
     parsed: Writer,
     rejected: Writer,
     limit: int,
-    report: Report = unwatched,
+    report: ProgressCallback = ignore_progress,
 ) -> Summary:
     """Write the complaints of the pages of `path` to `parsed`, the other hits to `rejected`, as `parse` does.
 
@@ -137,7 +142,7 @@ class _Parser:
         """
         try:
             self._take(page.address, read_page(page.body))
-        except (PassingError, RefusedError, RecursionError) as error:
+        except (TransientError, RefusedError, RecursionError) as error:
             problem = f"holds a page that can't be read ({error})"
             raise DamagedFileError.of(self._pages, problem, "fetch again") from error
 
@@ -160,7 +165,7 @@ class _Parser:
         self._write(self._rejected, rejections)
         self._note_fields(new)
 
-    def _take_answer(self, address: str, answer: AnswerOf[Any]) -> None:
+    def _take_answer(self, address: str, answer: SearchResponseOf[Any]) -> None:
         summary = self.summary
         summary.address = urlunsplit(urlsplit(address)._replace(query=""))
         summary.sandbox = answer.meta.sandbox

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from luigi_etl.common.errors import NoLocksError, StorageError
-from luigi_etl.common.files import TEMPORARY_SUFFIX, storage_errors, sync, sync_folder, temporary_beside
+from luigi_etl.common.errors import LocksUnsupportedError, StorageError
+from luigi_etl.common.files import TEMPORARY_SUFFIX, storage_errors, sync, sync_folder, temporary_path
 from luigi_etl.common.locks import lock
 from luigi_etl.snapshot.leftovers import is_free, is_young
 from luigi_etl.snapshot.paths import entries, exports_folder
@@ -37,7 +37,7 @@ def replacing(path: Path, root: Path, remedy: str) -> Iterator[IO[bytes]]:
                 f"cannot write {path}: there is no folder {target.parent}; make it, or {remedy}"
             )
         _remove_abandoned(target, root)
-        temporary = temporary_beside(target)
+        temporary = temporary_path(target)
         with _noted(temporary, root):
             try:
                 with _created(temporary, 0o600 if before else 0o666) as stream:
@@ -65,7 +65,7 @@ def _existing(path: Path, remedy: str) -> os.stat_result | None:
 def _created(path: Path, mode: int) -> IO[bytes]:
     """Create a file, and lock it as long as it is open, so that no other process takes it for abandoned."""
     stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb", buffering=1 << 20)
-    with contextlib.suppress(NoLocksError):
+    with contextlib.suppress(LocksUnsupportedError):
         lock(stream, path, "")
     return stream
 
@@ -98,7 +98,7 @@ def _noted(temporary: Path, root: Path) -> Iterator[None]:
 
 def _remove_abandoned(target: Path, root: Path) -> None:
     """Remove what killed writers left: those that were noted, in this folder, and older ones of this file."""
-    stem = temporary_beside(target).name[: -len(f"01234567{TEMPORARY_SUFFIX}")]
+    stem = temporary_path(target).name[: -len(f"01234567{TEMPORARY_SUFFIX}")]
     own = re.compile(re.escape(stem) + r"[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX), re.ASCII)
     with contextlib.suppress(OSError):
         notes = exports_folder(root)

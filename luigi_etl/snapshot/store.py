@@ -12,10 +12,10 @@ from typing import IO, Any, NamedTuple
 import msgspec
 
 from luigi_etl.common.errors import DamagedFileError
-from luigi_etl.common.files import atomic_write, storage_errors, sync_folder, temporary_beside
+from luigi_etl.common.files import atomic_write, storage_errors, sync_folder, temporary_path
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, locked
-from luigi_etl.common.progress import Report, unwatched
-from luigi_etl.snapshot.complaint import Column, columns_labelled, columns_named
+from luigi_etl.common.progress import ProgressCallback, ignore_progress
+from luigi_etl.snapshot.complaint import Column, columns_labelled, parse_columns
 from luigi_etl.snapshot.csv_format import Block, Cell, csv_blocks
 from luigi_etl.snapshot.paths import latest_lock
 
@@ -37,8 +37,8 @@ class StoredFile(NamedTuple):
 
 
 def create_document(path: Path, columns: str) -> int:
-    """Write an empty document: the header of the columns named (see `columns_named`); return how many."""
-    chosen = columns_named(columns)
+    """Write an empty document: the header of the columns named (see `parse_columns`); return how many."""
+    chosen = parse_columns(columns)
     with atomic_write(path) as stream:
         stream.writelines(block.lines for block in csv_blocks(labels(chosen), []))
     return len(chosen)
@@ -50,7 +50,7 @@ def store(
     target: Path,
     expected: int,
     modified: datetime,
-    report: Report = unwatched,
+    report: ProgressCallback = ignore_progress,
 ) -> StoredFile:
     """Fill the document with the parsed complaints and write it to `target` as CSV (see `csv_blocks`).
 
@@ -102,7 +102,7 @@ def publish(stored: Path, latest: Path) -> bool:
 
 
 def _replace(latest: Path, stored: Path) -> None:
-    temporary = temporary_beside(latest)
+    temporary = temporary_path(latest)
     try:
         temporary.hardlink_to(stored)
     except OSError:  # a file system without hard links

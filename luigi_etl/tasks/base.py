@@ -18,9 +18,9 @@ from msgspec import UNSET
 
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import DamagedFileError, EtlError
-from luigi_etl.common.job_state import note_attempt
+from luigi_etl.common.job_state import record_attempt
 from luigi_etl.common.reason import reason
-from luigi_etl.common.retry import FailedTry, retried
+from luigi_etl.common.retry import FailedAttempt, with_retries
 from luigi_etl.common.terminal import print_line
 from luigi_etl.snapshot.paths import SnapshotFiles, mark_in_use, storage_id
 from luigi_etl.snapshot.run_record import Outcome, RunRecord, read_record, write_record
@@ -83,18 +83,18 @@ class Tracked(luigi.Task):
         # luigid runs a task of one id once: another folder's or machine's must not stand in for ours.
         self.task_id = f"{self.task_id}_{storage_id(storage().path)}"
 
-    def say(self, message: str) -> None:
+    def set_status(self, message: str) -> None:
         """Show a message beside the task in luigid, which would render it as HTML."""
         _teller.tell(self.set_status_message, html.escape(message))
 
-    def say_made(self, path: Path, counts: str) -> None:
+    def set_file_status(self, path: Path, counts: str) -> None:
         """Show the file that was made, its name first: the box shows some 70 characters."""
-        self.say(f"{path.name}: {counts} (in {path.parent})")
+        self.set_status(f"{path.name}: {counts} (in {path.parent})")
 
-    def conclude(self, line: str) -> None:
+    def print_result(self, line: str) -> None:
         """Print the run's one line, and show it in luigid, too."""
         print_line(line)
-        self.say(line)
+        self.set_status(line)
 
     def show_progress(self, done: int, expected: int, message: str = "") -> None:
         """Show in luigid how far the task is, and a message beside it, unless it was told just now."""
@@ -103,7 +103,7 @@ class Tracked(luigi.Task):
         self._next_progress = time.monotonic() + BETWEEN_PROGRESS
         _teller.tell(self.set_progress_percentage, 100 * done // max(1, expected))
         if message:
-            self.say(message)
+            self.set_status(message)
 
     def on_failure(self, exception: BaseException) -> str:
         """Return the reason, in one line, for luigid's page, which escapes it, and for e-mails."""
@@ -157,14 +157,14 @@ class Recorded(Tracked):
         """The name of the runs of this task for this query (and limit), of which there is one at a time."""
         return f"{self.task_family}.{self.slug}"
 
-    def patiently(self, action: Callable[[], T]) -> T:
+    def with_retries(self, action: Callable[[], T]) -> T:
         """Do something that may fail and pass, with the further attempts of the settings."""
-        return retried(action, ccdb().retries, ccdb().retry_delay, self._announce)
+        return with_retries(action, ccdb().retries, ccdb().retry_delay, self._announce)
 
-    def _announce(self, failed: FailedTry) -> None:
+    def _announce(self, failed: FailedAttempt) -> None:
         logger.warning("%s: %s", self.task_family, failed)
-        self.say(failed.status)
-        note_attempt(failed.attempt + 1, failed.attempts)
+        self.set_status(failed.status)
+        record_attempt(failed.attempt + 1, failed.attempts)
 
     def record(self, outcome: Outcome, error: str = "", counts: Mapping[str, int] | None = None) -> None:
         """Put on record how the run ended; it did, whether that can be written or not.

@@ -18,16 +18,16 @@ from luigi_etl.common.errors import (
     DriftError,
     EtlError,
     HeldBackError,
-    PassingError,
     RefusedError,
+    TransientError,
 )
 from luigi_etl.common.minutes import as_parameter
 from luigi_etl.common.progress import ProgressBar
 from luigi_etl.common.terminal import counted, print_line
-from luigi_etl.snapshot.datapackage import Asked, describe
+from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
 from luigi_etl.snapshot.extract import Progress, extract
-from luigi_etl.snapshot.guard import form_of
-from luigi_etl.snapshot.newest import find_reason_to_stay
+from luigi_etl.snapshot.guard import profile_hits
+from luigi_etl.snapshot.newest import find_reason_to_keep
 from luigi_etl.snapshot.parse import Summary, parse, read_summary
 from luigi_etl.snapshot.store import create_document, publish, store
 from luigi_etl.tasks.base import Snapshot, Targets, targets
@@ -53,7 +53,7 @@ class CreateDocument(Snapshot):
     def run(self) -> None:
         """Write the header."""
         columns = create_document(self.files.document, storage().columns)
-        self.say_made(self.files.document, counted(columns, "column"))
+        self.set_file_status(self.files.document, counted(columns, "column"))
 
 
 class ExtractComplaints(Snapshot):
@@ -66,7 +66,7 @@ class ExtractComplaints(Snapshot):
     def run(self) -> None:
         """Walk over the API's pages, and again after failures that pass."""
         try:
-            self.patiently(self._attempt)
+            self.with_retries(self._attempt)
         except KeyboardInterrupt:
             again = f"--timestamp {as_parameter(self.timestamp)}"
             logger.warning(
@@ -76,7 +76,7 @@ class ExtractComplaints(Snapshot):
 
     def _attempt(self) -> None:
         bar = ProgressBar()
-        with Client(ccdb().settings(), self.say) as client:
+        with Client(ccdb().settings(), self.set_status) as client:
             try:
                 extract(
                     client,
@@ -91,7 +91,7 @@ class ExtractComplaints(Snapshot):
     def _report(self, progress: Progress, bar: ProgressBar) -> None:
         pages = counted(progress.pages, "page")
         if progress.collected >= progress.expected:
-            self.say_made(self.files.extracted, f"{counted(progress.collected, 'complaint')}, {pages}")
+            self.set_file_status(self.files.extracted, f"{counted(progress.collected, 'complaint')}, {pages}")
             return
         bar.show(progress.collected, progress.expected)
         message = f"{progress.collected:,} of {counted(progress.expected, 'complaint')}, {pages}"
@@ -116,7 +116,9 @@ class ParseComplaints(Snapshot):
         summary = parse(
             files.extracted, files.parsed, files.rejected, files.summary, self.limit, self.show_progress
         )
-        self.say_made(files.parsed, f"{counted(summary.parsed, 'complaint')}, {summary.rejected:,} rejected")
+        self.set_file_status(
+            files.parsed, f"{counted(summary.parsed, 'complaint')}, {summary.rejected:,} rejected"
+        )
         self._warn(summary)
 
     def _warn(self, summary: Summary) -> None:
@@ -172,21 +174,23 @@ class StoreComplaints(Snapshot):
         problem = self._publish(summary)
         describe(files.datapackage, files.complaints, stored, summary, self._asked())
         self.record("stored")
-        self.say_made(files.complaints, f"{counted(stored.rows, 'row')}, {counted(stored.size, 'byte')}")
+        self.set_file_status(
+            files.complaints, f"{counted(stored.rows, 'row')}, {counted(stored.size, 'byte')}"
+        )
         self.tell(summary)
         if not self.is_required:
             self.check(summary, problem)
 
-    def _asked(self) -> Asked:
-        return Asked(self.parsed_query, self.limit, self.timestamp)
+    def _asked(self) -> SnapshotSpec:
+        return SnapshotSpec(self.parsed_query, self.limit, self.timestamp)
 
     def _publish(self, summary: Summary) -> str:
         """Give the CSV the fixed name of the newest, unless it holds less; return why that is held back."""
         limits, files = guard().limits(), self.files
-        drift = limits.find_drift(form_of([summary]))
+        drift = limits.find_drift(profile_hits([summary]))
         if drift and drift.is_loss:
             return ""
-        if problem := find_reason_to_stay(files, summary, limits):
+        if problem := find_reason_to_keep(files, summary, limits):
             return problem
         if not publish(files.complaints, files.latest):
             stays = latest_warning(files.latest) or f"{files.latest} is of a newer minute and stays"
@@ -202,7 +206,7 @@ class StoreComplaints(Snapshot):
         """
         if problem:
             raise HeldBackError(problem)
-        drift = guard().limits().find_drift(form_of([summary]))
+        drift = guard().limits().find_drift(profile_hits([summary]))
         if drift and drift.is_loss:
             raise DriftError(
                 f"{drift}; what is valid is in {self.files.complaints}, {self.files.latest} stays"
@@ -238,13 +242,13 @@ class MergeComplaints(Snapshot):
             DriftError: its hits are not what the API sends today; every valid complaint was merged.
 
         """
-        problem, counts = self.patiently(self._attempt)
+        problem, counts = self.with_retries(self._attempt)
         warn_of_later_minutes(self.task_family)
         self.record("merged", counts=counts._asdict())
         print_line(f"{counts}: {self.files.changes}")
-        self.say_made(self.files.changes, str(counts))
+        self.set_file_status(self.files.changes, str(counts))
         summary = read_summary(self.files.summary)
-        problem = problem or find_reason_to_stay(self.files, summary, guard().limits())
+        problem = problem or find_reason_to_keep(self.files, summary, guard().limits())
         self.same(StoreComplaints).check(summary, problem)
 
     def _attempt(self) -> "tuple[str, Counts]":
@@ -274,13 +278,13 @@ class MergeComplaints(Snapshot):
 
         if self.limit or not is_lasting(self.parsed_query):
             return
-        with Client(ccdb().settings(), self.say) as client:
+        with Client(ccdb().settings(), self.set_status) as client:
             verifier = Verifier(database, client)
             try:
                 yield from verifier.verify(
                     QueryRead(self.parsed_query, self.parsed_query), this_minute(), guard().limits()
                 )
-            except (PassingError, RefusedError) as error:
+            except (TransientError, RefusedError) as error:
                 logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)
 
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import luigi
 
 from luigi_etl.api.query import parse_query
-from luigi_etl.api.settings import API, LARGEST_PAGE, SKEW, Settings
+from luigi_etl.api.settings import API, LARGEST_PAGE, MAXIMUM_CLOCK_SKEW, Settings
 from luigi_etl.common.errors import SettingError
 from luigi_etl.common.minutes import as_parameter, read_parameter
 from luigi_etl.tasks.startup import refuse, set_up
@@ -93,7 +93,7 @@ class TimestampParameter(_Checked[datetime], luigi.DateMinuteParameter):
             moment = read_parameter(text)
         except ValueError:
             raise self._wrong(text, "a minute (UTC) written as 2026-01-02T0304") from None
-        if moment > this_minute() + SKEW:
+        if moment > this_minute() + MAXIMUM_CLOCK_SKEW:
             raise self._wrong(text, f"in the past; now it is {as_parameter(this_minute())} UTC")
         return moment
 
@@ -245,9 +245,9 @@ def _header_value(text: str) -> str:
 
 
 def _known_columns(text: str) -> str:
-    from luigi_etl.snapshot.complaint import columns_named
+    from luigi_etl.snapshot.complaint import parse_columns
 
-    columns_named(text)
+    parse_columns(text)
     return text
 
 

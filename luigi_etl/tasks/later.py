@@ -4,7 +4,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luigi_etl.api.settings import SKEW
+from luigi_etl.api.settings import MAXIMUM_CLOCK_SKEW
 from luigi_etl.common.minutes import as_parameter
 from luigi_etl.tasks.config import this_minute
 
@@ -28,11 +28,11 @@ def database_warning(database: "Database") -> str:
 
     """
     with database.reading() as connection:
-        minute = later_in_database(connection)
+        minute = find_later_in_database(connection)
     return remedy(database.name, minute) if minute else ""
 
 
-def later_in_database(connection: "Connection") -> datetime | None:
+def find_later_in_database(connection: "Connection") -> datetime | None:
     """Return the newest minute of a database if it is more than five minutes later than now."""
     from sqlalchemy import func, select
 
@@ -59,4 +59,4 @@ def remedy(where: object, minute: datetime) -> str:
 
 
 def _is_later(minute: datetime) -> bool:
-    return minute > this_minute() + SKEW
+    return minute > this_minute() + MAXIMUM_CLOCK_SKEW

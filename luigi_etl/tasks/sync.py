@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import luigi
 
-from luigi_etl.common.errors import DriftError, HeldBackError, PassingError, RefusedError
+from luigi_etl.common.errors import DriftError, HeldBackError, RefusedError, TransientError
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_folder, sync_slug
 from luigi_etl.tasks.base import Recorded, Repeated, Snapshot, Targets, targets
 from luigi_etl.tasks.chain import ExtractComplaints, ParseComplaints, warn_of_later_minutes
@@ -16,8 +16,8 @@ from luigi_etl.tasks.config import MOST_DAYS, DayParameter, WholeNumberParameter
 
 if TYPE_CHECKING:
     from luigi_etl.database.change_log import Counts
-    from luigi_etl.database.sync import Sync, Upkeep
-    from luigi_etl.snapshot.guard import Form
+    from luigi_etl.database.sync import Sync, Syncer
+    from luigi_etl.snapshot.guard import HitProfile
 
 logger = logging.getLogger("luigi_etl")
 
@@ -58,7 +58,7 @@ class MergeWindow(Window):
 
     def run(self) -> None:
         """Merge the window, with further attempts after failures that pass."""
-        self.patiently(self._attempt)
+        self.with_retries(self._attempt)
 
     def _attempt(self) -> None:
         from luigi_etl.database.change_log import Key, write_changes
@@ -93,7 +93,7 @@ class SyncComplaints(Repeated, Recorded):
         After one that was interrupted, and does not reach as far back as this should, another one is begun.
         """
         counts = None
-        while sync := self.patiently(self._begun):
+        while sync := self.with_retries(self._begun):
             slug = self.parsed_query.slug(0)
             yield [MergeWindow(one.timestamp, one.query, 0, slug) for one in sync.windows]
             counts = self._end(sync)
@@ -105,29 +105,29 @@ class SyncComplaints(Repeated, Recorded):
         self._has_run = True
 
     @cached_property
-    def _upkeep(self) -> "Upkeep":
+    def _upkeep(self) -> "Syncer":
         from luigi_etl.database.connection import Database
-        from luigi_etl.database.sync import Upkeep
+        from luigi_etl.database.sync import Syncer
 
-        return Upkeep(Database(storage().database_address), storage().path, self.parsed_query)
+        return Syncer(Database(storage().database_address), storage().path, self.parsed_query)
 
     def _begun(self) -> "Sync | None":
         from luigi_etl.api.client import Client
 
-        self._upkeep.keep_alone()
-        with Client(ccdb().settings(), self.say) as client:
+        self._upkeep.lock_out_others()
+        with Client(ccdb().settings(), self.set_status) as client:
             sync = self._upkeep.interrupted(client, self.timestamp) or self._upkeep.begin(
                 client, self.timestamp, self.first_day, guard().limits()
             )
         if sync:
-            self.say(f"what was received since {sync.since}, by windows: {len(sync.windows):,}")
+            self.set_status(f"what was received since {sync.since}, by windows: {len(sync.windows):,}")
         return sync
 
     def _end(self, sync: "Sync") -> "Counts":
         """Look up the complaints that the windows lack; report and return what changed."""
         problem = self._verify(sync)
-        counts, form = self.patiently(lambda: self._upkeep.finish(sync, self.files))
-        self.conclude(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
+        counts, form = self.with_retries(lambda: self._upkeep.finish(sync, self.files))
+        self.print_result(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
         self._check(form, problem)
         return counts
 
@@ -141,10 +141,12 @@ class SyncComplaints(Repeated, Recorded):
         before = len(last.lookups)
         problem = self._verify(last)
         if len(last.lookups) > before:
-            counts = self.patiently(lambda: self._upkeep.report(last, before, self.files.changes))
-            self.conclude(f"{counts}, by looking up what earlier syncs did not find: {self.files.changes}")
+            counts = self.with_retries(lambda: self._upkeep.report(last, before, self.files.changes))
+            self.print_result(
+                f"{counts}, by looking up what earlier syncs did not find: {self.files.changes}"
+            )
         else:
-            self.conclude("up to date: nothing changed since the last sync")
+            self.print_result("up to date: nothing changed since the last sync")
         self._check(last.form, problem)
         return counts
 
@@ -158,18 +160,18 @@ class SyncComplaints(Repeated, Recorded):
             return ""
         now = self.timestamp
         covered = QueryRead(self.parsed_query, self._upkeep.days_of(sync))
-        with Client(ccdb().settings(), self.say) as client:
+        with Client(ccdb().settings(), self.set_status) as client:
             verifier = Verifier(self._upkeep.database, client)
             try:
                 for lookup in verifier.verify(covered, now, guard().limits()):
                     self._upkeep.add_lookup(sync, lookup)
             except HeldBackError as error:
                 return str(error)
-            except (PassingError, RefusedError) as error:
+            except (TransientError, RefusedError) as error:
                 logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)
         return ""
 
-    def _check(self, form: "Form | None", problem: str) -> None:
+    def _check(self, form: "HitProfile | None", problem: str) -> None:
         """Fail where what was read is not what the API sends today, or its losses are implausible.
 
         Raises:

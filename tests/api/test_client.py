@@ -12,17 +12,17 @@ from requests.structures import CaseInsensitiveDict
 from luigi_etl.api.client import Client, _check_status, _retry_after
 from luigi_etl.api.page import Page
 from luigi_etl.api.rate_limit import WINDOW_MILLISECONDS
-from luigi_etl.api.response import Answer
+from luigi_etl.api.response import SearchResponse
 from luigi_etl.api.session import Response
 from luigi_etl.api.settings import Settings
-from luigi_etl.common.errors import PassingError, PermanentError, RefusedError, StorageError
+from luigi_etl.common.errors import PermanentError, RefusedError, StorageError, TransientError
 from luigi_etl.sandbox.server import Throttle
 from tests.conftest import Serve
 
 NOWHERE = "http://127.0.0.1:9/"
 
 
-def fetch(client: Client, size: int = 10, search_after: str | None = None) -> tuple[Page, Answer]:
+def fetch(client: Client, size: int = 10, search_after: str | None = None) -> tuple[Page, SearchResponse]:
     with client:
         return client.page((), size, search_after)
 
@@ -111,7 +111,7 @@ def test_what_passes_is_asked_for_again_and_leaves_no_trace(served: Serve, rule:
 )
 def test_what_does_not_pass_is_told_in_one_line_with_the_host(served: Serve, rule: str, said: str) -> None:
     server = served(50, f"every 1:{rule}")
-    with pytest.raises(PassingError) as caught:
+    with pytest.raises(TransientError) as caught:
         fetch(server.client(read_timeout=0.2))
     assert said in str(caught.value)
     assert str(caught.value).startswith("127.0.0.1:")
@@ -153,7 +153,7 @@ def test_a_query_refused_each_time_while_the_engine_is_up_is_permanent(served: S
 
 def test_a_search_term_while_the_engine_is_down_may_be_tried_again(served: Serve) -> None:
     server = served(50, "every 1:status=424")
-    with server.client() as client, pytest.raises(PassingError, match="did not answer"):
+    with server.client() as client, pytest.raises(TransientError, match="did not answer"):
         client.page((("search_term", "words"), ("field", "all")), 10, None)
 
 
@@ -168,7 +168,7 @@ def test_the_server_is_given_the_time_it_asks_for(served: Serve) -> None:
 
 def test_a_wait_of_more_than_a_minute_is_left_to_the_caller_who_can_show_it(served: Serve) -> None:
     server = served(throttle=Throttle({"json": 0}, window=90))
-    with pytest.raises(PassingError, match="status 429: Request was throttled") as caught:
+    with pytest.raises(TransientError, match="status 429: Request was throttled") as caught:
         fetch(server.client())
     assert 60 < caught.value.retry_after <= 90
     assert len(server.asked) == 1
@@ -205,7 +205,7 @@ def test_what_the_server_says_cannot_command_the_terminal() -> None:
 def test_a_wait_longer_than_the_deadline_is_not_begun(served: Serve) -> None:
     server = served(50, "1:status=429")
     begun = time.monotonic()
-    with pytest.raises(PassingError) as caught:
+    with pytest.raises(TransientError) as caught:
         fetch(server.client(deadline=0.9))
     assert time.monotonic() - begun < 0.9
     assert caught.value.retry_after == 1.0
@@ -213,7 +213,7 @@ def test_a_wait_longer_than_the_deadline_is_not_begun(served: Serve) -> None:
 
 def test_a_server_that_drips_cannot_outlast_the_deadline(served: Serve) -> None:
     begun = time.monotonic()
-    with pytest.raises(PassingError, match=r"no end within the deadline of 0\.5 s"):
+    with pytest.raises(TransientError, match=r"no end within the deadline of 0\.5 s"):
         fetch(served(50, "every 1:drip=60").client(deadline=0.5))
     assert time.monotonic() - begun < 2
 
@@ -222,7 +222,7 @@ def test_no_page_is_asked_for_after_the_deadline(served: Serve) -> None:
     server = served()
     with server.client(deadline=0.05) as client:
         time.sleep(0.1)
-        with pytest.raises(PassingError, match="deadline"):
+        with pytest.raises(TransientError, match="deadline"):
             client.page((), 10, None)
     assert server.asked == []
 
@@ -235,14 +235,14 @@ def test_no_page_is_asked_for_after_the_deadline(served: Serve) -> None:
     ],
 )
 def test_a_host_that_cannot_be_reached_is_named(url: str, said: str) -> None:
-    with pytest.raises(PassingError) as caught:
+    with pytest.raises(TransientError) as caught:
         fetch(Client(Settings(url=url, requests_per_minute=0, backoff=0)))
     assert said in str(caught.value)
 
 
 def test_a_server_without_tls_is_told(served: Serve) -> None:
     server = served()
-    with pytest.raises(PassingError, match="(?i)ssl"):
+    with pytest.raises(TransientError, match="(?i)ssl"):
         fetch(server.client(url=server.url.replace("http:", "https:")))
 
 
@@ -264,7 +264,7 @@ def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(served: Serve, t
     begun = time.monotonic()
     with (
         client,
-        pytest.raises(PassingError, match="a pace of 1 requests per minute leaves none for the time"),
+        pytest.raises(TransientError, match="a pace of 1 requests per minute leaves none for the time"),
     ):
         for _ in range(2):
             client.page((), 10, None)

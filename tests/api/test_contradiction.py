@@ -12,9 +12,9 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 
-from luigi_etl.api.contradiction import find_contradiction, find_contradiction_of_page
+from luigi_etl.api.contradiction import find_contradiction, find_contradiction_in_page
 from luigi_etl.api.query import FILTERS, Query, parse_query
-from luigi_etl.api.response import Answer, read_answer
+from luigi_etl.api.response import SearchResponse, read_response
 from luigi_etl.common.errors import QueryError, RefusedError
 from luigi_etl.sandbox.index import Found, Index, Search
 from luigi_etl.snapshot.complaint import Complaint
@@ -151,8 +151,8 @@ def hit(identifier: str, sort: object, **source: object) -> dict[str, object]:
     return {"_id": identifier, "sort": sort, "_source": {"complaint_id": identifier, **source}}
 
 
-def answer(hits: Iterable[object], total: int = 100) -> Answer:
-    return read_answer(json.dumps({"hits": {"total": total, "hits": list(hits)}}).encode())
+def answer(hits: Iterable[object], total: int = 100) -> SearchResponse:
+    return read_response(json.dumps({"hits": {"total": total, "hits": list(hits)}}).encode())
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def answer(hits: Iterable[object], total: int = 100) -> Answer:
     ],
 )
 def test_rows_out_of_order_are_named(hits: list[object], found: str) -> None:
-    assert find_contradiction_of_page([], answer(hits), "9_1") == f"the API ignored {found}"
+    assert find_contradiction_in_page([], answer(hits), "9_1") == f"the API ignored {found}"
 
 
 @pytest.mark.parametrize(
@@ -186,28 +186,28 @@ def test_rows_out_of_order_are_named(hits: list[object], found: str) -> None:
     ],
 )
 def test_rows_in_order_are_no_contradiction(hits: list[object]) -> None:
-    assert find_contradiction_of_page([], answer(hits), "9_1") is None
+    assert find_contradiction_in_page([], answer(hits), "9_1") is None
 
 
 @pytest.mark.parametrize("text", ["2026-07-01T10:00:00Z", "2026-07-01T12:00:00-05:00", "2026-07-01"])
 def test_date_agrees_with_its_sort_value(text: str) -> None:
     rows = [hit("1", [float(JULY), "1"], date_received=text)]
 
-    assert find_contradiction_of_page([], answer(rows), None) is None
+    assert find_contradiction_in_page([], answer(rows), None) is None
 
 
 def test_part_of_a_walk_without_sort_values_is_no_answer() -> None:
     rows = [{"_id": "1", "_source": {}}]
 
-    assert find_contradiction_of_page([], answer(rows, 2), None)
-    assert find_contradiction_of_page([], answer(rows, 1), None) is None
+    assert find_contradiction_in_page([], answer(rows, 2), None)
+    assert find_contradiction_in_page([], answer(rows, 1), None) is None
 
 
 def test_malformed_hits_are_left_to_the_parser() -> None:
     odd: list[object] = [3, {"_source": []}, {"_source": {"state": "\ud800"}}]
     rows = [*odd, hit("7", [1, "7"], state="NY")]
 
-    found = find_contradiction_of_page([("state", "CA")], answer(rows), None)
+    found = find_contradiction_in_page([("state", "CA")], answer(rows), None)
 
     assert found == "the API ignored state=CA: complaint 7 has state NY"
 
@@ -252,7 +252,7 @@ def test_the_real_server_sorts_as_the_check_expects() -> None:
         if NEWEST not in one["query"]:
             continue
         hits = [hit(i, [milliseconds(rows[i]["date_received"]), i], **rows[i]) for i in one["ids"]]
-        assert find_contradiction_of_page([], answer(hits), None) is None, one["query"]
+        assert find_contradiction_in_page([], answer(hits), None) is None, one["query"]
 
 
 def milliseconds(text: str) -> int:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from luigi_etl.api.rate_limit import WINDOW_MILLISECONDS, Pace, default_pace_file
-from luigi_etl.common.errors import PassingError, StorageError
+from luigi_etl.common.errors import StorageError, TransientError
 from luigi_etl.sandbox.server import Throttle
 from tests.conftest import Serve, free_port, mount
 
@@ -29,12 +29,12 @@ WALK = (
 
 REFUSED = (
     "import sys, pathlib; from luigi_etl.api.client import Client\n"
-    "from luigi_etl.common.errors import PassingError\n"
-    "from luigi_etl.common.retry import retried; from luigi_etl.api.settings import Settings\n"
+    "from luigi_etl.common.errors import TransientError\n"
+    "from luigi_etl.common.retry import with_retries; from luigi_etl.api.settings import Settings\n"
     "said = []; path = pathlib.Path(sys.argv[2])\n"
     "with Client(Settings(url=sys.argv[1], pace_file=path, backoff=0.001), said.append) as client:\n"
-    "    try: retried(lambda: client.page((), 1, None), 10, 0.001, lambda _: None)\n"
-    "    except PassingError as error: print(error, *said)\n"
+    "    try: with_retries(lambda: client.page((), 1, None), 10, 0.001, lambda _: None)\n"
+    "    except TransientError as error: print(error, *said)\n"
 )
 
 
@@ -235,7 +235,7 @@ def test_a_request_that_was_sent_and_cut_stays_counted(served: Serve, tmp_path: 
 
     with (
         server.client(requests_per_minute=20, pace_file=tmp_path / "pace") as client,
-        contextlib.suppress(PassingError),
+        contextlib.suppress(TransientError),
     ):
         client.page((), 1, None)
 

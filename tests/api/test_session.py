@@ -19,7 +19,7 @@ from luigi_etl.api.body import MOST_BYTES_OF_ERRORS, WebError
 from luigi_etl.api.client import Client
 from luigi_etl.api.session import TRUSTED, Session, Timeouts
 from luigi_etl.api.settings import Settings
-from luigi_etl.common.errors import PassingError, PermanentError
+from luigi_etl.common.errors import PermanentError, TransientError
 
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 QUICK = Timeouts(5, 5)
@@ -166,7 +166,7 @@ def test_the_client_names_itself_and_what_it_takes(start: Start) -> None:
         client = Client(
             Settings(url=f"http://{server.host}/", requests_per_minute=0, backoff=0, user_agent=agent)
         )
-        with client, suppress(PassingError):
+        with client, suppress(TransientError):
             client.page((), 10, None)
     first, last = server.asked[0][1], server.asked[-1][1]
     assert first["user-agent"].startswith("python-requests/")

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from sqlalchemy import create_engine, insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from luigi_etl.common.errors import PassingError, StorageError
+from luigi_etl.common.errors import StorageError, TransientError
 from luigi_etl.common.reason import LONGEST_REASON, bounded, reason
 from luigi_etl.database.schema import complaints
 from luigi_etl.tasks.base import Snapshot
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
-KINDS = [TypeError, KeyError, OSError, RecursionError, StorageError, PassingError, SystemExit, Exception]
+KINDS = [TypeError, KeyError, OSError, RecursionError, StorageError, TransientError, SystemExit, Exception]
 
 
 class MuteError(Exception):

@@ -18,7 +18,13 @@ import pytest
 from sqlalchemy import Connection, delete, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
-from luigi_etl.common.errors import DatabaseAwayError, DatabaseError, EtlError, NoDatabaseError, StorageError
+from luigi_etl.common.errors import (
+    DatabaseError,
+    DatabaseUnavailableError,
+    EtlError,
+    NoDatabaseError,
+    StorageError,
+)
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints
 from tests.conftest import Beside, disk_of, free_port, read_only, without_rights
@@ -212,7 +218,7 @@ def test_who_waited_sees_what_the_other_wrote_whatever_isolation_the_server_is_s
 def test_who_holds_a_file_for_too_long_is_told(sqlite_address: Path) -> None:
     database = holding(Database(sqlite_address))
     with database.writing():
-        assert told(database, DatabaseAwayError) == (
+        assert told(database, DatabaseUnavailableError) == (
             f"{sqlite_address}: another process holds it for more than 1 s (database is locked)"
         )
 
@@ -222,7 +228,7 @@ def test_who_holds_a_file_for_too_long_is_told(sqlite_address: Path) -> None:
 def test_who_holds_a_server_s_database_for_too_long_is_told(postgres_address: str) -> None:
     database = holding(Database(postgres_address))
     with database.writing():
-        assert told(database, DatabaseAwayError) == (
+        assert told(database, DatabaseUnavailableError) == (
             f"{database.name}: another process holds it for more than 1 s "
             "(canceling statement due to lock timeout)"
         )
@@ -232,7 +238,7 @@ def test_who_holds_a_server_s_database_for_too_long_is_told(postgres_address: st
 @pytest.mark.usefixtures("short_wait")
 def test_nobody_waits_for_longer_than_the_wait(database: Database) -> None:
     with holding(database).writing(), at_most(3):
-        told(database, DatabaseAwayError)
+        told(database, DatabaseUnavailableError)
 
 
 def test_a_writer_waits_for_another_program_also_where_readers_would_wait_for_writers(
@@ -255,7 +261,7 @@ def test_another_program_that_holds_a_new_file_for_too_long_is_told(sqlite_addre
     other = sqlite3.connect(sqlite_address, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with at_most(3):
-        assert "holds it for more than 1 s" in told(Database(sqlite_address), DatabaseAwayError)
+        assert "holds it for more than 1 s" in told(Database(sqlite_address), DatabaseUnavailableError)
     other.close()
 
 
@@ -387,9 +393,9 @@ def test_a_disk_with_too_little_room_for_a_database_is_told(disk: Path, left: in
 
 def test_a_server_that_is_not_there_is_told() -> None:
     port = free_port()
-    assert told(Database(f"postgresql://tests@127.0.0.1:{port}/complaints"), DatabaseAwayError).startswith(
-        f"postgresql://tests@127.0.0.1:{port}/complaints: connection failed: "
-    )
+    assert told(
+        Database(f"postgresql://tests@127.0.0.1:{port}/complaints"), DatabaseUnavailableError
+    ).startswith(f"postgresql://tests@127.0.0.1:{port}/complaints: connection failed: ")
 
 
 @pytest.mark.slow
@@ -397,14 +403,14 @@ def test_a_server_that_is_not_there_is_told() -> None:
 def test_a_server_that_was_stopped_is_told(own_postgres: PostgresServer, method: str) -> None:
     database = holding(Database(own_postgres.address("postgres")))
     own_postgres.stop()
-    told(database, DatabaseAwayError, method)
+    told(database, DatabaseUnavailableError, method)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_server_that_is_stopped_in_the_middle_is_told(own_postgres: PostgresServer, mode: str) -> None:
     database = holding(Database(own_postgres.address("postgres")))
-    with pytest.raises(DatabaseAwayError) as caught, database.writing() as connection:
+    with pytest.raises(DatabaseUnavailableError) as caught, database.writing() as connection:
         own_postgres.stop(mode)
         put(connection, "company")
     assert str(caught.value).isprintable()
@@ -414,7 +420,7 @@ def test_a_server_that_is_stopped_in_the_middle_is_told(own_postgres: PostgresSe
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_server_that_is_stopped_before_the_end_is_told(own_postgres: PostgresServer, mode: str) -> None:
     database = holding(Database(own_postgres.address("postgres")))
-    with pytest.raises(DatabaseAwayError), database.writing() as connection:
+    with pytest.raises(DatabaseUnavailableError), database.writing() as connection:
         put(connection, "company")
         own_postgres.stop(mode)
 
@@ -422,7 +428,7 @@ def test_a_server_that_is_stopped_before_the_end_is_told(own_postgres: PostgresS
 @pytest.mark.slow
 def test_a_server_that_is_stopped_while_one_reads_is_told(own_postgres: PostgresServer) -> None:
     database = holding(Database(own_postgres.address("postgres")))
-    with pytest.raises(DatabaseAwayError), database.reading() as connection:
+    with pytest.raises(DatabaseUnavailableError), database.reading() as connection:
         own_postgres.stop()
         names(connection)
 
@@ -431,7 +437,7 @@ def test_a_server_that_is_stopped_while_one_reads_is_told(own_postgres: Postgres
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_a_server_that_is_back_has_the_old_state(own_postgres: PostgresServer, mode: str) -> None:
     database = holding(Database(own_postgres.address("postgres")), "state")
-    with pytest.raises(DatabaseAwayError), database.writing() as connection:
+    with pytest.raises(DatabaseUnavailableError), database.writing() as connection:
         put(connection, "company")
         own_postgres.stop(mode)
     own_postgres.start()
@@ -443,11 +449,11 @@ def test_a_server_that_is_back_has_the_old_state(own_postgres: PostgresServer, m
 def test_a_server_that_never_answers_is_told() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, at_most(5):
         port = silent.getsockname()[1]
-        told(Database(f"postgresql://tests@127.0.0.1:{port}/complaints"), DatabaseAwayError)
+        told(Database(f"postgresql://tests@127.0.0.1:{port}/complaints"), DatabaseUnavailableError)
 
 
 def test_a_host_without_an_address_is_told() -> None:
-    told(Database("postgresql://no-such-host.invalid/complaints"), DatabaseAwayError)
+    told(Database("postgresql://no-such-host.invalid/complaints"), DatabaseUnavailableError)
 
 
 # --- a server that refuses -----------------------------------------------------------------------

@@ -12,14 +12,14 @@ import psycopg
 import pytest
 from sqlalchemy import text
 
-from luigi_etl.api.query import parse_query, stored_query
-from luigi_etl.common.errors import DatabaseAwayError, DatabaseError, EtlError
+from luigi_etl.api.query import parse_query, parse_stored_query
+from luigi_etl.common.errors import DatabaseError, DatabaseUnavailableError, EtlError
 from luigi_etl.database.change_log import Key, write_changes
 from luigi_etl.database.connection import Database
 from luigi_etl.database.export import as_csv, matching
 from luigi_etl.database.merge import merge
 from luigi_etl.database.schema import VIEWS, metadata
-from luigi_etl.database.sync import Upkeep
+from luigi_etl.database.sync import Syncer
 from luigi_etl.service.doctor import CHECKS
 from luigi_etl.snapshot.paths import SnapshotFiles
 from tests.conftest import Beside, Pipeline
@@ -74,7 +74,7 @@ def users(database: Database, folder: Path) -> list[Callable[[], object]]:
         lambda: merge(database, snapshot(folder, 2)),
         export,
         lambda: write_changes(database, [key], folder / "changes.csv"),
-        lambda: Upkeep(database, folder, stored_query("sort=created_date_desc")).last(),
+        lambda: Syncer(database, folder, parse_stored_query("sort=created_date_desc")).last(),
     ]
 
 
@@ -340,7 +340,7 @@ def test_terminated_session_may_be_tried_again(postgres_address: str, method: st
     with database.writing():
         pass
 
-    with pytest.raises(DatabaseAwayError) as caught, getattr(database, method)() as connection:
+    with pytest.raises(DatabaseUnavailableError) as caught, getattr(database, method)() as connection:
         process = connection.scalar(text("SELECT pg_backend_pid()"))
         with psycopg.connect(postgres_address, autocommit=True) as other:
             other.execute("SELECT pg_terminate_backend(%s, 5000)", [process])

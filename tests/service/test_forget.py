@@ -21,10 +21,10 @@ from luigi_etl.tasks.later import database_warning, latest_warning, remedy
 from tests.conftest import Chain, Pipeline, Serve, read_only
 from tests.database.test_merge import ASKED, HISTORY, MINUTE, Book, complaint, merge_state, minute
 from tests.made import merged, stored, synced, taken
-from tests.tasks.test_sync import FIRST, Upkeep
+from tests.tasks.test_sync import FIRST, Syncer
 from tests.tasks.test_sync import MINUTE as MINUTE_OF_SYNCS
 
-NOTHING = Forgotten()
+ALL_UNSET = Forgotten()
 
 
 @pytest.fixture
@@ -172,7 +172,7 @@ def test_snapshot_of_the_minute_itself_stays(book: Book) -> None:
     book.merge(90, complaint(1))
     before = dump(book)
 
-    assert (forget(book.database, book.root, minute(90)), dump(book)) == (NOTHING, before)
+    assert (forget(book.database, book.root, minute(90)), dump(book)) == (ALL_UNSET, before)
 
 
 # --- any order -----------------------------------------------------------------------------------
@@ -451,7 +451,7 @@ def test_doctor_fails_for_a_later_minute(pipeline: Pipeline) -> None:
 @pytest.mark.slow
 def test_sync_after_forgetting_brings_the_truth(pipeline: Pipeline, served: Serve) -> None:
     """The clock was ahead for one sync; windows leave no files, so the next sync reads them again."""
-    upkeep = Upkeep(pipeline, served(300))
+    upkeep = Syncer(pipeline, served(300))
     for at in (0, 90, 1):
         assert upkeep.sync(at)
         upkeep.change()

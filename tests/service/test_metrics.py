@@ -9,11 +9,11 @@ import msgspec
 import pytest
 
 from luigi_etl.common.errors import StorageError
-from luigi_etl.common.job_state import Memory
+from luigi_etl.common.job_state import JobState
 from luigi_etl.service.metrics import write_metrics
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
-MEMORY = Memory(began=NOON, last_success=NOON, rows=10, rejected=1, seconds=0.5, failures=2)
+MEMORY = JobState(began=NOON, last_success=NOON, rows=10, rejected=1, seconds=0.5, failures=2)
 
 
 def metrics(folder: Path) -> dict[str, float]:
@@ -52,7 +52,7 @@ def test_a_library_that_knows_the_format_reads_them(tmp_path: Path) -> None:
 
 
 def test_a_success_that_never_was_is_at_the_epoch(tmp_path: Path) -> None:
-    write_metrics(tmp_path, "StoreComplaints.state=CA", Memory(failures=1))
+    write_metrics(tmp_path, "StoreComplaints.state=CA", JobState(failures=1))
     label = '{run="StoreComplaints.state=CA"}'
     assert metrics(tmp_path)[f"luigi_etl_last_success_timestamp_seconds{label}"] == 0
 

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta, timezone
 import msgspec
 import pytest
 
-from luigi_etl.common.job_state import Memory
+from luigi_etl.common.job_state import JobState
 from luigi_etl.common.reason import LONGEST_REASON
 from luigi_etl.service.outage import (
     MOST_CAUSES,
@@ -31,13 +31,13 @@ class Folder:
 
     def __init__(self) -> None:
         self.causes = Causes()
-        self.memories: dict[str, Memory] = {}
+        self.memories: dict[str, JobState] = {}
 
     def fails(
         self, at: datetime, error: str = "no network", job: str = "StoreComplaints.all", took: timedelta = RUN
     ) -> str:
         """Let a run that began at a moment fail; return the message."""
-        memory, who = self.memories.get(job, Memory()), Who(job, job, "/srv/a.log")
+        memory, who = self.memories.get(job, JobState()), Who(job, job, "/srv/a.log")
         told = after_failure(memory, self.causes, Ended(at, at + took, 30, error), who)
         self.memories[job], self.causes = told.memory, told.causes
         assert bool(told.message) != bool(told.note)
@@ -45,7 +45,7 @@ class Folder:
 
     def works(self, at: datetime, job: str = "StoreComplaints.all") -> str:
         """Let a run that ended at a moment succeed; return the message."""
-        memory, who = self.memories.get(job, Memory()), Who(job, job)
+        memory, who = self.memories.get(job, JobState()), Who(job, job)
         told = after_success(memory, self.causes, Ended(at - RUN, at, 0), who)
         self.memories[job], self.causes = told.memory, told.causes
         return told.message
@@ -74,7 +74,7 @@ def test_the_first_failure_tells_what_failed_when_why_and_where_to_look(folder: 
 
 
 def test_a_log_that_does_not_exist_is_not_named() -> None:
-    told = after_failure(Memory(), Causes(), Ended(NOON, NOON, 30, "no network"), Who("job", "job"))
+    told = after_failure(JobState(), Causes(), Ended(NOON, NOON, 30, "no network"), Who("job", "job"))
 
     assert "its log" not in told.message
 
@@ -232,7 +232,7 @@ def test_a_clock_that_was_ahead_hides_nothing_once_it_is_right(folder: Folder) -
 
 
 def test_an_outage_of_an_older_version_ends_with_its_message(folder: Folder) -> None:
-    folder.memories["a"] = Memory(failures=3, failing_since=NOON, first_error="no network")
+    folder.memories["a"] = JobState(failures=3, failing_since=NOON, first_error="no network")
 
     message = folder.works(NOON + HOUR, "a")
 

@@ -14,9 +14,9 @@ import pytest
 
 from luigi_etl.api.query import parse_query
 from luigi_etl.common.files import atomic_write
-from luigi_etl.database.observations import sightings
+from luigi_etl.database.observations import read_observations
 from luigi_etl.service.redo import NothingToRedoError, check_may_be_asked_again, is_to_be_merged, redo
-from luigi_etl.snapshot.datapackage import Asked, describe, read_facts
+from luigi_etl.snapshot.datapackage import SnapshotSpec, describe, read_facts
 from luigi_etl.snapshot.parse import Summary
 from luigi_etl.snapshot.paths import SnapshotFiles
 from luigi_etl.snapshot.store import create_document, publish, store
@@ -46,7 +46,7 @@ def run_chain(files: SnapshotFiles, attempt: int, *, is_merged: bool) -> int:
         csv = store(files.document, files.parsed, files.complaints, 1, MINUTE)
         publish(files.complaints, files.latest)
         summary = Summary(address="https://x/", hits_total=1, hits=1, parsed=1)
-        describe(files.datapackage, files.complaints, csv, summary, Asked(parse_query(""), 10, MINUTE))
+        describe(files.datapackage, files.complaints, csv, summary, SnapshotSpec(parse_query(""), 10, MINUTE))
         record(files, "stored")
     if is_merged and not files.changes.exists():
         with atomic_write(files.changes) as stream:
@@ -100,7 +100,7 @@ def kill_redo(files: SnapshotFiles, stage: str, attempt: int, step: int, *, fail
 def check_whole(files: SnapshotFiles) -> None:
     """Check that all files are of one run of the chain."""
     facts = read_facts(files.datapackage, files.complaints)
-    assert len(list(sightings(files.parsed, facts.parsed_hash))) == 1
+    assert len(list(read_observations(files.parsed, facts.parsed_hash))) == 1
     assert files.latest.read_bytes() == files.complaints.read_bytes()
     if files.changes.exists():
         assert files.changes.read_bytes() == hash_of(files.parsed)

@@ -17,7 +17,7 @@ import pytest
 
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.cli.main import run
-from luigi_etl.common.job_state import Job, Memory, note_attempt
+from luigi_etl.common.job_state import Job, JobState, record_attempt
 from luigi_etl.service.run_history import Run, newest_run, of_jobs, query_of, runs_since
 from luigi_etl.snapshot.paths import sync_slug
 from luigi_etl.snapshot.run_record import RunRecord, write_record
@@ -464,9 +464,9 @@ def test_a_run_under_way_is_running_at_its_attempt(tmp_path: Path, listed: Liste
     luigi.configuration.get_config().set("service", "folder", str(tmp_path / "service"))
     ended(tmp_path, MINUTE, "failed").run.unlink()
 
-    with Job("StoreComplaints.all-newest-10", tmp_path / "service").alone(MINUTE, SLUG):
+    with Job("StoreComplaints.all-newest-10", tmp_path / "service").exclusive(MINUTE, SLUG):
         first = listed(*SINCE)
-        note_attempt(3, 11)
+        record_attempt(3, 11)
         second, (found,) = listed(*SINCE), objects(listed("--json", *SINCE))
     after = listed(*SINCE)
 
@@ -477,7 +477,7 @@ def test_a_run_under_way_is_running_at_its_attempt(tmp_path: Path, listed: Liste
 
 
 def test_a_sync_under_way_that_left_no_file_yet_is_listed(tmp_path: Path) -> None:
-    with Job("SyncComplaints.all~sync", tmp_path / "service").alone(MINUTE, "all~sync"):
+    with Job("SyncComplaints.all~sync", tmp_path / "service").exclusive(MINUTE, "all~sync"):
         assert listed_of(tmp_path) == [("0926", "running", "")]
     assert listed_of(tmp_path) == []
 
@@ -486,7 +486,7 @@ def test_a_run_that_was_killed_is_not_running(tmp_path: Path) -> None:
     script = (
         "import os, sys; from datetime import datetime; from pathlib import Path\n"
         "from luigi_etl.common.job_state import Job\n"
-        f"with Job('chain', Path(sys.argv[1])).alone(datetime(2026, 11, 22, 9, 26), '{SLUG}'):\n"
+        f"with Job('chain', Path(sys.argv[1])).exclusive(datetime(2026, 11, 22, 9, 26), '{SLUG}'):\n"
         "    os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "service")])
@@ -498,8 +498,8 @@ def test_failures_without_a_record_are_listed(tmp_path: Path) -> None:
     minutes = [MINUTE - at * ONE for at in (0, 1, 2, 60)]
     stored(tmp_path, MINUTE - ONE)
     ended(tmp_path, MINUTE - 2 * ONE, "failed").run.unlink()
-    memory = Memory(slug=SLUG).with_unrecorded(minutes, "no room")
-    Job("chain", tmp_path / "service").remember(memory)
+    memory = JobState(slug=SLUG).with_unrecorded(minutes, "no room")
+    Job("chain", tmp_path / "service").write_state(memory)
 
     assert listed_of(tmp_path) == [
         ("0926", "failed", "no room"),

@@ -22,7 +22,7 @@ from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script
 from luigi_etl.sandbox.server import Sandbox, serve
 from luigi_etl.service.verify import Verdict, verify
-from luigi_etl.snapshot.datapackage import Asked, describe
+from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
 from luigi_etl.snapshot.extract import extract
 from luigi_etl.snapshot.page_file import PageFile, read_pages
 from luigi_etl.snapshot.parse import parse
@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> SnapshotFiles:
     files = SnapshotFiles(tmp_path_factory.mktemp("model"), f"{QUERY}-newest-20", MINUTE)
     era = ERAS["2026-08"]
     sandbox = Sandbox(generated_index(60, 1, era, 90), era, None, Script([]), False)
-    asked = Asked(parse_query(QUERY), 20, MINUTE)
+    asked = SnapshotSpec(parse_query(QUERY), 20, MINUTE)
     with serve(sandbox) as url, Client(Settings(url=url, requests_per_minute=0, page_size=7)) as client:
         extract(client, asked.query.pairs, 20, files.extracted, lambda _: None)
     create_document(files.document, "")

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from luigi_etl.common.errors import PassingError, SettingError
+from luigi_etl.common.errors import SettingError, TransientError
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.generate import Generator
-from luigi_etl.snapshot.complaint import Complaint, Rejection, columns_labelled, columns_named, read_page
+from luigi_etl.snapshot.complaint import Complaint, Rejection, columns_labelled, parse_columns, read_page
 
 FULL: dict[str, Any] = {
     "product": "Mortgage",
@@ -137,7 +137,7 @@ def test_a_page_without_hits_is_no_fault() -> None:
     ],
 )
 def test_what_is_no_page_is_refused(body: bytes) -> None:
-    with pytest.raises(PassingError, match="the answer is cut or damaged"):
+    with pytest.raises(TransientError, match="the answer is cut or damaged"):
         read_page(body)
 
 
@@ -298,7 +298,7 @@ def test_hit_nested_too_deeply_costs_only_itself(place: int) -> None:
 
 
 def test_answer_nested_too_deeply_outside_its_hits_is_no_page() -> None:
-    with pytest.raises(PassingError, match="the answer is cut or damaged"):
+    with pytest.raises(TransientError, match="the answer is cut or damaged"):
         read_page(b'{"_meta":' + b"[" * 500_000 + b"]" * 500_000 + b"," + page(GOOD)[1:])
 
 
@@ -350,15 +350,15 @@ def test_fields_beside_the_source_are_not_the_complaints() -> None:
 
 
 def test_columns_are_chosen_and_ordered_by_api_name() -> None:
-    columns = columns_named(" complaint_id, state,has_narrative ")
+    columns = parse_columns(" complaint_id, state,has_narrative ")
 
     assert [column.label for column in columns] == ["Complaint ID", "State", "Has narrative?"]
 
 
 @pytest.mark.parametrize("text", ["", " ", ","])
 def test_without_a_choice_the_columns_are_the_cfpbs_eighteen(text: str) -> None:
-    assert len(columns_named(text)) == 18
-    assert "has_narrative" not in {column.field for column in columns_named(text)}
+    assert len(parse_columns(text)) == 18
+    assert "has_narrative" not in {column.field for column in parse_columns(text)}
 
 
 @pytest.mark.parametrize(
@@ -372,13 +372,13 @@ def test_without_a_choice_the_columns_are_the_cfpbs_eighteen(text: str) -> None:
 )
 def test_a_choice_of_columns_that_is_none_is_refused(text: str, said: str) -> None:
     with pytest.raises(SettingError, match=said):
-        columns_named(text)
+        parse_columns(text)
 
 
 def test_columns_are_known_by_their_labels() -> None:
-    labels = [column.label for column in columns_named("")]
+    labels = [column.label for column in parse_columns("")]
 
-    assert columns_labelled(labels) == columns_named("")
+    assert columns_labelled(labels) == parse_columns("")
 
 
 def test_an_unknown_label_is_refused() -> None:

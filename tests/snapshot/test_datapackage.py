@@ -12,7 +12,7 @@ import pytest
 from luigi_etl.api.query import parse_query
 from luigi_etl.common.errors import StorageError
 from luigi_etl.snapshot.complaint import COLUMNS
-from luigi_etl.snapshot.datapackage import Asked, describe
+from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
 from luigi_etl.snapshot.parse import Summary, parse
 from luigi_etl.snapshot.store import create_document, store
 from tests.snapshot.test_parse import API, answer, hit, write_pages
@@ -51,7 +51,7 @@ def described(
     summary = parse(pages, parsed, rejected, summary_file, 0)
     create_document(document, columns)
     stored = store(document, parsed, csv, summary.parsed, MINUTE)
-    describe(path, csv, stored, summary, Asked(parse_query(query), limit, MINUTE))
+    describe(path, csv, stored, summary, SnapshotSpec(parse_query(query), limit, MINUTE))
     return Described(csv, path, summary)
 
 
@@ -231,4 +231,4 @@ def test_a_description_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     target = package.csv / "datapackage.json"
 
     with pytest.raises(StorageError, match=str(target)):
-        describe(target, package.csv, stored, package.summary, Asked(parse_query(""), 0, MINUTE))
+        describe(target, package.csv, stored, package.summary, SnapshotSpec(parse_query(""), 0, MINUTE))

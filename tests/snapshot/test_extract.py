@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from luigi_etl.api.response import Answer, Meta, read_answer
-from luigi_etl.common.errors import PassingError, RefusedError
+from luigi_etl.api.response import Meta, SearchResponse, read_response
+from luigi_etl.common.errors import RefusedError, TransientError
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import Found, Index, Search, replayed_index
 from luigi_etl.snapshot.extract import Progress, Walk, extract
@@ -26,7 +26,7 @@ def walk(
 
 
 def ids_in(path: Path) -> list[str]:
-    return [str(hit.id) for page in read_pages(path) for hit in read_answer(page.body).hits.hits]
+    return [str(hit.id) for page in read_pages(path) for hit in read_response(page.body).hits.hits]
 
 
 def newest_first(server: Served) -> list[str]:
@@ -80,7 +80,7 @@ def test_an_index_that_changes_on_every_walk_is_told_and_leaves_nothing(
     served: Serve, tmp_path: Path
 ) -> None:
     server = served(50, "every 1:arrive=1")
-    with pytest.raises(PassingError, match="no complete walk in 3: the number of matches changed from"):
+    with pytest.raises(TransientError, match="no complete walk in 3: the number of matches changed from"):
         walk(server, tmp_path / "gz", page_size=20)
     assert list(tmp_path.iterdir()) == []
     assert len(server.asked) == 6  # each walk ends where it is lost
@@ -88,7 +88,7 @@ def test_an_index_that_changes_on_every_walk_is_told_and_leaves_nothing(
 
 def test_an_index_that_is_built_anew_all_the_time_is_told(served: Serve, tmp_path: Path) -> None:
     server = served(50, "every 1:reindex")
-    with pytest.raises(PassingError, match="the index of 20.* became that of 20"):
+    with pytest.raises(TransientError, match="the index of 20.* became that of 20"):
         walk(server, tmp_path / "gz", page_size=20)
 
 
@@ -126,7 +126,7 @@ class Short(Index):
 def test_a_hole_is_never_taken_for_the_whole(served: Serve, tmp_path: Path) -> None:
     rows = served(50).sandbox.index
     server = served(index=Short(rows.rows.values(), rows.last_indexed, rows._generator, "short"))
-    with pytest.raises(PassingError, match="no complete walk in 3: 49 complaints came of 50"):
+    with pytest.raises(TransientError, match="no complete walk in 3: 49 complaints came of 50"):
         walk(server, tmp_path / "gz")
 
 
@@ -183,15 +183,15 @@ def test_walk_that_a_cap_ends_names_the_setting(served: Serve, tmp_path: Path) -
         r"if the API caps pages, set \[ccdb\] page_size=7$"
     )
 
-    with pytest.raises(PassingError, match=expected):
+    with pytest.raises(TransientError, match=expected):
         walk(server, tmp_path / "gz")
 
     assert len(server.asked) == 6
 
 
-def page_of(*ids: str, total: int = 9) -> Answer:
+def page_of(*ids: str, total: int = 9) -> SearchResponse:
     hits = [{"_id": one, "sort": [int(one), one]} for one in ids]
-    return read_answer(json.dumps({"hits": {"total": total, "hits": hits}}).encode())
+    return read_response(json.dumps({"hits": {"total": total, "hits": hits}}).encode())
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,7 @@ def test_a_finished_extraction_is_not_made_again(served: Serve, tmp_path: Path) 
 
 
 def test_while_one_process_extracts_another_is_turned_away(served: Serve, tmp_path: Path) -> None:
-    with PageFile(tmp_path / "gz").opened(), pytest.raises(PassingError, match="another process"):
+    with PageFile(tmp_path / "gz").opened(), pytest.raises(TransientError, match="another process"):
         walk(served(50), tmp_path / "gz")
 
 
@@ -338,7 +338,7 @@ class LowerBound(Index):
 def test_a_total_that_is_a_lower_bound_proves_nothing(served: Serve, tmp_path: Path) -> None:
     rows = served(50).sandbox.index
     server = served(index=LowerBound(rows.rows.values(), rows.last_indexed, rows._generator, "counts so far"))
-    with pytest.raises(PassingError, match=r"hits\.total is only a lower bound"):
+    with pytest.raises(TransientError, match=r"hits\.total is only a lower bound"):
         walk(server, tmp_path / "gz")
 
 

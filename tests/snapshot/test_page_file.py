@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from luigi_etl.api.page import Page
-from luigi_etl.common.errors import DamagedFileError, PassingError, StorageError
+from luigi_etl.common.errors import DamagedFileError, StorageError, TransientError
 from luigi_etl.snapshot.page_file import PageFile, read_pages
 
 FIRST = Page("http://api/?size=1", b'{"page": 1}')
@@ -105,7 +105,7 @@ def test_discarded_pages_are_gone(tmp_path: Path) -> None:
 def test_two_processes_cannot_write_one_file(tmp_path: Path) -> None:
     with (
         PageFile(tmp_path / "pages.gz").opened(),
-        pytest.raises(PassingError, match=r"another process is extracting pages\.gz"),
+        pytest.raises(TransientError, match=r"another process is extracting pages\.gz"),
         PageFile(tmp_path / "pages.gz").opened(),
     ):
         pass

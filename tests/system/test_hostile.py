@@ -27,11 +27,11 @@ from luigi_etl.api.body import (
     read_body,
 )
 from luigi_etl.api.client import Client, _check_status
-from luigi_etl.api.contradiction import find_contradiction_of_page
-from luigi_etl.api.response import read_answer
+from luigi_etl.api.contradiction import find_contradiction_in_page
+from luigi_etl.api.response import read_response
 from luigi_etl.api.session import Session, Timeouts
 from luigi_etl.api.settings import Settings
-from luigi_etl.common.errors import EtlError, PassingError, RefusedError
+from luigi_etl.common.errors import EtlError, RefusedError, TransientError
 from luigi_etl.snapshot.complaint import read_page
 from luigi_etl.snapshot.extract import Walk, extract
 from tests.api.test_client import response
@@ -213,7 +213,7 @@ def drip(start: str, piece: str) -> Callable[[socket], None]:
 def test_dripping_answer_ends_at_the_deadline(sent: Sent) -> None:
     begun = time.monotonic()
 
-    with pytest.raises(PassingError, match=r"no end within the deadline of 0\.5 s"):
+    with pytest.raises(TransientError, match=r"no end within the deadline of 0\.5 s"):
         fetch(sent, deadline=0.5)
 
     assert time.monotonic() - begun < 10  # it would drip for twenty seconds
@@ -246,7 +246,7 @@ def test_dripping_tls_handshake_ends_at_the_deadline() -> None:
 
 
 def test_silent_connection_ends_at_the_deadline() -> None:
-    with pytest.raises(PassingError, match="deadline"):
+    with pytest.raises(TransientError, match="deadline"):
         fetch(drip("", ""), deadline=0.3, read_timeout=60)
 
 
@@ -280,7 +280,7 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 )
 @pytest.mark.parametrize("status", [500, 503, 429, 424, 400])
 def test_status_counts_whatever_the_body_is(status: int, body: bytes) -> None:
-    kind = RefusedError if status == 400 else PassingError
+    kind = RefusedError if status == 400 else TransientError
 
     with pytest.raises(kind, match=str(status)) as caught:
         _check_status("host", response(status, body, content_type="application/json"))
@@ -315,7 +315,7 @@ def test_odd_status_is_refused_in_one_line(status: int, headers: tuple[str, ...]
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"{}", b" "])
 def test_answer_without_content_may_be_asked_for_again(body: bytes) -> None:
-    with pytest.raises(PassingError, match="the answer is cut or damaged"):
+    with pytest.raises(TransientError, match="the answer is cut or damaged"):
         fetch(answer(body))
 
 
@@ -324,15 +324,15 @@ def test_answer_without_content_may_be_asked_for_again(body: bytes) -> None:
 )
 def test_odd_count_is_one_error(count: object) -> None:
     for body in (page(total=count), page(total=0, _meta={"total_record_count": count}), page(_shards=count)):
-        with suppress(PassingError):
-            answered = read_answer(body)
+        with suppress(TransientError):
+            answered = read_response(body)
             assert 0 <= answered.total <= 10**12
             assert (answered.meta.total_record_count or 0) >= 0
 
 
 @pytest.mark.parametrize("text", ["2026\x1b[31m", "2026\n", "2026\0", "x" * 1_000_000])
 def test_odd_day_of_the_index_is_one_error(text: str) -> None:
-    with pytest.raises(PassingError) as caught:
+    with pytest.raises(TransientError) as caught:
         fetch(answer(page(_meta={"last_indexed": text})))
 
     assert str(caught.value).isprintable()
@@ -342,7 +342,7 @@ def test_odd_day_of_the_index_is_one_error(text: str) -> None:
 def test_floats_are_read_where_they_are_whole() -> None:
     hit = {"_id": "1", "sort": [1.7e12, "1"], "_source": {}}
 
-    assert read_answer(page(hit)).cursor == "1700000000000_1"
+    assert read_response(page(hit)).cursor == "1700000000000_1"
 
 
 json_values = st.recursive(
@@ -407,8 +407,8 @@ def test_any_json_anywhere_gives_a_result_or_one_error(path: tuple[Any, ...], va
     query = [("state", "CA"), ("product", "A•x"), ("date_received_min", "2026-07-01"), ("not_state", "NY")]
 
     try:
-        answered = read_answer(body)
-        find_contradiction_of_page(query, answered, "1782900000005_9")
+        answered = read_response(body)
+        find_contradiction_in_page(query, answered, "1782900000005_9")
         walk = Walk(0)
         walk.add(answered, 2)
         read_page(body)
@@ -428,5 +428,5 @@ def test_deep_hit_is_one_rejected_hit_of_a_walk(tmp_path: Path) -> None:
     with serving(answer(body)) as server, Client(Settings(server.url, requests_per_minute=0)) as client:
         extract(client, (), 0, tmp_path / "gz", lambda _: None)
 
-    assert [hit.id for hit in read_answer(body).hits.hits] == ["1", "2"]
-    assert read_answer(body).cursor == "5_2"
+    assert [hit.id for hit in read_response(body).hits.hits] == ["1", "2"]
+    assert read_response(body).cursor == "5_2"

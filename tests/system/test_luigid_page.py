@@ -23,7 +23,7 @@ class Broken(StoreComplaints):
     def requires(self):
         return []
     def run(self):
-        self.say("<b>next</b> & 'last'")
+        self.set_status("<b>next</b> & 'last'")
         raise {error}
 """
 # The page in a frame, its buttons clicked, and what the windows then show, as JSON.

@@ -19,7 +19,7 @@ from tests.conftest import Chain, Serve
 Record = dict[str, Any]
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
-SEARCHES = [
+SEARCH_FILTERS = [
     ("2021-12-search.json", 25),
     ("2024-11-page-1.json", 25),
     ("2024-11-page-2.json", 25),
@@ -71,7 +71,7 @@ def expected(records: list[Record]) -> dict[str, dict[str, str]]:
     }
 
 
-@pytest.mark.parametrize(("name", "number"), SEARCHES)
+@pytest.mark.parametrize(("name", "number"), SEARCH_FILTERS)
 def test_every_field_of_a_recorded_complaint_is_in_the_csv(
     served: Serve, recorded: Path, tmp_path: Path, name: str, number: int
 ) -> None:
@@ -91,7 +91,7 @@ def test_every_field_of_a_recorded_complaint_is_in_the_csv(
 def test_every_recorded_complaint_is_in_the_csv_once_and_the_later_recording_counts(
     served: Serve, recorded: Path, tmp_path: Path
 ) -> None:
-    files = [recorded / name for name, _ in SEARCHES]
+    files = [recorded / name for name, _ in SEARCH_FILTERS]
     recording = [source for file in files for source in sources(file)]
 
     rows, summary = run(served, tmp_path, files)
@@ -137,7 +137,7 @@ def test_our_header_is_that_of_the_cfpbs_own_csv(recorded: Path, tmp_path: Path,
 
 @pytest.mark.slow
 def test_the_main_job_brings_every_recorded_complaint_field_by_field(chain: Chain, recorded: Path) -> None:
-    files = [recorded / name for name, _ in SEARCHES]
+    files = [recorded / name for name, _ in SEARCH_FILTERS]
     columns = [column.field for column in COLUMNS]
     job = chain.luigi_command(
         "--limit", "0", "--ccdb-page-size", "10", "--storage-columns", ",".join(columns)

@@ -75,7 +75,7 @@ def test_messages_are_escaped_for_luigid(monkeypatch: pytest.MonkeyPatch) -> Non
     said: list[str] = []
     task = Snapshot(timestamp=MINUTE)
     monkeypatch.setattr(task, "set_status_message", said.append)
-    task.say('<script src="x">')
+    task.set_status('<script src="x">')
     assert said == ["&lt;script src=&quot;x&quot;&gt;"]
 
 
@@ -87,7 +87,7 @@ def test_a_luigid_that_went_away_does_not_end_a_run(monkeypatch: pytest.MonkeyPa
     task = Snapshot(timestamp=MINUTE)
     monkeypatch.setattr(task, "set_status_message", away)
     monkeypatch.setattr(task, "set_progress_percentage", away)
-    task.say("hello")
+    task.set_status("hello")
     task.show_progress(1, 2)
 
 

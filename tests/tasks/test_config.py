@@ -167,7 +167,7 @@ def test_a_timestamp_that_is_none_is_refused() -> None:
         Example(timestamp="2026-01-02T0304")
 
 
-def test_spellings_of_one_query_are_one_task() -> None:
+def test_command_optionss_of_one_query_are_one_task() -> None:
     assert Example(query="state=NY&state=CA") is Example(query="?state=CA&state=NY&state=CA")
 
 

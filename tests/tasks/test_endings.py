@@ -14,7 +14,7 @@ from luigi_etl import StoreComplaints
 from luigi_etl.api.rate_limit import Pace
 from luigi_etl.common.errors import DamagedFileError, StorageError
 from luigi_etl.common.job_state import Job
-from luigi_etl.database.observations import rejected_ids, sightings
+from luigi_etl.database.observations import read_observations, read_rejected_ids
 from luigi_etl.service.run_history import runs_since
 from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.snapshot.run_record import read_record
@@ -93,8 +93,8 @@ def test_interrupted_run_shows_no_traceback(chain: Chain, served: Serve, workers
 READERS: dict[str, Callable[[Path], object]] = {
     "record": read_record,
     "summary": read_summary,
-    "parsed": lambda path: list(sightings(path, "")),
-    "rejected": lambda path: list(rejected_ids(path)),
+    "parsed": lambda path: list(read_observations(path, "")),
+    "rejected": lambda path: list(read_rejected_ids(path)),
     "pace": lambda path: Pace(path, "host", 20).take_turn(),
 }
 
@@ -118,7 +118,7 @@ def test_deeply_nested_record_is_a_damaged_run(tmp_path: Path) -> None:
 def test_deeply_nested_memory_of_a_job_is_none(tmp_path: Path) -> None:
     (tmp_path / "job.state").write_bytes(NESTED)
 
-    assert Job("job", tmp_path).recall().failures == 0
+    assert Job("job", tmp_path).read_state().failures == 0
 
 
 @pytest.mark.parametrize("year", [1, 999])

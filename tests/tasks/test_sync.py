@@ -33,7 +33,7 @@ def minute(number: int) -> datetime:
     return MINUTE + timedelta(minutes=number)
 
 
-class Upkeep:
+class Syncer:
     """A pipeline, the API it reads, and the minutes it syncs at."""
 
     def __init__(self, pipeline: Pipeline, served: Served) -> None:
@@ -113,20 +113,20 @@ class Upkeep:
 
 
 @pytest.fixture
-def upkeep(pipeline: Pipeline, served: Serve) -> Upkeep:
-    return Upkeep(pipeline, served(300))
+def upkeep(pipeline: Pipeline, served: Serve) -> Syncer:
+    return Syncer(pipeline, served(300))
 
 
 FIRST = (MINUTE.date() - timedelta(days=DAYS)).isoformat()
 
 
-def test_the_first_sync_brings_what_was_received_in_the_last_ninety_days(upkeep: Upkeep) -> None:
+def test_the_first_sync_brings_what_was_received_in_the_last_ninety_days(upkeep: Syncer) -> None:
     assert upkeep.sync(0)
     assert upkeep.current() == upkeep.truth(since=FIRST)
     assert len(upkeep.current()) > 250
 
 
-def test_of_an_unchanged_api_it_asks_exactly_one_question(upkeep: Upkeep) -> None:
+def test_of_an_unchanged_api_it_asks_exactly_one_question(upkeep: Syncer) -> None:
     upkeep.sync(0)
     upkeep.asked()
     assert upkeep.sync(1)
@@ -136,7 +136,7 @@ def test_of_an_unchanged_api_it_asks_exactly_one_question(upkeep: Upkeep) -> Non
 
 
 @pytest.mark.parametrize("what", ["arrive", "vanish", "reindex"])
-def test_each_sign_of_a_change_is_enough(upkeep: Upkeep, what: str) -> None:
+def test_each_sign_of_a_change_is_enough(upkeep: Syncer, what: str) -> None:
     """`total_record_count` and `hits.total` change, or the day of the last indexing alone."""
     upkeep.sync(0)
     getattr(upkeep.index, what)(1)
@@ -146,7 +146,7 @@ def test_each_sign_of_a_change_is_enough(upkeep: Upkeep, what: str) -> None:
     assert upkeep.current() == upkeep.truth(since=FIRST)
 
 
-def test_what_changed_is_in_the_database_and_in_a_file(upkeep: Upkeep) -> None:
+def test_what_changed_is_in_the_database_and_in_a_file(upkeep: Syncer) -> None:
     upkeep.sync(0)
     upkeep.change()
     assert upkeep.sync(1)
@@ -160,7 +160,7 @@ def test_what_changed_is_in_the_database_and_in_a_file(upkeep: Upkeep) -> None:
     assert {line["snapshot"] for line in lines} == {"2026-09-26T12:01Z"}
 
 
-def test_a_sync_leaves_what_it_changed_and_nothing_else(upkeep: Upkeep) -> None:
+def test_a_sync_leaves_what_it_changed_and_nothing_else(upkeep: Syncer) -> None:
     upkeep.sync(0)
     left = [str(path.relative_to(upkeep.pipeline.root)) for path in upkeep.pipeline.files()]
     folder = "snapshots/all~sync/2026-09-26/20260926T1200Z"
@@ -171,14 +171,14 @@ def test_a_sync_leaves_what_it_changed_and_nothing_else(upkeep: Upkeep) -> None:
     assert [path.name for path in (upkeep.pipeline.root / "snapshots").iterdir()] == ["all~sync"]
 
 
-def test_the_same_minute_again_asks_again(upkeep: Upkeep) -> None:
+def test_the_same_minute_again_asks_again(upkeep: Syncer) -> None:
     upkeep.sync(0)
     upkeep.asked()
     assert upkeep.sync(0)
     assert len(upkeep.asked()) == 1
 
 
-def test_a_backfill_in_the_very_minute_of_a_sync_is_made(upkeep: Upkeep) -> None:
+def test_a_backfill_in_the_very_minute_of_a_sync_is_made(upkeep: Syncer) -> None:
     upkeep.sync(0, days=10)
     assert upkeep.sync(0, since=date(2026, 6, 1))
     assert upkeep.current() == upkeep.truth()
@@ -187,7 +187,7 @@ def test_a_backfill_in_the_very_minute_of_a_sync_is_made(upkeep: Upkeep) -> None
 def test_a_backfill_after_an_interrupted_sync_reaches_as_far_as_it_should(
     pipeline: Pipeline, served: Serve
 ) -> None:
-    broken = Upkeep(pipeline, served(300, "6:status=403"))
+    broken = Syncer(pipeline, served(300, "6:status=403"))
     assert not broken.sync(0, days=30)
     assert broken.sync(1, since=date(2026, 6, 1))
     assert broken.current() == broken.truth()
@@ -197,7 +197,7 @@ def test_a_backfill_after_an_interrupted_sync_reaches_as_far_as_it_should(
 def test_what_an_interrupted_sync_changed_is_told_with_what_the_backfill_after_it_did(
     pipeline: Pipeline, served: Serve
 ) -> None:
-    broken = Upkeep(pipeline, served(300, "6:status=403"))
+    broken = Syncer(pipeline, served(300, "6:status=403"))
     assert not broken.sync(0, days=30)
     assert broken.sync(1, since=date(2026, 6, 1))
     (path,) = [one for one in pipeline.files("1201Z.changes.csv") if "~sync" in str(one)]
@@ -206,13 +206,13 @@ def test_what_an_interrupted_sync_changed_is_told_with_what_the_backfill_after_i
     assert sorted(told) == [row[0] for row in broken.truth()]
 
 
-def changed_dates(upkeep: Upkeep, at: int) -> set[str]:
+def changed_dates(upkeep: Syncer, at: int) -> set[str]:
     (path,) = [one for one in upkeep.pipeline.files(f"12{at:02}Z.changes.csv") if "~sync" in str(one)]
     with path.open(newline="") as stream:
         return {line["complaint_id"] for line in csv.DictReader(stream) if line["field"] == "date_received"}
 
 
-def test_lookups_that_fail_are_made_by_the_next_sync(upkeep: Upkeep) -> None:
+def test_lookups_that_fail_are_made_by_the_next_sync(upkeep: Syncer) -> None:
     """The first lookup is merged when the second fails: each change is reported once."""
     upkeep.sync(0)
     rows = sorted(upkeep.index.rows.values(), key=lambda row: row.key)[-45:]
@@ -246,7 +246,7 @@ def _breaking_at(search: Any, at: int) -> Any:
     return answer
 
 
-def test_the_newest_csv_of_a_query_stays_when_its_sync_has_read_the_same(upkeep: Upkeep) -> None:
+def test_the_newest_csv_of_a_query_stays_when_its_sync_has_read_the_same(upkeep: Syncer) -> None:
     query = "date_received_min=2026-09-20"
     upkeep.pipeline.configure("ccdb", page_size=1000)
     upkeep.pipeline.run(StoreComplaints, timestamp=minute(0), query=query, limit=0)
@@ -259,48 +259,48 @@ def test_the_newest_csv_of_a_query_stays_when_its_sync_has_read_the_same(upkeep:
 def test_an_interrupted_backfill_is_what_the_next_minute_goes_on_with(
     pipeline: Pipeline, served: Serve
 ) -> None:
-    broken = Upkeep(pipeline, served(300, "12:status=403"))
+    broken = Syncer(pipeline, served(300, "12:status=403"))
     assert not broken.sync(0, since=date(2026, 6, 1))
     assert broken.sync(1)
     assert broken.current() == broken.truth()
 
 
-def test_windows_are_read_the_newest_first(upkeep: Upkeep) -> None:
+def test_windows_are_read_the_newest_first(upkeep: Syncer) -> None:
     upkeep.sync(0)
     begins = [one["date_received_min"] for one in upkeep.asked() if one["size"] != "0"]
     assert len(set(begins)) > 2
     assert begins == sorted(begins, reverse=True)
 
 
-def test_counts_are_asked_for_once_a_window_at_most(upkeep: Upkeep) -> None:
+def test_counts_are_asked_for_once_a_window_at_most(upkeep: Syncer) -> None:
     upkeep.sync(0)
     asked = upkeep.asked()
     windows = {one["date_received_min"] for one in asked if one["size"] != "0"}
     assert sum(one["size"] == "0" for one in asked) <= 1 + len(windows)
 
 
-def test_days_and_since_tell_how_far_back_it_reads(upkeep: Upkeep) -> None:
+def test_days_and_since_tell_how_far_back_it_reads(upkeep: Syncer) -> None:
     upkeep.sync(0, days=10)
     assert upkeep.current() == upkeep.truth(since="2026-09-16")
     upkeep.sync(1, since=date(2026, 6, 1))
     assert upkeep.current() == upkeep.truth()
 
 
-def test_a_backfill_is_made_even_where_nothing_changed(upkeep: Upkeep) -> None:
+def test_a_backfill_is_made_even_where_nothing_changed(upkeep: Syncer) -> None:
     upkeep.sync(0, days=10)
     upkeep.asked()
     upkeep.sync(1, since=date(2026, 6, 1))
     assert len(upkeep.asked()) > 1
 
 
-def test_after_a_backfill_the_usual_days_are_up_to_date(upkeep: Upkeep) -> None:
+def test_after_a_backfill_the_usual_days_are_up_to_date(upkeep: Syncer) -> None:
     upkeep.sync(0, since=date(2026, 6, 1))
     upkeep.asked()
     upkeep.sync(1)
     assert len(upkeep.asked()) == 1
 
 
-def test_two_queries_are_kept_up_to_date_apart(upkeep: Upkeep) -> None:
+def test_two_queries_are_kept_up_to_date_apart(upkeep: Syncer) -> None:
     upkeep.sync(0, query="state=CA")
     upkeep.sync(0, query="state=TX")
     assert {row[2] for row in upkeep.current()} == {"CA", "TX"}
@@ -310,12 +310,12 @@ def test_two_queries_are_kept_up_to_date_apart(upkeep: Upkeep) -> None:
     assert len(upkeep.asked()) == 2
 
 
-def test_what_is_of_no_day_the_query_has_is_not_asked_for(upkeep: Upkeep) -> None:
+def test_what_is_of_no_day_the_query_has_is_not_asked_for(upkeep: Syncer) -> None:
     assert upkeep.sync(0, query="date_received_max=2026-01-31")
     assert len(upkeep.asked()) == 1
 
 
-def _move(upkeep: Upkeep, day: str) -> str:
+def _move(upkeep: Syncer, day: str) -> str:
     """Give the newest complaint another day; return its id."""
     newest = max(upkeep.index.rows.values(), key=lambda row: row.key)
     instant = datetime.fromisoformat(f"{day}T12:00:00+00:00")
@@ -327,7 +327,7 @@ def _move(upkeep: Upkeep, day: str) -> str:
 
 
 @pytest.mark.parametrize("day", ["2026-08-01", "2025-01-01"])
-def test_a_complaint_that_moved_is_not_withdrawn_wherever_it_went(upkeep: Upkeep, day: str) -> None:
+def test_a_complaint_that_moved_is_not_withdrawn_wherever_it_went(upkeep: Syncer, day: str) -> None:
     """To another window, or to a day that is not read again: then it is looked up by its id."""
     upkeep.sync(0)
     moved = _move(upkeep, day)
@@ -338,7 +338,7 @@ def test_a_complaint_that_moved_is_not_withdrawn_wherever_it_went(upkeep: Upkeep
     ) == [("changed", "date_received", day)]
 
 
-def test_vanished_complaints_are_looked_up_once(upkeep: Upkeep) -> None:
+def test_vanished_complaints_are_looked_up_once(upkeep: Syncer) -> None:
     upkeep.sync(0)
     upkeep.index.vanish(50)
     upkeep.asked()
@@ -356,7 +356,7 @@ def test_vanished_complaints_are_looked_up_once(upkeep: Upkeep) -> None:
 
 
 def test_more_lookups_than_a_minute_takes_are_left_to_the_next_sync(
-    upkeep: Upkeep, monkeypatch: pytest.MonkeyPatch
+    upkeep: Syncer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(id_lookup, "DEFAULT_REQUESTS", 2)
     upkeep.sync(0)
@@ -407,7 +407,7 @@ def _deaf(search: Any) -> Any:
 
 
 @pytest.mark.parametrize("fault", [_refusing, _breaking, _blind, _deaf])
-def test_a_lookup_that_proves_nothing_withdraws_nothing(upkeep: Upkeep, fault: Any) -> None:
+def test_a_lookup_that_proves_nothing_withdraws_nothing(upkeep: Syncer, fault: Any) -> None:
     """The complaints stay unverified, and the next sync looks them up, though nothing else changed."""
     upkeep.sync(0)
     gone = sorted(upkeep.index.rows)[:3]
@@ -423,7 +423,7 @@ def test_a_lookup_that_proves_nothing_withdraws_nothing(upkeep: Upkeep, fault: A
     assert (upkeep.withdrawn(), upkeep.unverified()) == (gone, [])
 
 
-def test_a_reclassified_complaint_is_not_withdrawn(upkeep: Upkeep) -> None:
+def test_a_reclassified_complaint_is_not_withdrawn(upkeep: Syncer) -> None:
     upkeep.sync(0, query="state=FL")
     moved = [row for row in upkeep.index.rows.values() if row.value("state") == "FL"][:10]
     upkeep.index.put({**row.source, "state": "TX"} for row in moved)
@@ -435,7 +435,7 @@ def test_a_reclassified_complaint_is_not_withdrawn(upkeep: Upkeep) -> None:
     assert sum(row[2] == "TX" for row in upkeep.current()) == 10
 
 
-def test_false_withdrawals_of_version_1_are_undone(upkeep: Upkeep) -> None:
+def test_false_withdrawals_of_version_1_are_undone(upkeep: Syncer) -> None:
     """Those of complaints that exist, history included; the others keep their minute."""
     upkeep.sync(0)
     exists, gone = sorted(upkeep.index.rows)[:2]
@@ -473,7 +473,7 @@ def make_version_1(connection: Connection, at: datetime, withdrawn: list[str]) -
 
 
 def test_an_empty_index_ends_a_sync_before_it_reads(pipeline: Pipeline, served: Serve) -> None:
-    upkeep = Upkeep(pipeline, served(300))
+    upkeep = Syncer(pipeline, served(300))
     upkeep.sync(0)
     before = upkeep.everything()
     upkeep.script("empty")
@@ -484,7 +484,7 @@ def test_an_empty_index_ends_a_sync_before_it_reads(pipeline: Pipeline, served: 
     assert "its index is empty" in upkeep.error(1)
 
 
-def test_a_half_loaded_index_withdraws_nothing(upkeep: Upkeep) -> None:
+def test_a_half_loaded_index_withdraws_nothing(upkeep: Syncer) -> None:
     upkeep.sync(0)
     before = upkeep.current()
     upkeep.script("half")
@@ -500,14 +500,14 @@ def test_a_half_loaded_index_withdraws_nothing(upkeep: Upkeep) -> None:
     assert (upkeep.current(), upkeep.unverified()) == (before, [])
 
 
-def lose_two_thirds(upkeep: Upkeep) -> None:
+def lose_two_thirds(upkeep: Syncer) -> None:
     upkeep.sync(0)
     gone = sorted(upkeep.index.rows)[:200]
     upkeep.index.remove(gone)
     upkeep.index.reindex()
 
 
-def test_a_later_day_confirms_an_implausible_loss(upkeep: Upkeep) -> None:
+def test_a_later_day_confirms_an_implausible_loss(upkeep: Syncer) -> None:
     lose_two_thirds(upkeep)
     assert not upkeep.sync(1)
 
@@ -517,7 +517,7 @@ def test_a_later_day_confirms_an_implausible_loss(upkeep: Upkeep) -> None:
     assert upkeep.current() == upkeep.truth(since=FIRST)
 
 
-def test_an_option_lets_an_implausible_loss_through(upkeep: Upkeep) -> None:
+def test_an_option_lets_an_implausible_loss_through(upkeep: Syncer) -> None:
     lose_two_thirds(upkeep)
     assert not upkeep.sync(1)
 
@@ -527,7 +527,7 @@ def test_an_option_lets_an_implausible_loss_through(upkeep: Upkeep) -> None:
     assert len(upkeep.withdrawn()) > 180
 
 
-def test_no_other_sync_looks_up_what_is_held_back(upkeep: Upkeep) -> None:
+def test_no_other_sync_looks_up_what_is_held_back(upkeep: Syncer) -> None:
     """Neither one of another query, nor one of fewer days."""
     upkeep.pipeline.configure("guard", lost_complaints=10)
     upkeep.sync(0, query="state=FL")
@@ -541,7 +541,7 @@ def test_no_other_sync_looks_up_what_is_held_back(upkeep: Upkeep) -> None:
     assert upkeep.withdrawn() == []
 
 
-def test_a_larger_loss_is_not_confirmed_by_a_smaller_one(upkeep: Upkeep) -> None:
+def test_a_larger_loss_is_not_confirmed_by_a_smaller_one(upkeep: Syncer) -> None:
     upkeep.sync(0)
     rows = sorted(upkeep.index.rows)
     upkeep.index.remove(rows[:120])
@@ -557,7 +557,7 @@ def test_a_larger_loss_is_not_confirmed_by_a_smaller_one(upkeep: Upkeep) -> None
 
 def test_windows_of_another_state_are_read_again(pipeline: Pipeline, served: Serve) -> None:
     """The index is whole when the sync is planned, half loaded when it reads, and whole again."""
-    upkeep = Upkeep(pipeline, served(300, "2:half"))
+    upkeep = Syncer(pipeline, served(300, "2:half"))
     pipeline.configure("ccdb", page_size=1000)
     assert upkeep.sync(0)
     assert len(upkeep.current()) < 200
@@ -567,7 +567,7 @@ def test_windows_of_another_state_are_read_again(pipeline: Pipeline, served: Ser
     assert upkeep.current() == upkeep.truth(since=FIRST)
 
 
-def test_a_second_sync_of_a_minute_is_followed_by_another(upkeep: Upkeep) -> None:
+def test_a_second_sync_of_a_minute_is_followed_by_another(upkeep: Syncer) -> None:
     """Within its minute nothing can be seen to be missing."""
     upkeep.sync(0)
     upkeep.index.vanish(5)
@@ -578,7 +578,7 @@ def test_a_second_sync_of_a_minute_is_followed_by_another(upkeep: Upkeep) -> Non
     assert len(upkeep.withdrawn()) == 5
 
 
-def test_a_search_is_synced_beside_unverified_complaints(upkeep: Upkeep) -> None:
+def test_a_search_is_synced_beside_unverified_complaints(upkeep: Syncer) -> None:
     upkeep.sync(0)
     upkeep.index.remove(sorted(upkeep.index.rows)[:3])
     search = upkeep.index.search
@@ -590,7 +590,7 @@ def test_a_search_is_synced_beside_unverified_complaints(upkeep: Upkeep) -> None
     assert len(upkeep.unverified()) == 3
 
 
-def test_data_that_the_cfpb_flags_proves_no_absence(upkeep: Upkeep) -> None:
+def test_data_that_the_cfpb_flags_proves_no_absence(upkeep: Syncer) -> None:
     upkeep.sync(0)
     upkeep.index.vanish(5)
     upkeep.script("stale")
@@ -600,7 +600,7 @@ def test_data_that_the_cfpb_flags_proves_no_absence(upkeep: Upkeep) -> None:
     assert (upkeep.withdrawn(), upkeep.unverified()) == ([], [])
 
 
-def test_rejected_hits_keep_a_sync_unfinished(upkeep: Upkeep) -> None:
+def test_rejected_hits_keep_a_sync_unfinished(upkeep: Syncer) -> None:
     """They are kept; every valid complaint is merged; an hour later they are read again."""
     upkeep.sync(0)
     upkeep.index.arrive(5)
@@ -618,7 +618,7 @@ def test_rejected_hits_keep_a_sync_unfinished(upkeep: Upkeep) -> None:
     assert upkeep.current() == upkeep.truth(since=FIRST)
 
 
-def test_a_few_rejected_hits_fail_no_sync(upkeep: Upkeep) -> None:
+def test_a_few_rejected_hits_fail_no_sync(upkeep: Syncer) -> None:
     row = max(upkeep.index.rows.values(), key=lambda row: row.key)
     upkeep.index.put([{**row.source, "state": ["CA"]}])
 
@@ -628,7 +628,7 @@ def test_a_few_rejected_hits_fail_no_sync(upkeep: Upkeep) -> None:
     assert row.identifier not in {one[0] for one in upkeep.current()}
 
 
-def test_a_renamed_field_fails_a_sync_that_merged_the_rest(upkeep: Upkeep) -> None:
+def test_a_renamed_field_fails_a_sync_that_merged_the_rest(upkeep: Syncer) -> None:
     upkeep.sync(0)
     upkeep.index.arrive(5)
     upkeep.script("rename")
@@ -641,7 +641,7 @@ def test_a_renamed_field_fails_a_sync_that_merged_the_rest(upkeep: Upkeep) -> No
     assert upkeep.sync(2)
 
 
-def test_a_sync_touches_no_snapshot_of_the_same_query(upkeep: Upkeep) -> None:
+def test_a_sync_touches_no_snapshot_of_the_same_query(upkeep: Syncer) -> None:
     """Of the same minute, too: pages, CSV and the newest CSV stay."""
     query = f"date_received_min={FIRST}"
     upkeep.pipeline.configure("ccdb", page_size=1000)
@@ -659,13 +659,13 @@ def test_a_sync_touches_no_snapshot_of_the_same_query(upkeep: Upkeep) -> None:
 def test_interrupted_at_any_request_it_ends_the_same_and_fetches_no_page_twice(
     pipeline: Pipeline, served: Serve
 ) -> None:
-    whole = Upkeep(pipeline, served(300))
+    whole = Syncer(pipeline, served(300))
     whole.sync(0)
     expected, requests = whole.everything(), len(whole.served.asked)
     assert requests > 15
     for at in range(1, requests + 1):
         whole.forget()
-        upkeep = Upkeep(pipeline, served(300, f"{at}:status=403"))
+        upkeep = Syncer(pipeline, served(300, f"{at}:status=403"))
         assert not upkeep.sync(0), at
         assert upkeep.sync(0), at
         assert upkeep.everything() == expected, at
@@ -673,8 +673,8 @@ def test_interrupted_at_any_request_it_ends_the_same_and_fetches_no_page_twice(
         assert len(set(pages)) == len(pages), at
 
 
-def test_a_later_minute_goes_on_with_what_an_earlier_one_began(upkeep: Upkeep, served: Serve) -> None:
-    broken = Upkeep(upkeep.pipeline, served(300, "9:status=403"))
+def test_a_later_minute_goes_on_with_what_an_earlier_one_began(upkeep: Syncer, served: Serve) -> None:
+    broken = Syncer(upkeep.pipeline, served(300, "9:status=403"))
     assert not broken.sync(0)
     before = broken.pages()
     assert broken.sync(1)
@@ -684,19 +684,19 @@ def test_a_later_minute_goes_on_with_what_an_earlier_one_began(upkeep: Upkeep, s
 
 
 def test_what_only_a_later_minute_reads_is_of_that_minute(pipeline: Pipeline, served: Serve) -> None:
-    broken = Upkeep(pipeline, served(300, *(f"{at}:status=403" for at in range(9, 50))))
+    broken = Syncer(pipeline, served(300, *(f"{at}:status=403" for at in range(9, 50))))
     assert not broken.sync(0)
-    upkeep = Upkeep(pipeline, served(300))
+    upkeep = Syncer(pipeline, served(300))
     assert upkeep.sync(1)
     seen = upkeep.pipeline.sql("SELECT DISTINCT last_seen FROM complaints ORDER BY 1")
     assert [str(row[0])[:16] for row in seen] == ["2026-09-26 12:00", "2026-09-26 12:01"]
 
 
 def test_what_is_read_again_because_the_api_changed_is_of_the_minute_it_is_read(
-    upkeep: Upkeep, served: Serve
+    upkeep: Syncer, served: Serve
 ) -> None:
     """A window was half read: its pages are of no use any more."""
-    broken = Upkeep(upkeep.pipeline, served(300, "9:status=403"))
+    broken = Syncer(upkeep.pipeline, served(300, "9:status=403"))
     assert not broken.sync(0)
     broken.index.change(300)
     broken.index.reindex()
@@ -707,16 +707,16 @@ def test_what_is_read_again_because_the_api_changed_is_of_the_minute_it_is_read(
 
 
 def test_a_window_that_fails_keeps_none_of_the_others_from_the_database(
-    upkeep: Upkeep, served: Serve
+    upkeep: Syncer, served: Serve
 ) -> None:
-    broken = Upkeep(upkeep.pipeline, served(300, "9:status=403"))
+    broken = Syncer(upkeep.pipeline, served(300, "9:status=403"))
     assert not broken.sync(0)
     windows = broken.pipeline.sql("SELECT count(*) FROM snapshots")[0][0]
     assert broken.sync(1)
     assert windows == broken.pipeline.sql("SELECT count(*) FROM snapshots")[0][0] - 1
 
 
-def test_files_that_an_ended_sync_left_are_removed_by_the_next_run(upkeep: Upkeep) -> None:
+def test_files_that_an_ended_sync_left_are_removed_by_the_next_run(upkeep: Syncer) -> None:
     """It was killed after its end was in the database, before they were gone."""
     upkeep.sync(0)
     left = upkeep.pipeline.root / "syncs/all/snapshots/x/2026-09-26/20260926T1200Z.parsed.jsonl"
@@ -728,13 +728,13 @@ def test_files_that_an_ended_sync_left_are_removed_by_the_next_run(upkeep: Upkee
     assert [path.name for path in (upkeep.pipeline.root / "syncs").iterdir()] == ["all.lock"]
 
 
-def test_a_failed_sync_is_on_record(upkeep: Upkeep, served: Serve) -> None:
-    broken = Upkeep(upkeep.pipeline, served(300, "every 1:status=403"))
+def test_a_failed_sync_is_on_record(upkeep: Syncer, served: Serve) -> None:
+    broken = Syncer(upkeep.pipeline, served(300, "every 1:status=403"))
     assert not broken.sync(0)
     assert broken.outcome(0) == "failed"
 
 
-def test_an_id_no_search_term_can_hold_costs_no_sync(upkeep: Upkeep) -> None:
+def test_an_id_no_search_term_can_hold_costs_no_sync(upkeep: Syncer) -> None:
     row = next(iter(upkeep.index.rows.values()))
     upkeep.index.put([{**row.source, "complaint_id": "1" * 50}])
     upkeep.sync(0)

@@ -13,8 +13,8 @@ from luigi_etl.api.query import parse_query
 from luigi_etl.common.errors import DamagedFileError, QueryError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.merge import merge
+from luigi_etl.snapshot.command_options import options_for, query_of_slug, redo_command
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_slug
-from luigi_etl.snapshot.spelling import options_for, query_in, redo_command
 from tests.made import taken
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
@@ -27,16 +27,16 @@ def test_the_name_of_the_files_holds_query_and_limit(company: str, limit: int) -
     except QueryError:
         return
 
-    found = query_in(query.slug(limit))
+    found = query_of_slug(query.slug(limit))
 
     if "~" not in query.slug(limit):
         assert found == (str(query), limit)
-        assert query_in(sync_slug(query.slug(0))) == (str(query), 0)
+        assert query_of_slug(sync_slug(query.slug(0))) == (str(query), 0)
 
 
 @pytest.mark.parametrize("slug", ["", "x", "state=ca", "all-newest-", "all-newest-x", "all-newest-010", "~"])
 def test_other_names_hold_none(slug: str) -> None:
-    assert query_in(slug) is None
+    assert query_of_slug(slug) is None
 
 
 def test_a_sync_has_no_limit() -> None:

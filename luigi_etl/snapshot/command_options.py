@@ -7,7 +7,7 @@ from luigi_etl.common.minutes import as_parameter
 from luigi_etl.snapshot.paths import SnapshotFiles, is_of_syncs, sync_slug
 
 
-def query_in(slug: str) -> tuple[str, int] | None:
+def query_of_slug(slug: str) -> tuple[str, int] | None:
     """Return the query and the limit that a name of files holds; None if it was cut, or is no such name."""
     name = slug.removesuffix(sync_slug(""))
     filters, marked, number = name.partition("-newest-")
@@ -31,5 +31,5 @@ def options_for(slug: str, asked: tuple[str, int] | None) -> str:
 
 def redo_command(files: SnapshotFiles, stage: str) -> str:
     """Return the command that makes a snapshot's files again from a stage on."""
-    options = options_for(files.slug, query_in(files.slug))
+    options = options_for(files.slug, query_of_slug(files.slug))
     return f"luigi-etl redo {as_parameter(files.timestamp)} {options} --from {stage}"
