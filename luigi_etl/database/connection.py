@@ -24,7 +24,8 @@ from luigi_etl.common.files import storage_errors
 from luigi_etl.common.terminal import one_line
 from luigi_etl.database.coverage import rebuild
 from luigi_etl.database.damage import find_damage
-from luigi_etl.database.schema import NEWEST, RESTORE, check_version, prepare, version_of
+from luigi_etl.database.migration import NEWEST, check_version, prepare, version_of
+from luigi_etl.database.schema import RESTORE
 
 WAIT = 10  # seconds for another writer, or for a server's answer to a connection
 CACHE = 64 * 1024  # KiB of SQLite's pages in memory

@@ -19,7 +19,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from luigi_etl.database.schema import metadata, version_of
+from luigi_etl.database.migration import version_of
+from luigi_etl.database.schema import metadata
 
 
 def find_damage(connection: Connection) -> str:

@@ -1,36 +1,22 @@
-"""The database's tables, views and version: what is asked of it in SQL, and how later versions change it.
-
-A schema version is a number in a table of its own, and a list of steps that lead from each version to
-the next. Alembic would bring a folder of scripts, a template language and a command for what is here a
-list that runs inside the first merge's own transaction.
-"""
-
-from collections.abc import Callable, Sequence
+"""The database's tables and views."""
 
 from sqlalchemy import (
-    INTEGER,
     BigInteger,
     Boolean,
     Column,
-    Connection,
     Date,
     DateTime,
     ForeignKey,
     Index,
-    Inspector,
     Integer,
     MetaData,
     Table,
     Text,
     UniqueConstraint,
-    func,
-    inspect,
-    select,
     text,
 )
 from sqlalchemy.dialects import sqlite
 
-from luigi_etl.common.errors import SchemaError
 from luigi_etl.snapshot.complaint import COLUMNS
 
 FIELDS = tuple(column.field for column in COLUMNS if column.field != "complaint_id")
@@ -82,7 +68,7 @@ complaints = Table(
     # SP-GiST takes a text of any length.
     Index("complaints_by_company", "company", postgresql_using="spgist").ddl_if(dialect="postgresql"),
 )
-_by_withdrawal = Index(
+withdrawn_index = Index(
     "complaints_withdrawn",
     complaints.c.withdrawn,
     sqlite_where=complaints.c.withdrawn.is_not(None),
@@ -137,7 +123,7 @@ coverage = Table(
     Column("range_start", Date, nullable=False),  # the same in all rows whose days adjoin
     info={"since": 2},
 )
-_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
+schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 
 VIEWS = {
     "current_complaints": (
@@ -156,124 +142,3 @@ VIEWS = {
         "GROUP BY query, row_limit, range_start, CASE WHEN row_limit > 0 THEN id END"
     ),
 }
-
-Step = Callable[[Connection], object]
-
-
-def _lift_limits_of_indexes(connection: Connection) -> None:
-    """Replace PostgreSQL's indexes that fail on long values."""
-    if connection.dialect.name != "postgresql":
-        return
-    connection.execute(text("DROP INDEX IF EXISTS complaints_by_company"))
-    connection.execute(
-        text("ALTER TABLE snapshots DROP CONSTRAINT IF EXISTS snapshots_timestamp_query_row_limit_key")
-    )
-    connection.execute(text("CREATE INDEX complaints_by_company ON complaints USING spgist (company)"))
-    connection.execute(
-        text("CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, md5(query), row_limit)")
-    )
-
-
-def _doubt_withdrawals(connection: Connection) -> None:
-    """Let later syncs verify each withdrawal that version 1 concluded from a part of the complaints alone."""
-    unverified.create(connection)
-    connection.execute(text("ALTER TABLE syncs ADD COLUMN form TEXT"))
-    newest = (
-        select(func.max(history.c.id))
-        .where(history.c.change == "withdrawn", history.c.complaint_id == complaints.c.complaint_id)
-        .correlate(complaints)
-        .scalar_subquery()
-    )
-    unproven = (
-        select(complaints.c.complaint_id, complaints.c.withdrawn)
-        .join(history, history.c.id == newest)
-        .join(snapshots, snapshots.c.id == history.c.snapshot_id)
-        .where(complaints.c.withdrawn.is_not(None), snapshots.c.query != "")
-    )
-    connection.execute(unverified.insert().from_select(["complaint_id", "since"], unproven))
-
-
-def _to_version_2(connection: Connection) -> None:
-    _lift_limits_of_indexes(connection)
-    _doubt_withdrawals(connection)
-    _by_withdrawal.create(connection)
-    coverage.create(connection)
-    connection.execute(text(f"CREATE VIEW coverage_by_query AS {VIEWS['coverage_by_query']}"))
-
-
-# From version 1 to 2, from 2 to 3, ...; a new database is made at the last.
-STEPS: Sequence[Step] = (_to_version_2,)
-NEWEST = 1 + len(STEPS)
-
-
-def prepare(connection: Connection, steps: Sequence[Step] = STEPS) -> int | None:
-    """Make the tables and views, or bring those of an older version to this one.
-
-    Return the version before, None where there was nothing.
-
-    Raises:
-        SchemaError: the database holds tables that are not ours, or is of a newer version.
-
-    """
-    newest = 1 + len(steps)
-    version = version_of(connection)
-    if version is None:
-        metadata.create_all(connection, checkfirst=False)
-        for name, query in VIEWS.items():
-            connection.execute(text(f"CREATE VIEW {name} AS {query}"))
-        connection.execute(_version.insert().values(version=newest))
-        return None
-    check_version(version, newest)
-    for step in steps[version - 1 :]:
-        step(connection)
-    if version < newest:
-        connection.execute(_version.update().values(version=newest))
-    return version
-
-
-def version_of(connection: Connection) -> int | None:
-    """Return the version of a database's schema, or None where nothing was made yet.
-
-    Raises:
-        SchemaError: there are tables or views of our names, and not one version of ours.
-
-    """
-    inspector = inspect(connection)
-    if inspector.has_table(_version.name) and _is_our_version(inspector):
-        versions = connection.scalars(select(_version.c.version)).all()
-        if len(versions) > 1:
-            raise SchemaError(
-                f"the database is damaged: schema_version holds {len(versions)} rows, not one; {RESTORE}"
-            )
-        if versions:
-            return int(versions[0])
-    tables, views = set(inspector.get_table_names()), set(inspector.get_view_names())
-    if taken := (tables | views) & (metadata.tables.keys() | VIEWS.keys()):
-        name = min(taken)
-        raise SchemaError(
-            f"the database has no schema version, but a {'view' if name in views else 'table'} {name}: "
-            "luigi_etl did not make it; set [storage] database to one of its own"
-        )
-    return None
-
-
-def _is_our_version(inspector: Inspector) -> bool:
-    """Tell our table of the version from others': the name is a common one (Flyway has it too)."""
-    columns = inspector.get_columns(_version.name)
-    return [(column["name"], type(column["type"])) for column in columns] == [("version", INTEGER)]
-
-
-def check_version(version: int, newest: int = NEWEST) -> None:
-    """See to it that this version of the program can use a database.
-
-    Raises:
-        SchemaError: it is of a newer one, or of none that ever was.
-
-    """
-    if version < 1:
-        raise SchemaError(f"the database is damaged: schema_version holds {version}; {RESTORE}")
-    if version > newest:
-        raise SchemaError(
-            f"the database's schema is of version {version}; this luigi_etl knows up to {newest}: "
-            "install a newer luigi_etl"
-        )

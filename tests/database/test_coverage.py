@@ -30,7 +30,7 @@ from luigi_etl.database.coverage import (
 from luigi_etl.database.doubts import contains, doubts, reaches
 from luigi_etl.database.export import as_csv, matching
 from luigi_etl.database.merge import merge
-from luigi_etl.database.schema import prepare
+from luigi_etl.database.migration import prepare
 from tests.conftest import Beside, Chain, Pipeline, Serve
 from tests.made import taken
 from tests.version_1 import undo_version_2

@@ -5,7 +5,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, sel
 
 from luigi_etl.common.errors import SchemaError
 from luigi_etl.database.connection import Database
-from luigi_etl.database.schema import STEPS, Step, complaints, prepare
+from luigi_etl.database.migration import STEPS, Step, prepare
+from luigi_etl.database.schema import complaints
 from tests.conftest import Beside
 from tests.version_1 import VERSION_1_OF_POSTGRESQL, VERSION_1_OF_SQLITE
 
