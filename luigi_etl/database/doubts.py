@@ -7,12 +7,12 @@ from sqlalchemy import Connection, and_, column, func, inspect, or_, select, tab
 
 from luigi_etl.api.query import Query, families
 from luigi_etl.common.minutes import as_text
-from luigi_etl.database.coverage import (
+from luigi_etl.database.coverage import covered
+from luigi_etl.database.covered_days import (
     BOUNDS,
     Covered,
     Days,
     Span,
-    covered,
     days_text,
     newest_by_day,
     parsed,

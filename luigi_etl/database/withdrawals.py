@@ -26,7 +26,7 @@ from sqlalchemy import (
     update,
 )
 
-from luigi_etl.database.coverage import parsed
+from luigi_etl.database.covered_days import parsed
 from luigi_etl.database.losses import Loss, hold_back, is_held
 from luigi_etl.database.rows import Change, SnapshotRef, StoredComplaint, append_history, set_times
 from luigi_etl.database.schema import Minute, complaints, history, snapshots, unverified

@@ -27,7 +27,8 @@ from luigi_etl.common.luigi_cfg import without_values
 from luigi_etl.common.minutes import as_parameter, as_text
 from luigi_etl.common.terminal import counted, one_line
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import CoveredRange, covered, ranges
+from luigi_etl.database.coverage import covered
+from luigi_etl.database.covered_days import CoveredRange, ranges
 from luigi_etl.database.damage import find_missing
 from luigi_etl.database.rows import count_complaints
 from luigi_etl.database.schema import RESTORE

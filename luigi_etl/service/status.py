@@ -8,7 +8,8 @@ from sqlalchemy import Connection, func, inspect, literal_column, select, table
 
 from luigi_etl.common.errors import EtlError, NoDatabaseError
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import CoveredRange, covered, ranges
+from luigi_etl.database.coverage import covered
+from luigi_etl.database.covered_days import CoveredRange, ranges
 from luigi_etl.database.rows import count_complaints
 from luigi_etl.database.schema import complaints
 from luigi_etl.service.run_history import Run, newest_of_each

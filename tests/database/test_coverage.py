@@ -18,15 +18,8 @@ from luigi_etl import SyncComplaints
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.cli.main import run
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import (
-    Covered,
-    confirm,
-    covered,
-    is_to_confirm,
-    ranges,
-    rebuild,
-    record_snapshot,
-)
+from luigi_etl.database.coverage import confirm, covered, is_to_confirm, rebuild, record_snapshot
+from luigi_etl.database.covered_days import Covered, ranges
 from luigi_etl.database.doubts import contains, doubts, reaches
 from luigi_etl.database.export import as_csv, matching
 from luigi_etl.database.merge import merge
