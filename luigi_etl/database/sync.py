@@ -6,68 +6,25 @@ A sync is planned once and kept in the database, so that one which was interrupt
 import shutil
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
-
-import msgspec
-from sqlalchemy import ColumnElement, select, update
+from typing import IO, NamedTuple
 
 from luigi_etl.api.client import Client
 from luigi_etl.api.query import Query, parse_stored_query
-from luigi_etl.common.errors import NoDatabaseError, SchemaError, TransientError
+from luigi_etl.common.errors import TransientError
 from luigi_etl.common.files import atomic_write, storage_errors
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.database.change_log import Counts, Key, write_changes
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import confirm, is_to_confirm
-from luigi_etl.database.schema import RESTORE, syncs
+from luigi_etl.database.sync_table import IndexState, Sync, SyncTable, SyncWindow
 from luigi_etl.database.windows import windows
 from luigi_etl.snapshot.guard import Guard, HitProfile, profile_hits
-from luigi_etl.snapshot.parse import Summary, read_summary
+from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_folder, sync_lock
 
-T = TypeVar("T")
 _UNKNOWN = -1  # of a sync whose windows are of several states of the index: no count equals it
 _REPEATED_AFTER = timedelta(hours=1)
 _locks: dict[Path, IO[bytes]] = {}  # those this process keeps to its end: Luigi runs a sync in several steps
-
-
-class IndexState(NamedTuple):
-    """What the API tells of its index: when it was made, how many it holds, and how many match a query."""
-
-    last_indexed: str | None
-    total_record_count: int | None
-    hits_total: int
-
-    def is_of(self, summary: Summary) -> bool:
-        """Return whether a window was read from this state, and not from another that came meanwhile."""
-        return (summary.last_indexed, summary.total_record_count) == self[:2]
-
-
-class SyncWindow(msgspec.Struct, frozen=True):
-    """A part of a sync: a query, every complaint of which is read, and the minute (naive UTC) of that."""
-
-    timestamp: datetime
-    query: str
-
-    @property
-    def key(self) -> Key:
-        """The snapshot's place in the database."""
-        return Key(self.timestamp, self.query, 0)
-
-
-class Sync(NamedTuple):
-    """A sync, from the day `since`: its `windows`, and the `lookups` made after them.
-
-    `form` is what its hits were, None before the sync came to its end.
-    """
-
-    id: int
-    timestamp: datetime
-    since: date
-    state: IndexState
-    windows: list[SyncWindow]
-    lookups: list[SyncWindow]
-    form: HitProfile | None = None
 
 
 class SyncResult(NamedTuple):
@@ -87,6 +44,7 @@ class Syncer:
         self.database = database
         self._root = root
         self._query = query
+        self._table = SyncTable(database, query)
         self._slug = query.slug(0)
         self._ended: dict[int, list[Key]] = {}
 
@@ -115,7 +73,7 @@ class Syncer:
         So does a window that is half read, if the API changed since: its pages are of no use any more.
         """
         self.database.migrate()
-        sync = self._last(syncs.c.form.is_(None), ~syncs.c.is_finished)
+        sync = self._table.find_interrupted()
         if sync is None:
             return None
         all_files = [self._files(one) for one in sync.windows]
@@ -125,12 +83,12 @@ class Syncer:
                 _remove(files)
         moved = [one if self._is_begun(one) else SyncWindow(now, one.query) for one in sync.windows]
         if moved != sync.windows:
-            self._note(sync, windows=_text(moved))
+            self._table.set_windows(sync, moved)
         return sync._replace(windows=moved)
 
     def last(self) -> Sync | None:
         """Return the newest sync that came to its end, if any."""
-        return self._last(syncs.c.is_finished | syncs.c.form.is_not(None))
+        return self._table.find_ended()
 
     def begin(self, client: Client, now: datetime, since: date, guard: Guard) -> Sync | None:
         """Ask the API once; return None if the database is up to date, else the sync that is to make it so.
@@ -146,19 +104,7 @@ class Syncer:
         planned = [
             SyncWindow(now, str(one)) for one in self._planned(client, since, now.date(), state.hits_total)
         ]
-        with self.database.writing() as connection:
-            of_query = (syncs.c.query == str(self._query), ~syncs.c.is_finished)
-            connection.execute(update(syncs).where(*of_query).values(is_finished=True))
-            row = syncs.insert().values(
-                timestamp=now,
-                query=str(self._query),
-                since=since,
-                **state._asdict(),
-                windows=_text(planned),
-                is_finished=False,
-            )
-            number = connection.scalar(row.returning(syncs.c.id))
-        return Sync(number, now, since, state, planned, [])
+        return self._table.add(now, since, state, planned)
 
     def days_of(self, sync: Sync) -> Query:
         """Return the query for all that a sync reads: its own, from its first day on."""
@@ -172,7 +118,7 @@ class Syncer:
     def add_lookup(self, sync: Sync, lookup: Key) -> None:
         """Remember a lookup that was merged, so that its changes are reported even after a kill."""
         sync.lookups.append(SyncWindow(lookup.timestamp, lookup.query))
-        self._note(sync, lookups=_text(sync.lookups))
+        self._table.set_lookups(sync)
 
     def finish(self, sync: Sync, files: SnapshotFiles) -> SyncResult:
         """End a sync: write its changes and its rejected hits to `files`, and remove its windows' files.
@@ -187,23 +133,11 @@ class Syncer:
         self._ended[sync.id] = [one.key for one in (*sync.windows, *sync.lookups)]
         keys = [key for keys in self._ended.values() for key in keys]
         counts = write_changes(self.database, keys, files.changes)
-        is_one_state = all(map(sync.state.is_of, summaries)) and not self._is_second_of_its_minute(sync)
+        is_one_state = all(map(sync.state.is_of, summaries)) and not self._table.is_second_of_its_minute(sync)
         known = sync.state.hits_total if is_one_state else _UNKNOWN
-        told = msgspec.json.encode(form).decode()
-        self._note(sync, is_finished=not form.rejected, form=told, hits_total=known)
+        self._table.set_end(sync, form, known)
         self._tidy()
         return SyncResult(counts, form)
-
-    def _is_second_of_its_minute(self, sync: Sync) -> bool:
-        """Return whether another sync of the minute came before: what vanished since is not missed yet."""
-        minute = max((one.timestamp for one in sync.windows), default=sync.timestamp)
-        with self.database.reading() as connection:
-            found = connection.scalars(
-                select(syncs.c.id).where(
-                    syncs.c.query == str(self._query), syncs.c.timestamp == minute, syncs.c.id < sync.id
-                )
-            )
-            return found.first() is not None
 
     def _keep_rejected(self, sync: Sync, target: Path) -> None:
         with atomic_write(target) as stream:
@@ -225,28 +159,6 @@ class Syncer:
             return _state(client, query).hits_total
 
         return windows(self._query, since, today, client.settings.page_size, total, count)
-
-    def _last(self, *conditions: ColumnElement[bool]) -> Sync | None:
-        try:
-            with self.database.reading() as connection:
-                row = connection.execute(
-                    select(syncs)
-                    .where(syncs.c.query == str(self._query), *conditions)
-                    .order_by(syncs.c.id.desc())
-                    .limit(1)
-                ).one_or_none()
-        except NoDatabaseError:
-            return None
-        if row is None:
-            return None
-        state = IndexState(row.last_indexed, row.total_record_count, row.hits_total)
-        lookups = [] if row.lookups is None else _windows(row.lookups)
-        form = None if row.form is None else _decoded(row.form, HitProfile)
-        return Sync(row.id, row.timestamp, row.since, state, _windows(row.windows), lookups, form)
-
-    def _note(self, sync: Sync, **told: object) -> None:
-        with self.database.writing() as connection:
-            connection.execute(update(syncs).where(syncs.c.id == sync.id).values(told))
 
     def _is_begun(self, window: SyncWindow) -> bool:
         files = self._files(window)
@@ -283,18 +195,3 @@ def _is_to_be_repeated(last: Sync, now: datetime, guard: Guard) -> bool:
 def _state(client: Client, query: Query) -> IndexState:
     _, answer = client.page(query.pairs, 0, None)
     return IndexState(answer.meta.last_indexed, answer.meta.total_record_count, answer.total)
-
-
-def _text(several: list[SyncWindow]) -> str:
-    return msgspec.json.encode(several).decode()
-
-
-def _windows(text: str) -> list[SyncWindow]:
-    return _decoded(text, list[SyncWindow])
-
-
-def _decoded(text: str, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError as error:
-        raise SchemaError(f"the database is damaged: a row of syncs can't be read; {RESTORE}") from error

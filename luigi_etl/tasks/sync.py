@@ -16,7 +16,8 @@ from luigi_etl.tasks.config import MOST_DAYS, DayParameter, WholeNumberParameter
 
 if TYPE_CHECKING:
     from luigi_etl.database.change_log import Counts
-    from luigi_etl.database.sync import Sync, Syncer
+    from luigi_etl.database.sync import Syncer
+    from luigi_etl.database.sync_table import Sync
     from luigi_etl.snapshot.guard import HitProfile
 
 logger = logging.getLogger("luigi_etl")
