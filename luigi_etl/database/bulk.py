@@ -1,4 +1,4 @@
-"""Many rows into a table with one call: each database takes them in the way that is fastest for it."""
+"""Statements that write many rows with one call, in the fastest way for each database."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,17 +20,17 @@ from sqlalchemy import (
     update,
 )
 
-IDENTITY = "held_id"  # names, in a row of an update, the row that is to have other values
+ROW_ID = "held_id"  # the parameter of an update that identifies the row
 
 
 class ForMany(NamedTuple):
-    """A statement for many rows: one that is run for each of them, and PostgreSQL's for all at once."""
+    """A statement for many rows: one that runs once a row, and PostgreSQL's, which runs once."""
 
     for_each: Executable
     at_once: Executable
 
     def run(self, connection: Connection, rows: Sequence[Mapping[str, object]]) -> None:
-        """Run it; rows that PostgreSQL gets as one JSON document take half the time of as many statements."""
+        """Run the statement; one JSON document halves the time on PostgreSQL."""
         if not rows:
             return
         if connection.dialect.name == "postgresql":
@@ -39,24 +39,24 @@ class ForMany(NamedTuple):
             connection.execute(self.for_each, rows)
 
 
-def inserting(table: Table, names: Sequence[str]) -> ForMany:
-    """Return the statement that adds rows with values for these columns."""
-    given = _given(table.c[name] for name in names)
+def insert_statement(table: Table, names: Sequence[str]) -> ForMany:
+    """Return the statement that inserts rows with values for these columns."""
+    given = _json_rows(table.c[name] for name in names)
     return ForMany(table.insert(), table.insert().from_select(names, select(given), include_defaults=False))
 
 
-def replacing(table: Table, identity: str, names: Collection[str]) -> ForMany:
-    """Return the statement that gives rows other values of these columns, each the one `IDENTITY` tells."""
-    given = _given([Column(IDENTITY, Text), *(table.c[name] for name in names)])
+def replace_statement(table: Table, identity: str, names: Collection[str]) -> ForMany:
+    """Return the statement that replaces these columns in the rows that `ROW_ID` identifies."""
+    given = _json_rows([Column(ROW_ID, Text), *(table.c[name] for name in names)])
     key = table.c[identity]
     return ForMany(
-        update(table).where(key == bindparam(IDENTITY)).values({name: bindparam(name) for name in names}),
-        update(table).where(key == given.c[IDENTITY]).values({name: given.c[name] for name in names}),
+        update(table).where(key == bindparam(ROW_ID)).values({name: bindparam(name) for name in names}),
+        update(table).where(key == given.c[ROW_ID]).values({name: given.c[name] for name in names}),
     )
 
 
-def _given(columns: Iterable[Column[Any]]) -> TableValuedAlias:
-    """Return the rows of a JSON document, the parameter `rows`, as PostgreSQL reads them."""
+def _json_rows(columns: Iterable[Column[Any]]) -> TableValuedAlias:
+    """Return the JSON document in the parameter `rows` as a table of PostgreSQL."""
     document = cast(bindparam("rows", type_=Text), JSON)
     typed = [column(one.name, one.type) for one in columns]
     return func.json_to_recordset(document).table_valued(*typed).render_derived("given", with_types=True)

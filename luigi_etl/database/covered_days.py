@@ -1,4 +1,4 @@
-"""Days of queries: which of them observations cover, as of when, and how they are named in messages."""
+"""Ranges of covered days: how they join, which days they leave out, and how messages name them."""
 
 import contextlib
 import functools
@@ -16,13 +16,13 @@ from luigi_etl.common.minutes import as_text
 DAY = timedelta(days=1)
 BOUNDS = ("date_received_min", "date_received_max")
 
-Days = tuple[date, date]  # both included; `date.min` and `date.max` stand for no bound
+Days = tuple[date, date]  # both included; `date.min` and `date.max` mean no bound
 
 
-class Covered(NamedTuple):
-    """Days of a query of which every complaint is held, or with a `row_limit` the newest so many.
+class CoverageRow(NamedTuple):
+    """Days of a query for which the database holds every complaint, or the newest `row_limit`.
 
-    `query` has no bounds of `date_received`. A day that is None is no bound. `as_of` is naive UTC.
+    `query` has no bounds of `date_received`. None as a day means no bound. `as_of` is naive UTC.
     """
 
     query: str
@@ -33,7 +33,7 @@ class Covered(NamedTuple):
 
 
 class CoveredRange(NamedTuple):
-    """Adjoining days of a query, as of the oldest and the newest observation among them."""
+    """Adjoining days of a query, with the times of their oldest and newest observation."""
 
     query: str
     first_day: date | None
@@ -45,26 +45,26 @@ class CoveredRange(NamedTuple):
     def __str__(self) -> str:
         """Return `state=CA from 2026-08-29 on, as of 2026-11-27 09:26 UTC`."""
         newest = f"the newest {self.row_limit:,} of " if self.row_limit else ""
-        days = days_text(self.first_day or date.min, self.last_day or date.max)
+        days = describe_days(self.first_day or date.min, self.last_day or date.max)
         later = (
             f" (the newest part as of {as_text(self.newest_as_of)})" if self.newest_as_of > self.as_of else ""
         )
-        what = " ".join(filter(None, [query_name(self.query), days]))
+        what = " ".join(filter(None, [describe_query(self.query), days]))
         return f"{newest}{what}, as of {as_text(self.as_of)}{later}"
 
 
 class Span(NamedTuple):
-    """Days, both included, and as of when; `date.min` and `date.max` stand for no bound."""
+    """Days, both included, and their time; `date.min` and `date.max` mean no bound."""
 
     first: date
     last: date
     as_of: datetime
 
 
-def ranges(rows: Iterable[Covered]) -> list[CoveredRange]:
+def ranges(rows: Iterable[CoverageRow]) -> list[CoveredRange]:
     """Join adjoining days, as the view `coverage_by_query` does."""
     joined: list[CoveredRange] = []
-    for _, pairs in groupby(with_range_start(rows), _range_of):
+    for _, pairs in groupby(with_range_start(rows), _range_key):
         members = [row for row, _ in pairs]
         first, last = members[0], members[-1]
         moments = [row.as_of for row in members]
@@ -76,21 +76,21 @@ def ranges(rows: Iterable[Covered]) -> list[CoveredRange]:
     return joined
 
 
-def _range_of(pair: tuple[Covered, date]) -> tuple[object, ...]:
+def _range_key(pair: tuple[CoverageRow, date]) -> tuple[object, ...]:
     row, start = pair
     return row.query, row.row_limit, start, row if row.row_limit else None
 
 
-def ordered(rows: Iterable[Covered]) -> list[Covered]:
+def sort_rows(rows: Iterable[CoverageRow]) -> list[CoverageRow]:
     """Sort rows by query, limit and days."""
-    return sorted(rows, key=lambda row: (row.query, row.row_limit, span_of(row)))
+    return sorted(rows, key=lambda row: (row.query, row.row_limit, to_span(row)))
 
 
-def with_range_start(rows: Iterable[Covered]) -> Iterator[tuple[Covered, date]]:
-    """Give rows with the first day of the adjoining days they belong to."""
-    before: Covered | None = None
+def with_range_start(rows: Iterable[CoverageRow]) -> Iterator[tuple[CoverageRow, date]]:
+    """Yield each row with the first day of its range of adjoining days."""
+    before: CoverageRow | None = None
     start = date.min
-    for row in ordered(rows):
+    for row in sort_rows(rows):
         adjoins = (
             before is not None
             and (before.query, before.row_limit) == (row.query, row.row_limit)
@@ -102,23 +102,23 @@ def with_range_start(rows: Iterable[Covered]) -> Iterator[tuple[Covered, date]]:
         yield row, start
 
 
-def settled(rows: Sequence[Covered]) -> list[Covered]:
-    """Return what rows of one query amount to, whatever their order."""
-    complete = newest_by_day(span_of(row) for row in rows if not row.row_limit)
+def combine(rows: Sequence[CoverageRow]) -> list[CoverageRow]:
+    """Combine rows of one query; their order does not matter."""
+    complete = newest_by_day(to_span(row) for row in rows if not row.row_limit)
     by_age = sorted(rows, key=attrgetter("as_of"))
     newest = {row._replace(as_of=datetime.min): row for row in by_age if row.row_limit}
-    kept = [row for row in newest.values() if not _is_implied(span_of(row), complete)]
+    kept = [row for row in newest.values() if not _is_included(to_span(row), complete)]
     query = rows[0].query if rows else ""
-    return [*(row_of(query, span, 0) for span in complete), *kept]
+    return [*(to_row(query, span, 0) for span in complete), *kept]
 
 
-def _is_implied(newest: Span, complete: list[Span]) -> bool:
+def _is_included(newest: Span, complete: list[Span]) -> bool:
     later = [span for span in complete if span.as_of >= newest.as_of]
     return not list(uncovered((newest.first, newest.last), later))
 
 
 def newest_by_day(spans: Iterable[Span]) -> list[Span]:
-    """Return spans that share no day, in order, each as of the newest of those that cover it."""
+    """Return disjoint spans in order; for each day the newest span counts."""
     kept: list[Span] = []
     for span in sorted(set(spans), key=attrgetter("as_of"), reverse=True):
         for first, last in list(uncovered((span.first, span.last), kept)):
@@ -132,7 +132,7 @@ def newest_by_day(spans: Iterable[Span]) -> list[Span]:
 
 
 def uncovered(days: Days, spans: Sequence[Span]) -> Iterator[Days]:
-    """Give the days that no span covers; the spans are in order and share no day."""
+    """Yield the days that no span covers; the spans are sorted and disjoint."""
     first, last = days
     for span in spans[max(0, bisect_right(spans, first, key=attrgetter("first")) - 1) :]:
         if span.first > last:
@@ -148,7 +148,7 @@ def uncovered(days: Days, spans: Sequence[Span]) -> Iterator[Days]:
 
 
 def split_days(query: Query) -> tuple[Query, Days]:
-    """Return a query without its bounds of `date_received`, and those bounds."""
+    """Split a query into its other filters and its bounds of `date_received`."""
     bounds = dict(pair for pair in query.pairs if pair[0] in BOUNDS)
     first, last = (bounds.get(name) for name in BOUNDS)
     days = (
@@ -158,28 +158,28 @@ def split_days(query: Query) -> tuple[Query, Days]:
     return Query(tuple(pair for pair in query.pairs if pair[0] not in BOUNDS)), days
 
 
-def row_of(query: str, span: Span, limit: int) -> Covered:
-    """Return a row of a query without bounds, from its span."""
+def to_row(query: str, span: Span, limit: int) -> CoverageRow:
+    """Return a row for a query without bounds and a span."""
     first = None if span.first == date.min else span.first
     last = None if span.last == date.max else span.last
-    return Covered(query, first, last, span.as_of, limit)
+    return CoverageRow(query, first, last, span.as_of, limit)
 
 
-def span_of(row: Covered) -> Span:
+def to_span(row: CoverageRow) -> Span:
     """Return the days of a row."""
     return Span(row.first_day or date.min, row.last_day or date.max, row.as_of)
 
 
 @functools.cache
-def parsed(text: str) -> Query | None:
-    """Return a query on record, or None if it is refused by now."""
+def parse_if_valid(text: str) -> Query | None:
+    """Return a query on record, or None if this version refuses it."""
     with contextlib.suppress(QueryError):
         return parse_query(text)
     return None
 
 
-def days_text(first: date, last: date, within: Days = (date.min, date.max)) -> str:
-    """Return a range of days in words: `from 2026-08-29 on`, or empty where there is no bound."""
+def describe_days(first: date, last: date, within: Days = (date.min, date.max)) -> str:
+    """Return a range of days in words: `from 2026-08-29 on`, or an empty text without bounds."""
     if first == last:
         return f"of {first}"
     if first <= within[0]:
@@ -187,6 +187,6 @@ def days_text(first: date, last: date, within: Days = (date.min, date.max)) -> s
     return f"from {first} on" if last >= within[1] else f"from {first} to {last}"
 
 
-def query_name(query: str) -> str:
+def describe_query(query: str) -> str:
     """Return a query in words."""
     return query or "all complaints"

@@ -10,17 +10,17 @@ from luigi_etl.common.minutes import as_text
 from luigi_etl.database.coverage import covered
 from luigi_etl.database.covered_days import (
     BOUNDS,
-    Covered,
+    CoverageRow,
     Days,
     Span,
-    days_text,
+    describe_days,
+    describe_query,
     newest_by_day,
-    parsed,
-    query_name,
+    parse_if_valid,
     ranges,
-    row_of,
-    span_of,
     split_days,
+    to_row,
+    to_span,
     uncovered,
 )
 from luigi_etl.database.schema import complaints
@@ -44,7 +44,7 @@ def doubts(connection: Connection, question: Query, now: datetime) -> list[str]:
     ]
 
 
-def reaches(question: Query, rows: Sequence[Covered], now: datetime) -> list[str]:
+def reaches(question: Query, rows: Sequence[CoverageRow], now: datetime) -> list[str]:
     """Return where a query reaches further than what is covered, in one line each; nothing if nowhere.
 
     Complaints without a day of receipt, of which the API has none, are left out of account.
@@ -59,8 +59,8 @@ def reaches(question: Query, rows: Sequence[Covered], now: datetime) -> list[str
     if not stale:
         return []
     oldest = min(span.as_of for span in stale)
-    part = "" if stale == used else days_text(stale[0].first, stale[-1].last, days)
-    what = " ".join(filter(None, [query_name(str(split_days(question)[0])), part]))
+    part = "" if stale == used else describe_days(stale[0].first, stale[-1].last, days)
+    what = " ".join(filter(None, [describe_query(str(split_days(question)[0])), part]))
     again = _sync(question, stale[0].first)
     return [f"the database covers {what} as of {as_text(oldest)} only; to bring it up to date run {again}"]
 
@@ -109,15 +109,15 @@ def _days_asked(question: Query, now: datetime) -> Days:
     return first, max(first, min(last, now.date()))
 
 
-def _spans_for(question: Query, rows: Iterable[Covered]) -> list[Span]:
+def _spans_for(question: Query, rows: Iterable[CoverageRow]) -> list[Span]:
     """Return the days that rows cover of what a query asks for."""
     return newest_by_day(
-        span_of(row) for row in rows if not row.row_limit and _is_wider_query(row.query, question)
+        to_span(row) for row in rows if not row.row_limit and _is_wider_query(row.query, question)
     )
 
 
 def _is_wider_query(text: str, question: Query) -> bool:
-    query = parsed(text)
+    query = parse_if_valid(text)
     return query is not None and contains(query, question)
 
 
@@ -128,13 +128,13 @@ def _within(days: Days, spans: Iterable[Span]) -> list[Span]:
 
 
 def _may_have_changed(
-    connection: Connection, question: Query, rows: Sequence[Covered], now: datetime
+    connection: Connection, question: Query, rows: Sequence[CoverageRow], now: datetime
 ) -> list[str]:
     """Warn of complaints that match as they were last seen, but were not among those that match since.
 
     Queries of what lasts mark them as withdrawn. Others (by tags, say) leave them as they are.
     """
-    lasting = [row for row in rows if (query := parsed(row.query)) and is_lasting(query)]
+    lasting = [row for row in rows if (query := parse_if_valid(row.query)) and is_lasting(query)]
     days = _days_asked(question, now)
     used = _within(days, _spans_for(question, rows))
     if used == _within(days, _spans_for(question, lasting)):
@@ -148,7 +148,7 @@ def _may_have_changed(
         return []
     others = Query(tuple(pair for pair in question.pairs if is_lasting(Query((pair,)))))
     return [
-        f"{_complaints(count)} of these may no longer match {query_name(str(split_days(question)[0]))}; "
+        f"{_complaints(count)} of these may no longer match {describe_query(str(split_days(question)[0]))}; "
         f"to make sure run {_sync(others, days[0])}"
     ]
 
@@ -171,10 +171,10 @@ def _count(connection: Connection, question: Query, *conditions: object) -> int:
 # --- in words ------------------------------------------------------------------------------------
 
 
-def _known(question: Query, spans: Sequence[Span], rows: Sequence[Covered]) -> str:
+def _known(question: Query, spans: Sequence[Span], rows: Sequence[CoverageRow]) -> str:
     """Return `the database covers ...`: what is known of the question, else what else is known."""
     filters = str(split_days(question)[0])
-    known = ranges(row_of(filters, span, 0) for span in spans) or ranges(rows)
+    known = ranges(to_row(filters, span, 0) for span in spans) or ranges(rows)
     if not known:
         return "the database covers no query completely"
     only = "" if spans else "only "
@@ -185,7 +185,7 @@ def _known(question: Query, spans: Sequence[Span], rows: Sequence[Covered]) -> s
 def _further(question: Query, days: Days, gaps: Sequence[Days]) -> str:
     where = ""
     if gaps != [days]:
-        told = [days_text(*gap, days) for gap in gaps[:MOST_RANGES]]
+        told = [describe_days(*gap, days) for gap in gaps[:MOST_RANGES]]
         more = [f"{len(gaps) - MOST_RANGES:,} more ranges"] if len(gaps) > MOST_RANGES else []
         where = f" ({', '.join(told + more)})"
     return f"this answer reaches further{where}: run {_sync(question, gaps[0][0])}"

@@ -1,4 +1,4 @@
-"""A snapshot into the database, in one transaction: what is new, changed, gone, or back."""
+"""Merging of a snapshot in one transaction: new, changed, withdrawn and returned complaints."""
 
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -12,7 +12,7 @@ from luigi_etl.common.errors import DatabaseError, HeldBackError
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import record_snapshot
-from luigi_etl.database.late_arrivals import Comparison, OlderMerge
+from luigi_etl.database.late_arrivals import Comparison, LateMerger
 from luigi_etl.database.observations import (
     ALL_UNSET,
     Observation,
@@ -25,9 +25,9 @@ from luigi_etl.database.rows import (
     SnapshotRef,
     StoredComplaint,
     append_history,
-    first_seen,
     insert_complaints,
     load_complaints,
+    new_complaint,
     replace_complaints,
     set_times,
 )
@@ -45,10 +45,10 @@ _GUARD = Guard()
 
 
 class SnapshotToMerge(NamedTuple):
-    """A snapshot to be merged: what was asked and answered, and whether a complaint it lacks is gone.
+    """A snapshot to merge: its query, its counts, and whether it proves that a complaint is absent.
 
-    `timestamp` is naive UTC, `limit` 0 is every complaint, `content_hash` tells it from another one of the
-    same minute, query and limit.
+    `timestamp` is naive UTC. `limit` 0 means every complaint. `content_hash` distinguishes two versions of
+    the same minute, query and limit.
     """
 
     timestamp: datetime
@@ -59,7 +59,7 @@ class SnapshotToMerge(NamedTuple):
     is_complete: bool
     is_sandbox: bool
     content_hash: str
-    is_whole: bool = False  # all that match were merged, none was rejected
+    is_whole: bool = False  # it holds every match, and none was rejected
 
 
 def merge(
@@ -68,21 +68,20 @@ def merge(
     report: ProgressCallback = ignore_progress,
     guard: Guard = _GUARD,
 ) -> None:
-    """Merge a stored snapshot into the database; one that is in it already changes nothing.
+    """Merge a stored snapshot into the database; merging it again changes nothing.
 
-    Values of later snapshots are never replaced by those of earlier ones, whatever the order in which they
-    are merged. A field that was not sent says nothing; null says that there is no value. `report` hears of
-    each batch.
+    The order of merges does not matter: an earlier snapshot never replaces a later value. An unset field is
+    no information; null means that there is no value. `report` is called after each batch.
 
     Raises:
-        DamagedFileError: a file of the snapshot is not what its task wrote.
-        DatabaseError: the database can't be used, or holds complaints of another kind.
-        DatabaseUnavailableError, StorageError: as `Database` raises them; the database is as it was before.
+        DamagedFileError: a file of the snapshot was changed after its task wrote it.
+        DatabaseError: the database can't be used, or holds complaints of the other kind, sandbox or CFPB.
+        DatabaseUnavailableError, StorageError: see `Database`; the database did not change.
         HeldBackError: the snapshot is merged, but lacks implausibly many complaints; none is withdrawn.
 
     """
     facts = read_facts(files.datapackage, files.complaints, redo_command(files, "store"))
-    taken = SnapshotToMerge(
+    snapshot = SnapshotToMerge(
         files.timestamp,
         facts.query,
         facts.limit,
@@ -91,159 +90,158 @@ def merge(
         is_complete=facts.limit == 0
         and not facts.is_flagged
         and facts.parsed + facts.rejected == facts.hits_total
-        and _names_all(files, parse_stored_query(facts.query)),
+        and _can_prove_absence(files, parse_stored_query(facts.query)),
         is_sandbox=bool(facts.sandbox),
         content_hash=facts.parsed_hash,
         is_whole=facts.limit == 0 and not facts.is_flagged and facts.parsed == facts.hits_total,
     )
-    merge_observations(database, taken, _seen(files, facts.parsed_hash), report, guard)
+    merge_observations(database, snapshot, _all_observations(files, facts.parsed_hash), report, guard)
 
 
 def merge_window(
     database: Database, files: SnapshotFiles, query: Query, report: ProgressCallback = ignore_progress
 ) -> None:
-    """Merge a window of a sync, of which there is no more than the parsed complaints, as `merge` does."""
+    """Merge a window of a sync as `merge` does; a window has no CSV and no Data Package."""
     summary = read_summary(files.summary)
     content_hash = hash_of_file(files.parsed)
-    taken = SnapshotToMerge(
+    snapshot = SnapshotToMerge(
         files.timestamp,
         str(query),
         0,
         rows=summary.parsed,
         last_indexed=summary.last_indexed,
-        is_complete=_is_whole(summary) and _names_all(files, query),
+        is_complete=_has_every_hit(summary) and _can_prove_absence(files, query),
         is_sandbox=bool(summary.sandbox),
         content_hash=content_hash,
         is_whole=not summary.is_flagged and summary.parsed == summary.hits_total,
     )
-    merge_observations(database, taken, _seen(files, content_hash), report)
+    merge_observations(database, snapshot, _all_observations(files, content_hash), report)
 
 
 def merge_observations(
     database: Database,
-    taken: SnapshotToMerge,
-    seen: Iterator[Observation],
+    snapshot: SnapshotToMerge,
+    observations: Iterator[Observation],
     report: ProgressCallback = ignore_progress,
     guard: Guard = _GUARD,
 ) -> None:
-    """Merge what was seen of complaints as `merge` does, and raise the same; what `seen` raises undoes it."""
+    """Merge the observations of a snapshot as `merge` does; an error that they raise undoes the merge."""
     with database.writing() as connection:
-        _check_kind(connection, taken)
-        snapshot = _enter(connection, taken)
-        if snapshot is None:
+        _check_kind(connection, snapshot)
+        ref = _register(connection, snapshot)
+        if ref is None:
             return
-        _take_all(connection, snapshot, seen, lambda done: report(done, taken.rows))
-        held = mark_withdrawn(connection, snapshot, guard)
-        if held:  # a snapshot that is not complete proves nothing when others are merged
-            incomplete = update(snapshots).where(snapshots.c.id == snapshot.id).values(is_complete=False)
+        _merge_batches(connection, ref, observations, lambda done: report(done, snapshot.rows))
+        loss = mark_withdrawn(connection, ref, guard)
+        if loss:  # else later merges would take the snapshot for proof of withdrawals
+            incomplete = update(snapshots).where(snapshots.c.id == ref.id).values(is_complete=False)
             connection.execute(incomplete)
-        record_snapshot(
-            connection, taken.timestamp, snapshot.query, taken.limit, is_whole=taken.is_whole and not held
-        )
-    if held:
-        raise HeldBackError(held.describe(snapshot.query))
+        is_whole = snapshot.is_whole and not loss
+        record_snapshot(connection, snapshot.timestamp, ref.query, snapshot.limit, is_whole=is_whole)
+    if loss:
+        raise HeldBackError(loss.describe(ref.query))
 
 
-def merge_again(connection: Connection, snapshot: SnapshotRef, seen: Iterator[Observation]) -> None:
-    """Merge what a snapshot that the database knows saw of complaints."""
-    _take_all(connection, snapshot, seen, lambda _: None)
+def merge_again(connection: Connection, snapshot: SnapshotRef, observations: Iterator[Observation]) -> None:
+    """Merge observations of a snapshot that is on record."""
+    _merge_batches(connection, snapshot, observations, lambda _: None)
     mark_withdrawn(connection, snapshot)
 
 
-def _take_all(
+def _merge_batches(
     connection: Connection,
     snapshot: SnapshotRef,
-    seen: Iterator[Observation],
+    observations: Iterator[Observation],
     report: Callable[[int], object],
 ) -> None:
-    """Merge the values of what was seen; `report` gets the count so far."""
-    batches = _Batches(connection, snapshot)
+    """Merge values batch by batch; `report` gets the count so far."""
+    merger = _BatchMerger(connection, snapshot)
     done = 0
-    while batch := list(islice(seen, BATCH)):
-        batches.take(batch)
+    while batch := list(islice(observations, BATCH)):
+        merger.merge(batch)
         done += len(batch)
         report(done)
 
 
-def _is_whole(summary: Summary) -> bool:
+def _has_every_hit(summary: Summary) -> bool:
     return not summary.is_flagged and summary.parsed + summary.rejected == summary.hits_total
 
 
-def _names_all(files: SnapshotFiles, query: Query) -> bool:
-    """Return whether each hit has an id, and complaints do not leave the query by growing older."""
+def _can_prove_absence(files: SnapshotFiles, query: Query) -> bool:
+    """Return whether each hit has an id and complaints stay in the query as they grow older."""
     return is_lasting(query) and None not in read_rejected_ids(files.rejected)
 
 
-def _seen(files: SnapshotFiles, parsed_hash: str) -> Iterator[Observation]:
+def _all_observations(files: SnapshotFiles, parsed_hash: str) -> Iterator[Observation]:
     rejected = (Observation(one, ALL_UNSET) for one in read_rejected_ids(files.rejected) if one)
     return chain(read_observations(files.parsed, parsed_hash), rejected)
 
 
-def _check_kind(connection: Connection, taken: SnapshotToMerge) -> None:
-    if connection.scalar(select(1).where(snapshots.c.is_sandbox != taken.is_sandbox).limit(1)):
-        ours, theirs = ("sandbox", "CFPB") if taken.is_sandbox else ("CFPB", "sandbox")
+def _check_kind(connection: Connection, snapshot: SnapshotToMerge) -> None:
+    if connection.scalar(select(1).where(snapshots.c.is_sandbox != snapshot.is_sandbox).limit(1)):
+        new, stored = ("sandbox", "CFPB") if snapshot.is_sandbox else ("CFPB", "sandbox")
         raise DatabaseError(
-            f"the snapshot is of the {ours}, what the database holds is of the {theirs}; "
+            f"the snapshot is of the {new}, but the database holds complaints of the {stored}; "
             "set [storage] database to another"
         )
 
 
-def _enter(connection: Connection, taken: SnapshotToMerge) -> SnapshotRef | None:
-    """Return the snapshot as the database knows it from now on, or None if it was merged as it is."""
-    key = {"timestamp": taken.timestamp, "query": taken.query, "row_limit": taken.limit}
+def _register(connection: Connection, snapshot: SnapshotToMerge) -> SnapshotRef | None:
+    """Put a snapshot on record; return None if exactly this one is already merged."""
+    key = {"timestamp": snapshot.timestamp, "query": snapshot.query, "row_limit": snapshot.limit}
     known = connection.execute(
         select(snapshots.c.id, snapshots.c.content_hash, snapshots.c.is_complete).filter_by(**key)
     ).one_or_none()
-    if known and (known.content_hash, known.is_complete) == (taken.content_hash, taken.is_complete):
+    if known and (known.content_hash, known.is_complete) == (snapshot.content_hash, snapshot.is_complete):
         return None
-    told = {
-        "rows": taken.rows,
-        "last_indexed": taken.last_indexed,
-        "is_complete": taken.is_complete,
-        "is_sandbox": taken.is_sandbox,
-        "content_hash": taken.content_hash,
+    values = {
+        "rows": snapshot.rows,
+        "last_indexed": snapshot.last_indexed,
+        "is_complete": snapshot.is_complete,
+        "is_sandbox": snapshot.is_sandbox,
+        "content_hash": snapshot.content_hash,
     }
     if known:
         number = known.id
-        connection.execute(update(snapshots).where(snapshots.c.id == number).values(told))
+        connection.execute(update(snapshots).where(snapshots.c.id == number).values(values))
     else:
-        number = connection.scalar(snapshots.insert().values(**key, **told).returning(snapshots.c.id))
-    return SnapshotRef(number, taken.timestamp, parse_stored_query(taken.query), taken.is_complete)
+        number = connection.scalar(snapshots.insert().values(**key, **values).returning(snapshots.c.id))
+    return SnapshotRef(number, snapshot.timestamp, parse_stored_query(snapshot.query), snapshot.is_complete)
 
 
-class _Batches:
+class _BatchMerger:
     """Merges a snapshot batch by batch."""
 
     def __init__(self, connection: Connection, snapshot: SnapshotRef) -> None:
         self._connection = connection
         self._snapshot = snapshot
-        self._older = OlderMerge(connection, snapshot)
+        self._late = LateMerger(connection, snapshot)
 
-    def take(self, batch: list[Observation]) -> None:
-        """Merge some read_observations."""
+    def merge(self, batch: list[Observation]) -> None:
+        """Merge a batch of observations."""
         seen: dict[str, Observation] = {}
         for one in batch:
-            seen.setdefault(one.complaint_id, one)  # what could not be read comes last
+            seen.setdefault(one.complaint_id, one)  # rejected hits come last, so a valid one wins
         before = load_complaints(self._connection, seen.keys())
-        known: list[Comparison] = [(before[one], sighting) for one, sighting in seen.items() if one in before]
+        known: list[Comparison] = [(before[number], one) for number, one in seen.items() if number in before]
         self._add(
             [one for one in seen.values() if one.complaint_id not in before and one.values is not ALL_UNSET]
         )
         self._update([pair for pair in known if pair[0].last_seen <= self._snapshot.timestamp])
-        self._older.take([pair for pair in known if pair[0].last_seen > self._snapshot.timestamp])
+        self._late.merge([pair for pair in known if pair[0].last_seen > self._snapshot.timestamp])
 
     def _add(self, new: list[Observation]) -> None:
-        insert_complaints(self._connection, [first_seen(one, self._snapshot.timestamp) for one in new])
+        insert_complaints(self._connection, [new_complaint(one, self._snapshot.timestamp) for one in new])
         append_history(self._connection, [Change(one.complaint_id, "new", self._snapshot.id) for one in new])
 
     def _update(self, pairs: list[Comparison]) -> None:
         minute = self._snapshot.timestamp
-        seen = [(before, before.seen(sighting, minute)) for before, sighting in pairs]
-        other = [(before, after) for before, after in seen if before._replace(last_seen=minute) != after]
-        replace_complaints(self._connection, [after for _, after in other])
-        append_history(self._connection, [line for pair in other for line in self._changes(*pair)])
-        others = {before.complaint_id for before, _ in other}
-        same = [before.complaint_id for before, _ in pairs if before.complaint_id not in others]
+        seen = [(before, before.with_observation(one, minute)) for before, one in pairs]
+        changed = [(before, after) for before, after in seen if before._replace(last_seen=minute) != after]
+        replace_complaints(self._connection, [after for _, after in changed])
+        append_history(self._connection, [line for pair in changed for line in self._changes(*pair)])
+        changed_ids = {before.complaint_id for before, _ in changed}
+        same = [before.complaint_id for before, _ in pairs if before.complaint_id not in changed_ids]
         set_times(self._connection, same, last_seen=minute)
         undo_withdrawals(self._connection, self._snapshot, [before for before, _ in pairs])
 

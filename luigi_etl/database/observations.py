@@ -1,4 +1,4 @@
-"""A snapshot's complaints as they are compared with the database's: what was seen of each, typed."""
+"""Observations: a snapshot's complaints with the types of the database's columns."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -17,35 +17,34 @@ from luigi_etl.snapshot.complaint import Complaint, Rejection
 from luigi_etl.snapshot.datapackage import HASH
 
 Value = str | date | bool | None
-ObservedValue = Value | UnsetType  # UNSET: the API did not send the field, which says nothing of it
+ObservedValue = Value | UnsetType  # UNSET: the API did not send the field
 _BITS = [1 << at for at in range(len(FIELDS))]
-_ALL = sum(_BITS)
+_ALL_SENT = sum(_BITS)
 ALL_UNSET: tuple[ObservedValue, ...] = (UNSET,) * len(FIELDS)
-_complaints = msgspec.json.Decoder(Complaint)
+_complaint_decoder = msgspec.json.Decoder(Complaint)
 
 
 class Observation(NamedTuple):
-    """A complaint as a snapshot saw it; `values` are in the order of `schema.FIELDS`."""
+    """A complaint in one snapshot; `values` are in the order of `schema.FIELDS`."""
 
     complaint_id: str
     values: tuple[ObservedValue, ...]
 
     @property
     def sent(self) -> int:
-        """The fields that were sent, a bit for each in their order."""
+        """A bit mask of the fields that were sent."""
         if UNSET not in self.values:
-            return _ALL
+            return _ALL_SENT
         return sum([bit for value, bit in zip(self.values, _BITS, strict=True) if value is not UNSET])
 
 
 def read_observations(parsed: Path, parsed_hash: str) -> Iterator[Observation]:
-    """Give the parsed complaints of a snapshot.
+    """Yield the parsed complaints of a snapshot.
 
-    What stands for nothing (null, and the empty string) is None; the character NUL, which PostgreSQL can't
-    hold, becomes U+FFFD.
+    Null and the empty string become None. NUL, which PostgreSQL can't store, becomes U+FFFD.
 
     Raises:
-        DamagedFileError: the file can't be read, or, after its end, it was changed since (its hash differs).
+        DamagedFileError: the file can't be read, or, at its end, its hash differs.
 
     """
     sha256 = hashlib.sha256()
@@ -53,7 +52,7 @@ def read_observations(parsed: Path, parsed_hash: str) -> Iterator[Observation]:
         with parsed.open("rb") as stream:
             for line in stream:
                 sha256.update(line)
-                complaint = _complaints.decode(line)
+                complaint = _complaint_decoder.decode(line)
                 yield Observation(str(complaint.complaint_id), _values(complaint))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError.of(parsed, error, "parse again") from error
@@ -62,7 +61,7 @@ def read_observations(parsed: Path, parsed_hash: str) -> Iterator[Observation]:
 
 
 def read_rejected_ids(rejected: Path) -> Iterator[str | None]:
-    """Give the ids of the hits that are no valid complaints, None for one that has none.
+    """Yield the ids of rejected hits, and None for a hit without id.
 
     Raises:
         DamagedFileError: the file can't be read.
@@ -71,23 +70,23 @@ def read_rejected_ids(rejected: Path) -> Iterator[str | None]:
     try:
         with rejected.open("rb") as stream:
             for line in stream:
-                identity = read_hit(_rejections.decode(replace_surrogates(line)).hit).identity
-                yield None if identity is None else _text(str(identity))
+                identity = read_hit(_rejection_decoder.decode(replace_surrogates(line)).hit).identity
+                yield None if identity is None else _without_nul(str(identity))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError.of(rejected, error, "parse again") from error
 
 
 def observations_of(results: Iterable[Complaint | Rejection]) -> Iterator[Observation]:
-    """Give what an answer holds; of a hit that is no valid complaint only that it is there."""
+    """Yield the observations of a page; a rejected hit has only its id."""
     for one in results:
         if isinstance(one, Complaint):
             yield Observation(str(one.complaint_id), _values(one))
         elif (identity := read_hit(one.hit).identity) is not None:
-            yield Observation(_text(str(identity)), ALL_UNSET)
+            yield Observation(_without_nul(str(identity)), ALL_UNSET)
 
 
 def as_text(value: Value) -> str | None:
-    """Return a value as the history tells it."""
+    """Return a value as the history stores it."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return value.isoformat() if isinstance(value, date) else value
@@ -97,7 +96,7 @@ class _Rejected(msgspec.Struct):
     hit: msgspec.Raw
 
 
-_rejections = msgspec.json.Decoder(_Rejected)
+_rejection_decoder = msgspec.json.Decoder(_Rejected)
 
 
 def _values(complaint: Complaint) -> tuple[ObservedValue, ...]:
@@ -109,9 +108,9 @@ def _value(field: str, sent: Any) -> ObservedValue:
         return None
     if field in DATES and isinstance(sent, str):
         return date.fromisoformat(sent)
-    return _text(sent) if isinstance(sent, str) else sent
+    return _without_nul(sent) if isinstance(sent, str) else sent
 
 
-def _text(text: str) -> str:
-    """Return a text without the character NUL, which PostgreSQL can't hold."""
+def _without_nul(text: str) -> str:
+    """Replace NUL, which PostgreSQL can't store."""
     return text.replace("\0", "\ufffd")

@@ -1,16 +1,16 @@
-"""The rows of the database that a merge reads and writes: the complaints it holds, and their history."""
+"""The rows that a merge reads and writes: complaints and their history."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import ColumnElement, Connection, func, select, update
+from sqlalchemy import Connection, func, select, update
 
 from luigi_etl.api.query import Query
 from luigi_etl.common.errors import SchemaError
-from luigi_etl.database.bulk import IDENTITY, inserting, replacing
+from luigi_etl.database.bulk import ROW_ID, insert_statement, replace_statement
 from luigi_etl.database.observations import Observation, Value
 from luigi_etl.database.schema import FIELDS, RESTORE, complaints, history
 
@@ -18,7 +18,10 @@ Kind = Literal["new", "changed", "withdrawn", "returned"]
 
 
 class SnapshotRef(NamedTuple):
-    """A snapshot in the database: its minute is naive UTC; `is_complete` tells whether it proves absence."""
+    """A snapshot on record; its minute is naive UTC.
+
+    `is_complete`: a complaint that matches the query and is not in the snapshot is absent.
+    """
 
     id: int
     timestamp: datetime
@@ -27,10 +30,10 @@ class SnapshotRef(NamedTuple):
 
 
 class StoredComplaint(NamedTuple):
-    """A complaint that the database holds; `values` are in the order of `schema.FIELDS`.
+    """A complaint in the database; `values` are in the order of `schema.FIELDS`.
 
-    `sent` has a bit for each field that was ever sent with it, `last_sent` tells in JSON when those were that
-    were not when it was seen last.
+    `sent` has a bit for each field that was ever sent. `last_sent` is JSON: for each such field that the
+    newest observation lacks, the minute when it was last sent.
     """
 
     complaint_id: str
@@ -42,27 +45,27 @@ class StoredComplaint(NamedTuple):
     sent: int
     last_sent: str | None
 
-    def seen(self, sighting: Observation, minute: datetime) -> "StoredComplaint":
-        """Return the complaint as it is after it was seen in a snapshot as new as any that saw it."""
+    def with_observation(self, observation: Observation, minute: datetime) -> "StoredComplaint":
+        """Return the complaint after an observation that is at least as new as its newest."""
         values = tuple(
-            [old if new is UNSET else new for old, new in zip(self.values, sighting.values, strict=True)]
+            [old if new is UNSET else new for old, new in zip(self.values, observation.values, strict=True)]
         )
         return self._replace(
             values=values,
             last_seen=minute,
             last_changed=self.last_changed if values == self.values else minute,
-            sent=self.sent | sighting.sent,
-            last_sent=self._last_sent_without(sighting.sent),
+            sent=self.sent | observation.sent,
+            last_sent=self._last_sent_without(observation.sent),
         )
 
     def observed(self, at: int) -> datetime | None:
-        """Return when a field, by its place, was last sent with it; None if never: it only looks empty."""
+        """Return when the field at this index was last sent, or None if it never was."""
         if not self.sent >> at & 1:
             return None
         return self._times().get(FIELDS[at], self.last_seen)
 
     def with_value(self, at: int, value: Value, minute: datetime) -> "StoredComplaint":
-        """Return the complaint with a value of a field that was sent in a snapshot older than the last."""
+        """Return the complaint with the value of a field from an older observation."""
         return self._replace(
             values=(*self.values[:at], value, *self.values[at + 1 :]),
             sent=self.sent | 1 << at,
@@ -89,10 +92,12 @@ class StoredComplaint(NamedTuple):
             ) from error
 
 
-def first_seen(sighting: Observation, minute: datetime) -> StoredComplaint:
-    """Return a complaint that was never seen before."""
-    values = tuple([None if value is UNSET else value for value in sighting.values])
-    return StoredComplaint(sighting.complaint_id, values, minute, minute, minute, None, sighting.sent, None)
+def new_complaint(observation: Observation, minute: datetime) -> StoredComplaint:
+    """Return a complaint from its first observation."""
+    values = tuple([None if value is UNSET else value for value in observation.values])
+    return StoredComplaint(
+        observation.complaint_id, values, minute, minute, minute, None, observation.sent, None
+    )
 
 
 def _json(times: dict[str, datetime]) -> str | None:
@@ -103,7 +108,7 @@ _times = msgspec.json.Decoder(dict[str, datetime])
 
 
 class Change(NamedTuple):
-    """A line of the history: what became of a complaint or a field of it, and the snapshot that saw it."""
+    """A line of the history: a change of a complaint or of its field, and the snapshot that shows it."""
 
     complaint_id: str
     change: Kind
@@ -114,29 +119,29 @@ class Change(NamedTuple):
 
 
 def load_complaints(connection: Connection, complaint_ids: Collection[str]) -> dict[str, StoredComplaint]:
-    """Return those of the complaints that the database holds, by id."""
+    """Return the complaints with these ids that are in the database, by id."""
     found = connection.execute(select(complaints).where(complaints.c.complaint_id.in_(complaint_ids)))
     values = slice(1, 1 + len(FIELDS))
     return {row[0]: StoredComplaint(row[0], tuple(row[values]), *row[values.stop :]) for row in found}
 
 
 def count_complaints(connection: Connection) -> int:
-    """Return how many complaints the database holds, those that were withdrawn included."""
+    """Return the number of complaints in the database, with the withdrawn ones."""
     return connection.scalar(select(func.count()).select_from(complaints)) or 0
 
 
 def insert_complaints(connection: Connection, rows: Sequence[StoredComplaint]) -> None:
-    """Add complaints that the database does not hold."""
-    _INSERT.run(connection, [_named(row) for row in rows])
+    """Insert new complaints."""
+    _INSERT.run(connection, [_as_parameters(row) for row in rows])
 
 
 def replace_complaints(connection: Connection, rows: Sequence[StoredComplaint]) -> None:
-    """Give complaints that the database holds other values and times."""
-    _REPLACE.run(connection, [_named(row, IDENTITY) for row in rows])
+    """Replace the values and times of complaints."""
+    _REPLACE.run(connection, [_as_parameters(row, ROW_ID) for row in rows])
 
 
 def set_times(connection: Connection, complaint_ids: Collection[str], **times: datetime | None) -> None:
-    """Give complaints other times, the same to all: `last_seen`, `withdrawn`."""
+    """Set `last_seen` or `withdrawn` of several complaints to one minute."""
     if complaint_ids:
         connection.execute(
             update(complaints).where(complaints.c.complaint_id.in_(complaint_ids)).values(times)
@@ -144,21 +149,15 @@ def set_times(connection: Connection, complaint_ids: Collection[str], **times: d
 
 
 def append_history(connection: Connection, changes: Sequence[Change]) -> None:
-    """Write lines into the history."""
-    _REMEMBER.run(connection, [change._asdict() for change in changes])
+    """Append lines to the history."""
+    _APPEND.run(connection, [change._asdict() for change in changes])
 
 
-def matching(connection: Connection, complaint_ids: Iterable[str], wanted: ColumnElement[bool]) -> set[str]:
-    """Return those of the complaints that meet a condition."""
-    asked = complaints.c.complaint_id.in_(list(complaint_ids))
-    return set(connection.scalars(select(complaints.c.complaint_id).where(asked, wanted)))
+def _as_parameters(row: StoredComplaint, id_name: str = "complaint_id") -> dict[str, object]:
+    return dict(zip((id_name, *_VALUE_COLUMNS), (row.complaint_id, *row.values, *row[2:]), strict=True))
 
 
-def _named(row: StoredComplaint, identity: str = "complaint_id") -> dict[str, object]:
-    return dict(zip((identity, *_OTHERS), (row.complaint_id, *row.values, *row[2:]), strict=True))
-
-
-_OTHERS = [one.name for one in complaints.columns if one.name != "complaint_id"]
-_INSERT = inserting(complaints, ["complaint_id", *_OTHERS])
-_REPLACE = replacing(complaints, "complaint_id", _OTHERS)
-_REMEMBER = inserting(history, Change._fields)
+_VALUE_COLUMNS = [one.name for one in complaints.columns if one.name != "complaint_id"]
+_INSERT = insert_statement(complaints, ["complaint_id", *_VALUE_COLUMNS])
+_REPLACE = replace_statement(complaints, "complaint_id", _VALUE_COLUMNS)
+_APPEND = insert_statement(history, Change._fields)

@@ -1,6 +1,6 @@
-"""Bringing the database up to date: one cheap request tells whether anything changed, windows bring what did.
+"""Sync of a query: one cheap request detects a change, windows of days fetch it.
 
-A sync is planned once and kept in the database, so that one which was interrupted goes on where it was.
+A sync is planned once. Its plan is in the database, so that an interrupted sync resumes.
 """
 
 import shutil
@@ -15,29 +15,29 @@ from luigi_etl.common.files import atomic_write, storage_errors
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.database.change_log import Counts, Key, write_changes
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import confirm, is_to_confirm
+from luigi_etl.database.coverage import confirm, is_confirmation_due
 from luigi_etl.database.sync_table import IndexState, Sync, SyncTable, SyncWindow
 from luigi_etl.database.windows import windows
 from luigi_etl.snapshot.guard import Guard, HitProfile, profile_hits
 from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_folder, sync_lock
 
-_UNKNOWN = -1  # of a sync whose windows are of several states of the index: no count equals it
-_REPEATED_AFTER = timedelta(hours=1)
-_locks: dict[Path, IO[bytes]] = {}  # those this process keeps to its end: Luigi runs a sync in several steps
+_UNKNOWN = -1  # equals no count: the windows are from several states of the index
+_REPEAT_AFTER = timedelta(hours=1)
+_locks: dict[Path, IO[bytes]] = {}  # kept until this process ends, because Luigi runs a sync in several steps
 
 
 class SyncResult(NamedTuple):
-    """How a sync ended: the changes, and what its hits were."""
+    """The changes of a sync, and the profile of its hits."""
 
     counts: Counts
     form: HitProfile
 
 
 class Syncer:
-    """The database of what matches a query, kept up to date.
+    """Keeps the complaints of a query up to date in the database.
 
-    Every method raises what `Database` and `Client` raise; what was done by then stays done.
+    Every method can raise the errors of `Database` and `Client`; finished steps persist.
     """
 
     def __init__(self, database: Database, root: Path, query: Query) -> None:
@@ -49,11 +49,11 @@ class Syncer:
         self._ended: dict[int, list[Key]] = {}
 
     def lock_out_others(self) -> None:
-        """Keep other processes from bringing the same up to date as long as this one lives.
+        """Lock the sync of this query until this process ends.
 
         Raises:
-            TransientError: another one does.
-            StorageError: there is no place for the lock.
+            TransientError: another process holds the lock.
+            StorageError: the lock can't be written.
 
         """
         path = sync_lock(self._root, self._slug)
@@ -68,9 +68,9 @@ class Syncer:
         _locks[path] = stream
 
     def interrupted(self, client: Client, now: datetime) -> Sync | None:
-        """Return the sync that did not come to its end, if any; what it has not begun becomes of `now`.
+        """Return the interrupted sync, if any, with the minute `now` for windows that were not begun.
 
-        So does a window that is half read, if the API changed since: its pages are of no use any more.
+        If the index changed, remove half-read windows: they are read again.
         """
         self.database.migrate()
         sync = self._table.find_interrupted()
@@ -78,105 +78,107 @@ class Syncer:
             return None
         all_files = [self._files(one) for one in sync.windows]
         half_read = [files for files in all_files if files.partial.exists()]
-        if half_read and _state(client, self._query) != sync.state:
+        if half_read and _read_state(client, self._query) != sync.state:
             for files in half_read:
                 _remove(files)
-        moved = [one if self._is_begun(one) else SyncWindow(now, one.query) for one in sync.windows]
+        moved = [one if self._has_begun(one) else SyncWindow(now, one.query) for one in sync.windows]
         if moved != sync.windows:
             self._table.set_windows(sync, moved)
         return sync._replace(windows=moved)
 
     def last(self) -> Sync | None:
-        """Return the newest sync that came to its end, if any."""
+        """Return the newest sync that ended, if any."""
         return self._table.find_ended()
 
     def begin(self, client: Client, now: datetime, since: date, guard: Guard) -> Sync | None:
-        """Ask the API once; return None if the database is up to date, else the sync that is to make it so.
+        """Plan a sync, or return None if the database is up to date; one request decides.
 
-        It is up to date if the last sync of the query found the same state, and read from `since` or before.
-        Where the hits had another form than today's, or were flagged, they are read again an hour later.
+        It is up to date if the last sync found the same state of the index and began at `since` or earlier.
+        If its hits were flagged or their fields changed, repeat it after an hour.
         """
-        self._tidy()
-        last, state = self.last(), _state(client, self._query)
-        if last and last.state == state and last.since <= since and not _is_to_be_repeated(last, now, guard):
+        self._remove_files()
+        last, state = self.last(), _read_state(client, self._query)
+        if last and last.state == state and last.since <= since and not _needs_repetition(last, now, guard):
             self._confirm(last, now)
             return None
         planned = [
-            SyncWindow(now, str(one)) for one in self._planned(client, since, now.date(), state.hits_total)
+            SyncWindow(now, str(one)) for one in self._plan(client, since, now.date(), state.hits_total)
         ]
         return self._table.add(now, since, state, planned)
 
     def days_of(self, sync: Sync) -> Query:
-        """Return the query for all that a sync reads: its own, from its first day on."""
+        """Return the query of a sync, limited to the days it reads."""
         days = windows(self._query, sync.since, sync.since, 1, 0, lambda _: 0)
         return next(iter(days), self._query)
 
     def report(self, sync: Sync, first: int, target: Path) -> Counts:
-        """Write what a sync's lookups from number `first` on changed to `target`."""
+        """Write the changes by a sync's lookups from index `first` on to `target`."""
         return write_changes(self.database, [one.key for one in sync.lookups[first:]], target)
 
     def add_lookup(self, sync: Sync, lookup: Key) -> None:
-        """Remember a lookup that was merged, so that its changes are reported even after a kill."""
+        """Record a merged lookup, so that its changes are reported even after a kill."""
         sync.lookups.append(SyncWindow(lookup.timestamp, lookup.query))
         self._table.set_lookups(sync)
 
     def finish(self, sync: Sync, files: SnapshotFiles) -> SyncResult:
-        """End a sync: write its changes and its rejected hits to `files`, and remove its windows' files.
+        """End a sync: write its changes and rejected hits to `files`, and remove its windows' files.
 
-        A sync with rejected hits stays unfinished, until another one finds another state.
-        Changes of other syncs that this object ended before are in the file, too.
+        A sync with rejected hits stays unfinished until the index changes. The changes include those of
+        syncs that this object ended before.
         """
         summaries = [read_summary(self._files(one).summary) for one in sync.windows]
         form = profile_hits(summaries)
         if form.rejected:
-            self._keep_rejected(sync, files.rejected)
+            self._write_rejected(sync, files.rejected)
         self._ended[sync.id] = [one.key for one in (*sync.windows, *sync.lookups)]
         keys = [key for keys in self._ended.values() for key in keys]
         counts = write_changes(self.database, keys, files.changes)
-        is_one_state = all(map(sync.state.is_of, summaries)) and not self._table.is_second_of_its_minute(sync)
-        known = sync.state.hits_total if is_one_state else _UNKNOWN
-        self._table.set_end(sync, form, known)
-        self._tidy()
+        is_one_state = all(map(sync.state.matches, summaries)) and not self._table.has_predecessor_in_minute(
+            sync
+        )
+        hits_total = sync.state.hits_total if is_one_state else _UNKNOWN
+        self._table.set_end(sync, form, hits_total)
+        self._remove_files()
         return SyncResult(counts, form)
 
-    def _keep_rejected(self, sync: Sync, target: Path) -> None:
+    def _write_rejected(self, sync: Sync, target: Path) -> None:
         with atomic_write(target) as stream:
             for one in sync.windows:
-                with self._files(one).rejected.open("rb") as of_window:
-                    shutil.copyfileobj(of_window, stream)
+                with self._files(one).rejected.open("rb") as source:
+                    shutil.copyfileobj(source, stream)
 
     def _confirm(self, sync: Sync, now: datetime) -> None:
-        """Record, once a day, that what a sync read is still what the API has."""
+        """Confirm the coverage of a sync once a day."""
         synced = min((one.timestamp for one in sync.windows), default=now)
         with self.database.reading() as connection:
-            is_due = is_to_confirm(connection, now, self._query, synced)
+            is_due = is_confirmation_due(connection, now, self._query, synced)
         if is_due:
             with self.database.writing() as connection:
                 confirm(connection, now, self._query, synced)
 
-    def _planned(self, client: Client, since: date, today: date, total: int) -> list[Query]:
+    def _plan(self, client: Client, since: date, today: date, total: int) -> list[Query]:
         def count(query: Query) -> int:
-            return _state(client, query).hits_total
+            return _read_state(client, query).hits_total
 
         return windows(self._query, since, today, client.settings.page_size, total, count)
 
-    def _is_begun(self, window: SyncWindow) -> bool:
+    def _has_begun(self, window: SyncWindow) -> bool:
         files = self._files(window)
         return files.partial.exists() or files.extracted.exists()
 
     def _files(self, window: SyncWindow) -> SnapshotFiles:
-        return window_files(self._root, self._slug, window)
+        return _window_files(self._root, self._slug, window)
 
-    def _tidy(self) -> None:
-        """Remove the working files of syncs that came to their end."""
+    def _remove_files(self) -> None:
+        """Remove the working files of ended syncs."""
         folder = sync_folder(self._root, self._slug)
         with storage_errors(folder):
             if folder.exists():
                 shutil.rmtree(folder)
 
 
-def window_files(root: Path, sync_slug: str, window: SyncWindow) -> SnapshotFiles:
-    """Return the paths of a window's files, apart from all snapshots."""
+def _window_files(root: Path, sync_slug: str, window: SyncWindow) -> SnapshotFiles:
+    """Return the paths of a window's files, outside the snapshots' folder."""
     folder = sync_folder(root, sync_slug)
     return SnapshotFiles(folder, parse_stored_query(window.query).slug(0), window.timestamp)
 
@@ -187,11 +189,11 @@ def _remove(files: SnapshotFiles) -> None:
             path.unlink(missing_ok=True)
 
 
-def _is_to_be_repeated(last: Sync, now: datetime, guard: Guard) -> bool:
+def _needs_repetition(last: Sync, now: datetime, guard: Guard) -> bool:
     is_in_doubt = last.form is not None and (last.form.is_flagged or guard.find_drift(last.form) is not None)
-    return is_in_doubt and not timedelta(0) <= now - last.timestamp < _REPEATED_AFTER
+    return is_in_doubt and not timedelta(0) <= now - last.timestamp < _REPEAT_AFTER
 
 
-def _state(client: Client, query: Query) -> IndexState:
+def _read_state(client: Client, query: Query) -> IndexState:
     _, answer = client.page(query.pairs, 0, None)
     return IndexState(answer.meta.last_indexed, answer.meta.total_record_count, answer.total)

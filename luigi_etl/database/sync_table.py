@@ -18,33 +18,33 @@ T = TypeVar("T")
 
 
 class IndexState(NamedTuple):
-    """What the API tells of its index: when it was made, how many it holds, and how many match a query."""
+    """The state of the API's index: its time, its size, and the number of matches of a query."""
 
     last_indexed: str | None
     total_record_count: int | None
     hits_total: int
 
-    def is_of(self, summary: Summary) -> bool:
-        """Return whether a window was read from this state, and not from another that came meanwhile."""
+    def matches(self, summary: Summary) -> bool:
+        """Return whether a window was read from this state of the index."""
         return (summary.last_indexed, summary.total_record_count) == self[:2]
 
 
 class SyncWindow(msgspec.Struct, frozen=True):
-    """A part of a sync: a query, every complaint of which is read, and the minute (naive UTC) of that."""
+    """A part of a sync: a query that is read completely, and its minute (naive UTC)."""
 
     timestamp: datetime
     query: str
 
     @property
     def key(self) -> Key:
-        """The snapshot's place in the database."""
+        """The key of the window's snapshot in the database."""
         return Key(self.timestamp, self.query, 0)
 
 
 class Sync(NamedTuple):
-    """A sync, from the day `since`: its `windows`, and the `lookups` made after them.
+    """A sync from the day `since` on: its windows, and the lookups that follow them.
 
-    `form` is what its hits were, None before the sync came to its end.
+    `form` is the profile of its hits, None before the end of the sync.
     """
 
     id: int
@@ -104,8 +104,8 @@ class SyncTable:
             hits_total=hits_total,
         )
 
-    def is_second_of_its_minute(self, sync: Sync) -> bool:
-        """Return whether another sync of the minute came before: what vanished since is not missed yet."""
+    def has_predecessor_in_minute(self, sync: Sync) -> bool:
+        """Return whether an earlier sync has the same minute; it hides complaints that vanished since."""
         minute = max((one.timestamp for one in sync.windows), default=sync.timestamp)
         with self._database.reading() as connection:
             found = connection.scalars(
@@ -129,24 +129,24 @@ class SyncTable:
         if row is None:
             return None
         state = IndexState(row.last_indexed, row.total_record_count, row.hits_total)
-        lookups = [] if row.lookups is None else _windows(row.lookups)
-        form = None if row.form is None else _decoded(row.form, HitProfile)
-        return Sync(row.id, row.timestamp, row.since, state, _windows(row.windows), lookups, form)
+        lookups = [] if row.lookups is None else _decode_windows(row.lookups)
+        form = None if row.form is None else _decode(row.form, HitProfile)
+        return Sync(row.id, row.timestamp, row.since, state, _decode_windows(row.windows), lookups, form)
 
     def _update(self, sync: Sync, **values: object) -> None:
         with self._database.writing() as connection:
             connection.execute(update(syncs).where(syncs.c.id == sync.id).values(values))
 
 
-def _as_json(several: list[SyncWindow]) -> str:
-    return msgspec.json.encode(several).decode()
+def _as_json(windows: list[SyncWindow]) -> str:
+    return msgspec.json.encode(windows).decode()
 
 
-def _windows(text: str) -> list[SyncWindow]:
-    return _decoded(text, list[SyncWindow])
+def _decode_windows(text: str) -> list[SyncWindow]:
+    return _decode(text, list[SyncWindow])
 
 
-def _decoded(text: str, kind: type[T]) -> T:
+def _decode(text: str, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.DecodeError as error:

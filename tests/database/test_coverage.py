@@ -18,8 +18,8 @@ from luigi_etl import SyncComplaints
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.cli.main import run
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import confirm, covered, is_to_confirm, rebuild, record_snapshot
-from luigi_etl.database.covered_days import Covered, ranges
+from luigi_etl.database.coverage import confirm, covered, is_confirmation_due, rebuild, record_snapshot
+from luigi_etl.database.covered_days import CoverageRow, ranges
 from luigi_etl.database.doubts import contains, doubts, reaches
 from luigi_etl.database.export import as_csv, matching
 from luigi_etl.database.merge import merge
@@ -55,8 +55,10 @@ def days(first: date | None, last: date | None = None) -> str:
     return "&".join(f"{name}={day}" for name, day in bounds.items() if day)
 
 
-def row(filters: str, first: str | None, last: str | None, as_of: datetime = NOW, limit: int = 0) -> Covered:
-    return Covered(filters, _day(first), _day(last), as_of, limit)
+def row(
+    filters: str, first: str | None, last: str | None, as_of: datetime = NOW, limit: int = 0
+) -> CoverageRow:
+    return CoverageRow(filters, _day(first), _day(last), as_of, limit)
 
 
 def _day(text: str | None) -> date | None:
@@ -74,7 +76,7 @@ class Merges:
         """Merge a snapshot of these complaints, complete unless its options say otherwise."""
         merge(self.database, taken(self._root, minute, sources, **options))
 
-    def covered(self) -> list[Covered]:
+    def covered(self) -> list[CoverageRow]:
         with self.database.reading() as connection:
             return covered(connection)
 
@@ -267,7 +269,7 @@ def test_unchanged_index_confirms_what_a_sync_covered(connection: Connection) ->
     record(connection, synced - 9 * DAY, "state=CA")
     record(connection, synced, "state=CA&date_received_min=2026-09-01")
 
-    assert is_to_confirm(connection, NOW, query("state=CA"), synced)
+    assert is_confirmation_due(connection, NOW, query("state=CA"), synced)
     confirm(connection, NOW, query("state=CA"), synced)
 
     assert covered(connection) == [
@@ -280,7 +282,7 @@ def test_unchanged_index_confirms_what_a_sync_covered(connection: Connection) ->
 def test_confirmation_is_due_once_a_day(connection: Connection, age: timedelta) -> None:
     record(connection, NOW - age)
 
-    assert not is_to_confirm(connection, NOW, query(), NOW - age)
+    assert not is_confirmation_due(connection, NOW, query(), NOW - age)
 
 
 @pytest.mark.slow
@@ -303,7 +305,7 @@ def test_sync_that_finds_nothing_new_is_as_of_now(pipeline: Pipeline, served: Se
     assert _covered(pipeline) == [row("", "2026-06-01", None, later)]
 
 
-def _covered(pipeline: Pipeline) -> list[Covered]:
+def _covered(pipeline: Pipeline) -> list[CoverageRow]:
     with pipeline.database.reading() as connection:
         return covered(connection)
 
@@ -438,7 +440,7 @@ def test_earlier_days_are_named_with_the_remedy() -> None:
         ("date_received_min=2026-11-27", [row("", None, None, NOW - DAY)], "as of 2026-11-26 09:26 UTC only"),
     ],
 )
-def test_what_a_question_lacks_is_named(question: str, rows: list[Covered], expected: str) -> None:
+def test_what_a_question_lacks_is_named(question: str, rows: list[CoverageRow], expected: str) -> None:
     (line,) = reaches(parse_query(question), rows, NOW)
 
     assert re.search(expected, line), line
@@ -454,7 +456,7 @@ def test_what_a_question_lacks_is_named(question: str, rows: list[Covered], expe
         ("state=CA", [row("", "2026-11-01", None), row("state=CA", None, "2026-10-31")]),
     ],
 )
-def test_nothing_is_said_of_what_is_covered(question: str, rows: list[Covered]) -> None:
+def test_nothing_is_said_of_what_is_covered(question: str, rows: list[CoverageRow]) -> None:
     assert reaches(parse_query(question), rows, NOW) == []
 
 

@@ -632,7 +632,7 @@ def test_spaces_and_order_in_the_data_package_do_not_matter(book: Book) -> None:
 
 def test_complaints_of_the_sandbox_and_of_the_cfpb_are_kept_apart(book: Book) -> None:
     book.merge(0, complaint(1), sandbox="seed 1")
-    with pytest.raises(DatabaseError, match=r"of the CFPB, what the database holds is of the sandbox"):
+    with pytest.raises(DatabaseError, match=r"of the CFPB, but the database holds complaints of the sandbox"):
         book.merge(1, complaint(2))
     assert book.current() == ["1"]
 
