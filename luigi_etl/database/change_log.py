@@ -1,4 +1,4 @@
-"""What snapshots brought into the database, as CSV: the thing to look at, or to mail, each morning."""
+"""changes.csv: the changes that snapshots brought into the database."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -14,11 +14,11 @@ from luigi_etl.database.schema import history, snapshots
 from luigi_etl.snapshot.csv_format import csv_blocks
 
 HEADER = ("complaint_id", "change", "field", "old", "new", "snapshot")
-_AT_ONCE = 1000
+_BATCH = 1000
 
 
 class Key(NamedTuple):
-    """A snapshot's place in the database: its minute (naive UTC), query in its one spelling, and limit."""
+    """The key of a snapshot in the database; the minute is naive UTC, the query is normalized."""
 
     timestamp: datetime
     query: str
@@ -26,7 +26,7 @@ class Key(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """How many complaints came, changed (in however many fields), went and came back."""
+    """Numbers of complaints by kind of change; several changed fields count once."""
 
     new: int = 0
     changed: int = 0
@@ -38,37 +38,37 @@ class Counts(NamedTuple):
 
 
 def write_changes(database: Database, keys: Sequence[Key], target: Path) -> Counts:
-    """Write the changes that snapshots brought to `target`, in the order they were found.
+    """Write the changes of snapshots to `target`, in the order of discovery.
 
     Raises:
-        DatabaseError, DatabaseUnavailableError: as `Database` raises them.
+        DatabaseError, DatabaseUnavailableError: see `Database`.
         StorageError: the file can't be written.
 
     """
     counter = _Counter()
     with database.reading() as connection, atomic_write(target) as stream:
-        found = connection.execution_options(yield_per=_AT_ONCE).execute(_changes(keys))
-        stream.writelines(block.lines for block in csv_blocks(HEADER, map(counter.seen, found)))
+        found = connection.execution_options(yield_per=_BATCH).execute(_changes(keys))
+        stream.writelines(block.lines for block in csv_blocks(HEADER, map(counter.count, found)))
     return Counts(**counter.counts)
 
 
 class _Counter:
-    """Counts the complaints of each kind of change while their lines pass by, those of one together."""
+    """Counts complaints by kind of change, while their lines are written."""
 
     def __init__(self) -> None:
         self.counts = dict.fromkeys(Counts._fields, 0)
-        self._before: tuple[str, str] | None = None
+        self._previous: tuple[str, str] | None = None
 
-    def seen(self, row: Row[Any]) -> list[str | None]:
-        """Return a line of the CSV."""
+    def count(self, row: Row[Any]) -> list[str | None]:
+        """Count a row; return it as a line of the CSV."""
         kind = (row.complaint_id, row.change)
-        self.counts[row.change] += self._before != kind
-        self._before = kind
+        self.counts[row.change] += self._previous != kind
+        self._previous = kind
         return [*row[:-1], as_iso(row.timestamp)]
 
 
-def are(keys: Iterable[Key]) -> ColumnElement[bool]:
-    """Return the condition that a row of `snapshots` is one of those."""
+def matches_keys(keys: Iterable[Key]) -> ColumnElement[bool]:
+    """Return the condition that a row of `snapshots` has one of these keys."""
     return tuple_(snapshots.c.timestamp, snapshots.c.query, snapshots.c.row_limit).in_(list(keys))
 
 
@@ -77,6 +77,6 @@ def _changes(keys: Iterable[Key]) -> Select[Any]:
     return (
         select(*columns, snapshots.c.timestamp)
         .join(snapshots, snapshots.c.id == history.c.snapshot_id)
-        .where(are(keys))
+        .where(matches_keys(keys))
         .order_by(history.c.id)
     )

@@ -1,4 +1,4 @@
-"""The database: SQLite or PostgreSQL, one writer at a time, readers that never wait, errors in one line."""
+"""The database, SQLite or PostgreSQL: one writer at a time, readers never wait, errors are one line."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,84 +11,83 @@ from luigi_etl.common.errors import DatabaseError, EtlError, NoDatabaseError
 from luigi_etl.common.files import storage_errors
 from luigi_etl.database.coverage import rebuild
 from luigi_etl.database.damage import find_damage
-from luigi_etl.database.driver_errors import failure_of_postgres, failure_of_sqlite, message_of
-from luigi_etl.database.engines import postgres_engine, read_address, sqlite_engine, without_password
-from luigi_etl.database.migration import NEWEST, check_version, prepare, version_of
+from luigi_etl.database.driver_errors import explain_postgres_error, explain_sqlite_error, shorten_message
+from luigi_etl.database.engines import hide_passwords, postgres_engine, read_address, sqlite_engine
+from luigi_etl.database.migration import NEWEST, check_version, create_or_migrate, read_version
 from luigi_etl.database.schema import RESTORE
 
 WAIT = 10  # seconds for another writer, or for a server's answer to a connection
 _FILL = "`luigi --module luigi_etl SyncComplaints --local-scheduler`"
-WITHOUT_COVERAGE = 1  # the version of the schema that did not record it
-LOCK = 0x6C75696769  # this program's among PostgreSQL's advisory locks
+WITHOUT_COVERAGE = 1  # the schema version that had no table for it
+LOCK = 0x6C75696769  # the key of our advisory lock in PostgreSQL
 
-# Errors of a cell that is not of its column's type; a bug may raise them, too.
-_OF_A_CELL = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+# A cell of a wrong type raises one of these; so can a bug.
+_CELL_ERRORS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
 
 
 class Database:
     """A database by its address: the path of an SQLite file, or a URL of SQLite or PostgreSQL.
 
-    Every method raises `DatabaseUnavailableError` where the database does not answer or others hold it for
-    longer than ten seconds, `StorageError` where its disk is full, `SchemaError` where its tables are not
-    ours or are newer, and `DatabaseError` where it can't be used at all.
+    Every method can raise `DatabaseUnavailableError` (no answer, or locked for more than ten seconds),
+    `StorageError` (disk full), `SchemaError` (foreign or newer tables) and `DatabaseError` (unusable).
     """
 
     def __init__(self, address: str | Path) -> None:
         self._url = read_address(address)
         is_file = self._url.get_backend_name() == "sqlite"
         self._file = Path(str(self._url.database)) if is_file else None
-        self.name = str(self._file or without_password(self._url))
+        self.name = str(self._file or hide_passwords(self._url))
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
-        """Give a connection in a transaction that no other writer shares; the tables are made or brought up.
+        """Open the transaction of the only writer; create or migrate the tables first.
 
-        The transaction ends with the block: kept if it ends well, else as if it had never begun.
+        The transaction is committed at the end of the block, or rolled back after an error.
         """
         if self._file:
             with storage_errors(self._file):
                 self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._errors(), self._engine("BEGIN IMMEDIATE").begin() as connection:
             if not self._file:
-                # Not a stricter one the server may have: after the wait all is to be seen.
+                # A stricter default of the server would hide rows that were committed during the wait.
                 connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT}s'")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
-            if prepare(connection) == WITHOUT_COVERAGE:
+            if create_or_migrate(connection) == WITHOUT_COVERAGE:
                 rebuild(connection)
             yield connection
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Give a connection that sees one state of the database, whatever is written meanwhile."""
+        """Open a connection that sees one state of the database, whatever others write."""
         if not self.exists:
-            raise NoDatabaseError(f"there is no database {self.name} yet: {_FILL} makes it")
+            raise NoDatabaseError(f"there is no database {self.name} yet: {_FILL} creates it")
         with self._errors(), self._engine("BEGIN").connect() as connection:
             if not self._file:
                 connection.execution_options(isolation_level="REPEATABLE READ")
-            version = version_of(connection)
+            version = read_version(connection)
             if version is None:
                 raise NoDatabaseError(f"the database {self.name} is empty: {_FILL} fills it")
             check_version(version)
             yield connection
 
     def migrate(self) -> None:
-        """Bring tables that an older version of this program made to this one; make none."""
+        """Migrate the tables of an older version, if there are any."""
         with contextlib.suppress(NoDatabaseError):
             with self.reading() as connection:
-                is_old = version_of(connection) != NEWEST
+                is_old = read_version(connection) != NEWEST
             if is_old:
                 with self.writing():
                     pass
 
     @property
     def exists(self) -> bool:
-        """Tell whether there may be something to read: an SQLite file, or a server to ask."""
+        """Whether there can be something to read: an SQLite file, or a server."""
         if self._file is None:
             return True
         try:
             self._file.stat()
-        except OSError as error:  # SQLite tells why what is there can't be opened
+        except OSError as error:  # SQLite itself reports other problems, with their reason
             return not isinstance(error, FileNotFoundError | NotADirectoryError)
         return True
 
@@ -103,25 +102,27 @@ class Database:
             yield
         except EtlError:
             raise
-        except (StatementError, *_OF_A_CELL) as error:
-            failure = self._failure(error)
+        except (StatementError, *_CELL_ERRORS) as error:
+            failure = self._explain(error)
             if failure is None:
                 raise
             raise failure from error
 
-    def _failure(self, error: Exception) -> EtlError | None:
-        """Return the expected failure behind an error, or None for a bug that is not of the database."""
+    def _explain(self, error: Exception) -> EtlError | None:
+        """Return the expected failure behind an error, or None for a bug."""
         if isinstance(error, DBAPIError):
-            failure_of = failure_of_sqlite if self._file else failure_of_postgres
-            if failure := failure_of(error, self.name, WAIT):
+            explain = explain_sqlite_error if self._file else explain_postgres_error
+            if failure := explain(error, self.name, WAIT):
                 return failure
-        if damage := self._damage():
+        if damage := self._find_damage():
             return DatabaseError(f"{self.name} is damaged: {damage}; {RESTORE}")
         if isinstance(error, StatementError):
-            return DatabaseError(f"{self.name}: {message_of(error.orig)}; if it happens again, {RESTORE}")
+            return DatabaseError(
+                f"{self.name}: {shorten_message(error.orig)}; if it happens again, {RESTORE}"
+            )
         return None
 
-    def _damage(self) -> str:
+    def _find_damage(self) -> str:
         with contextlib.suppress(SQLAlchemyError, EtlError), self._engine("BEGIN").connect() as connection:
             return find_damage(connection)
         return ""

@@ -1,4 +1,4 @@
-"""Damaged databases: which table or column is missing, and which holds a value of another type."""
+"""Damage of a database: missing tables, missing columns, cells of a wrong type."""
 
 from typing import Any
 
@@ -19,28 +19,28 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from luigi_etl.database.migration import version_of
+from luigi_etl.database.migration import read_version
 from luigi_etl.database.schema import metadata
 
 
 def find_damage(connection: Connection) -> str:
-    """Return in one line what is wrong with the tables, without a value of theirs; empty if nothing is.
+    """Return the first damage in one line without values, or an empty text.
 
     Raises:
-        SchemaError: the version itself is wrong.
+        SchemaError: the schema version itself is damaged.
 
     """
     return find_missing(connection) or _find_wrong_cell(connection)
 
 
 def find_missing(connection: Connection) -> str:
-    """Return which table or column of the database's version is missing, or an empty text; this is quick.
+    """Return the first missing table or column, or an empty text; this is quick.
 
     Raises:
-        SchemaError: the version itself is wrong.
+        SchemaError: the schema version itself is damaged.
 
     """
-    version = version_of(connection)
+    version = read_version(connection)
     if version is None:
         return ""
     inspector = inspect(connection)
@@ -49,15 +49,15 @@ def find_missing(connection: Connection) -> str:
             continue
         if not inspector.has_table(table.name):
             return f"the table {table.name} is missing"
-        there = {column["name"] for column in inspector.get_columns(table.name)}
+        names = {column["name"] for column in inspector.get_columns(table.name)}
         for column in table.columns:
-            if column.name not in there and column.info.get("since", 1) <= version:
+            if column.name not in names and column.info.get("since", 1) <= version:
                 return f"the column {column.name} of the table {table.name} is missing"
     return ""
 
 
 def _find_wrong_cell(connection: Connection) -> str:
-    """Return which column holds a value that is not of its type: SQLite takes any."""
+    """Return the first column with cells of a wrong type, which SQLite accepts."""
     if connection.dialect.name != "sqlite":
         return ""
     inspector = inspect(connection)

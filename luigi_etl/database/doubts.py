@@ -1,4 +1,4 @@
-"""Doubts: why an answer from the database may differ from what the API would answer."""
+"""Doubts: reasons why an answer from the database may differ from the API's."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
@@ -28,32 +28,32 @@ from luigi_etl.database.sql_filter import CHILDREN, condition, is_lasting
 
 FIRST_DAY = date(2011, 12, 1)  # the CFPB's first complaint
 STALE = timedelta(days=2)  # the CFPB loads its index daily
-MOST_RANGES = 3  # of days in a message
+MOST_RANGES = 3  # in a message
 MOST_CONDITIONS = 100  # SQLite nests at most 1,000 in an expression
 
 _unverified = table("unverified", column("complaint_id"))
 
 
 def doubts(connection: Connection, question: Query, now: datetime) -> list[str]:
-    """Return in one line each why the database's answer to a query may differ from the API's."""
+    """Return the reasons why the database's answer may differ from the API's, one line each."""
     rows = covered(connection)
     return [
-        *reaches(question, rows, now),
+        *find_gaps(question, rows, now),
         *_may_have_changed(connection, question, rows, now),
         *_not_verified(connection, question),
     ]
 
 
-def reaches(question: Query, rows: Sequence[CoverageRow], now: datetime) -> list[str]:
-    """Return where a query reaches further than what is covered, in one line each; nothing if nowhere.
+def find_gaps(question: Query, rows: Sequence[CoverageRow], now: datetime) -> list[str]:
+    """Return a warning if a query asks for days that are not covered or not up to date.
 
-    Complaints without a day of receipt, of which the API has none, are left out of account.
+    Ignore complaints without a day of receipt: the API has none.
     """
     spans = _spans_for(question, rows)
     days = _days_asked(question, now)
     gaps = list(uncovered(days, spans))
     if gaps:
-        return [f"{_known(question, spans, rows)}; {_further(question, days, gaps)}"]
+        return [f"{_describe_coverage(question, spans, rows)}; {_describe_gaps(question, days, gaps)}"]
     used = _within(days, spans)
     stale = [span for span in used if span.as_of < now - STALE or span.as_of.date() < span.first]
     if not stale:
@@ -61,14 +61,14 @@ def reaches(question: Query, rows: Sequence[CoverageRow], now: datetime) -> list
     oldest = min(span.as_of for span in stale)
     part = "" if stale == used else describe_days(stale[0].first, stale[-1].last, days)
     what = " ".join(filter(None, [describe_query(str(split_days(question)[0])), part]))
-    again = _sync(question, stale[0].first)
+    again = _sync_command(question, stale[0].first)
     return [f"the database covers {what} as of {as_text(oldest)} only; to bring it up to date run {again}"]
 
 
 def contains(wider: Query, narrower: Query) -> bool:
-    """Return whether every complaint that matches one query matches another, bounds of days aside.
+    """Return whether each match of the narrower query matches the wider one, bounds of days aside.
 
-    Conservative: an exclusion counts as wider only where both queries have the same or it has none.
+    Conservative: the wider query must have the same exclusions or none.
     """
     wide, narrow = _values(wider), _values(narrower)
     excluded = [pair for pair in wider.pairs if pair[0].startswith("not_")]
@@ -103,14 +103,14 @@ def _is_wider(name: str, wide: list[str], narrow: list[str]) -> bool:
 
 
 def _days_asked(question: Query, now: datetime) -> Days:
-    """Return the days a query asks for, as far as there can be complaints of them."""
+    """Return the days of a query for which complaints can exist."""
     _, (first, last) = split_days(question)
     first = max(first, FIRST_DAY)
     return first, max(first, min(last, now.date()))
 
 
 def _spans_for(question: Query, rows: Iterable[CoverageRow]) -> list[Span]:
-    """Return the days that rows cover of what a query asks for."""
+    """Return the covered days of a query."""
     return newest_by_day(
         to_span(row) for row in rows if not row.row_limit and _is_wider_query(row.query, question)
     )
@@ -130,9 +130,9 @@ def _within(days: Days, spans: Iterable[Span]) -> list[Span]:
 def _may_have_changed(
     connection: Connection, question: Query, rows: Sequence[CoverageRow], now: datetime
 ) -> list[str]:
-    """Warn of complaints that match as they were last seen, but were not among those that match since.
+    """Warn of complaints that match as last seen, but that a newer snapshot of a changing filter lacks.
 
-    Queries of what lasts mark them as withdrawn. Others (by tags, say) leave them as they are.
+    Snapshots of stable filters mark such complaints as unverified. Others (tags, for example) do not.
     """
     lasting = [row for row in rows if (query := parse_if_valid(row.query)) and is_lasting(query)]
     days = _days_asked(question, now)
@@ -148,19 +148,19 @@ def _may_have_changed(
         return []
     others = Query(tuple(pair for pair in question.pairs if is_lasting(Query((pair,)))))
     return [
-        f"{_complaints(count)} of these may no longer match {describe_query(str(split_days(question)[0]))}; "
-        f"to make sure run {_sync(others, days[0])}"
+        f"{_counted(count)} of these may no longer match {describe_query(str(split_days(question)[0]))}; "
+        f"to make sure run {_sync_command(others, days[0])}"
     ]
 
 
 def _not_verified(connection: Connection, question: Query) -> list[str]:
-    """Warn of complaints that a sync missed and could not look up yet."""
+    """Warn of complaints that a sync lacked and did not look up yet."""
     if not inspect(connection).has_table(_unverified.name):
         return []
     count = _count(connection, question, complaints.c.complaint_id.in_(select(_unverified.c.complaint_id)))
     if not count:
         return []
-    return [f"{_complaints(count)} of these may be withdrawn or changed; the next SyncComplaints asks again"]
+    return [f"{_counted(count)} of these may be withdrawn or changed; the next SyncComplaints checks them"]
 
 
 def _count(connection: Connection, question: Query, *conditions: object) -> int:
@@ -168,11 +168,8 @@ def _count(connection: Connection, question: Query, *conditions: object) -> int:
     return connection.scalar(select(func.count()).select_from(complaints).where(*chosen)) or 0  # type: ignore[arg-type]
 
 
-# --- in words ------------------------------------------------------------------------------------
-
-
-def _known(question: Query, spans: Sequence[Span], rows: Sequence[CoverageRow]) -> str:
-    """Return `the database covers ...`: what is known of the question, else what else is known."""
+def _describe_coverage(question: Query, spans: Sequence[Span], rows: Sequence[CoverageRow]) -> str:
+    """Return `the database covers ...`, with the ranges of this query or else of others."""
     filters = str(split_days(question)[0])
     known = ranges(to_row(filters, span, 0) for span in spans) or ranges(rows)
     if not known:
@@ -182,20 +179,20 @@ def _known(question: Query, spans: Sequence[Span], rows: Sequence[CoverageRow]) 
     return f"the database covers {only}{' and '.join(map(str, known[:2]))}{more}"
 
 
-def _further(question: Query, days: Days, gaps: Sequence[Days]) -> str:
+def _describe_gaps(question: Query, days: Days, gaps: Sequence[Days]) -> str:
     where = ""
     if gaps != [days]:
-        told = [describe_days(*gap, days) for gap in gaps[:MOST_RANGES]]
+        texts = [describe_days(*gap, days) for gap in gaps[:MOST_RANGES]]
         more = [f"{len(gaps) - MOST_RANGES:,} more ranges"] if len(gaps) > MOST_RANGES else []
-        where = f" ({', '.join(told + more)})"
-    return f"this answer reaches further{where}: run {_sync(question, gaps[0][0])}"
+        where = f" ({', '.join(texts + more)})"
+    return f"the query asks for more{where}: run {_sync_command(question, gaps[0][0])}"
 
 
-def _sync(question: Query, since: date) -> str:
+def _sync_command(question: Query, since: date) -> str:
     query = Query(tuple(pair for pair in question.pairs if pair[0] != "date_received_min"))
-    asked = f" --query '{query}'" if query.pairs else ""  # percent-encoded: it holds no quote
-    return f"`luigi --module luigi_etl SyncComplaints --local-scheduler --since {since}{asked}`"
+    option = f" --query '{query}'" if query.pairs else ""  # percent-encoded: it holds no quote
+    return f"`luigi --module luigi_etl SyncComplaints --local-scheduler --since {since}{option}`"
 
 
-def _complaints(count: int) -> str:
+def _counted(count: int) -> str:
     return "1 complaint" if count == 1 else f"{count:,} complaints"

@@ -18,13 +18,13 @@ from luigi_etl.database.driver_errors import SQLITE_LOCKED
 CACHE = 64 * 1024  # KiB of SQLite's pages in memory
 
 
-@functools.cache  # it holds no connection, but what it learnt of the server, and compiled statements
+@functools.cache  # it keeps facts about the server and compiled statements, but no connection
 def postgres_engine(url: URL, name: str, wait: int) -> Engine:
-    """Return the engine of a PostgreSQL database, which waits `wait` seconds for a connection."""
-    logging.getLogger("psycopg").setLevel(logging.ERROR)  # of a lost connection it warns besides raising
-    # A server that dies without a word is found out within minutes, not hours.
+    """Return the engine of a PostgreSQL database; connecting takes at most `wait` seconds."""
+    logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns and raises for a lost connection
+    # A server that dies silently is detected within minutes, not hours.
     network = {"tcp_user_timeout": 6000 * wait, "keepalives_idle": 6 * wait}
-    # A pooler such as pgbouncer gives each transaction another session: nothing may outlive a transaction.
+    # A pooler such as pgbouncer may use another session for each transaction: keep no state in a session.
     session = {"prepare_threshold": None, "client_encoding": "utf8"}
     arguments = {"connect_timeout": wait, **network, **session}
     try:
@@ -38,7 +38,7 @@ def postgres_engine(url: URL, name: str, wait: int) -> Engine:
         if encoding != "UTF8":
             connection.close()
             raise DatabaseError(
-                f"{name}: its encoding is {encoding}, which can't hold every complaint; make another with "
+                f"{name}: its encoding is {encoding}, which can't store every complaint; create another with "
                 "`createdb -E UTF8 -T template0 NAME` and set [storage] database to it"
             )
 
@@ -52,11 +52,11 @@ def sqlite_engine(url: URL, begin: str, wait: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # Python's driver begins no transaction of its own
+        connection.isolation_level = None  # else Python's driver begins transactions itself
         connection.execute(f"PRAGMA cache_size = -{CACHE}")
         if begin != "BEGIN":
-            _let_readers_read(connection, wait)
-            connection.execute("PRAGMA synchronous = FULL")  # what is merged survives a power cut
+            _enable_wal(connection, wait)
+            connection.execute("PRAGMA synchronous = FULL")  # a merge survives a power failure
 
     @event.listens_for(engine, "begin")
     def start(connection: Connection) -> None:
@@ -65,8 +65,8 @@ def sqlite_engine(url: URL, begin: str, wait: int) -> Engine:
     return engine
 
 
-def _let_readers_read(connection: sqlite3.Connection, wait: int) -> None:
-    """Set the journal that lets who reads wait for nobody; here SQLite itself does not wait for others."""
+def _enable_wal(connection: sqlite3.Connection, wait: int) -> None:
+    """Set the journal with which readers never wait; SQLite ignores its timeout for this statement."""
     deadline = time.monotonic() + wait
     while True:
         try:
@@ -80,7 +80,7 @@ def _let_readers_read(connection: sqlite3.Connection, wait: int) -> None:
 
 
 def read_address(address: str | Path) -> URL:
-    """Return the address of a database; what can't be read is not shown: there may be a password in it."""
+    """Parse the address of a database; an error does not quote it, because it may hold a password."""
     if isinstance(address, Path):
         return URL.create("sqlite", database=str(address))
     with contextlib.suppress(ValueError, ArgumentError):
@@ -94,7 +94,7 @@ def read_address(address: str | Path) -> URL:
     )
 
 
-def without_password(url: URL) -> str:
-    """Return an address of PostgreSQL as text, without its passwords."""
-    secret = [name for name in url.query if "password" in name]
-    return url.set(drivername="postgresql").difference_update_query(secret).render_as_string()
+def hide_passwords(url: URL) -> str:
+    """Return an address of PostgreSQL as text without passwords."""
+    secrets = [name for name in url.query if "password" in name]
+    return url.set(drivername="postgresql").difference_update_query(secrets).render_as_string()

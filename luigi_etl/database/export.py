@@ -1,4 +1,4 @@
-"""The complaints of the database as a file for others: the CFPB's own CSV, or Parquet."""
+"""Export of complaints: CSV in the CFPB's format, or Parquet."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -22,23 +22,23 @@ from luigi_etl.snapshot.store import labels
 if TYPE_CHECKING:
     import pyarrow
 
-ROWS = 2000  # in memory at once
-ROW_GROUP = 16 << 20  # bytes of a Parquet file in memory at once, before compression
-OTHERWISE = "name another FILE"
+ROWS = 2000  # read at once
+ROW_GROUP = 16 << 20  # bytes in memory before compression
+REMEDY = "name another FILE"
 
 Rows = Iterator[Row[Any]]
 
 
 @contextlib.contextmanager
 def matching(database: Database, query: Query) -> Iterator[Rows]:
-    """Give the complaints that match a query, without those withdrawn, as rows of the CFPB's 18 columns.
+    """Open the complaints that match a query and are not withdrawn, with the CFPB's 18 columns.
 
-    All are of one state of the database, whatever is merged meanwhile, and in the API's order: the newest
-    first, those of one day by their ids as text, descending; what has no date comes last.
+    The rows show one state of the database, whatever others merge. Their order is the API's: the newest day
+    first, then ids as text, descending; rows without a date come last.
 
     Raises:
-        QueryError: the query searches for words, which only the API can.
-        EtlError: as `Database` does; also while the rows are read.
+        QueryError: the query has a search term, which only the API supports.
+        EtlError: see `Database`; also while the rows are read.
 
     """
     day = complaints.c.date_received
@@ -47,7 +47,7 @@ def matching(database: Database, query: Query) -> Iterator[Rows]:
         .where(complaints.c.withdrawn.is_(None), condition(query))
         .order_by(day.desc(), complaints.c.complaint_id.desc())
     )
-    # Two parts, because databases disagree where no date belongs: so the index of dates serves either.
+    # Two parts: databases sort null differently, and this way both use the index of dates.
     parts = (chosen.where(day.is_not(None)), chosen.where(day.is_(None)))
     with database.reading() as connection:
         streaming = connection.execution_options(yield_per=ROWS)
@@ -55,15 +55,15 @@ def matching(database: Database, query: Query) -> Iterator[Rows]:
 
 
 def as_csv(rows: Rows) -> Iterator[Block]:
-    """Give such rows as CSV, as the chain writes it."""
+    """Yield rows as blocks of CSV, in the format of the chain."""
     return csv_blocks(labels(DEFAULT_COLUMNS), rows)
 
 
 def check_name(path: Path) -> None:
-    """See to it that a file's name tells what to write.
+    """Check the extension of a file's name.
 
     Raises:
-        SettingError: it ends in neither `.csv` nor `.parquet`.
+        SettingError: it is neither `.csv` nor `.parquet`.
 
     """
     if path.suffix.lower() not in _WRITERS:
@@ -71,24 +71,24 @@ def check_name(path: Path) -> None:
 
 
 def export(rows: Rows, path: Path, root: Path) -> int:
-    """Write such rows to a file of a kind that `check_name` accepts; return how many there were.
+    """Write rows to a CSV or Parquet file; return their number.
 
-    The file takes its name when it is whole; until then, and if it fails, what had it stays. `root` is the
-    folder of all files, where what a kill leaves is found again.
+    An existing file is replaced only by a complete one. `root` is the data folder, where a later run finds
+    the leftovers of a killed export.
 
     Raises:
-        StorageError: the file can't be written, or Parquet can't because pyarrow is not there.
+        StorageError: the file can't be written, or pyarrow is not installed.
 
     """
     writer = _WRITERS[path.suffix.lower()]
-    return writer(rows, lambda: replacing(path, root, OTHERWISE))
+    return writer(rows, lambda: replacing(path, root, REMEDY))
 
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]
 
 
-def _write_csv(rows: Rows, opened: Opener) -> int:
-    with opened() as stream:
+def _write_csv(rows: Rows, open_file: Opener) -> int:
+    with open_file() as stream:
         count = 0
         for block in as_csv(rows):
             stream.write(block.lines)
@@ -96,7 +96,7 @@ def _write_csv(rows: Rows, opened: Opener) -> int:
     return count
 
 
-def _write_parquet(rows: Rows, opened: Opener) -> int:
+def _write_parquet(rows: Rows, open_file: Opener) -> int:
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -104,7 +104,7 @@ def _write_parquet(rows: Rows, opened: Opener) -> int:
     count = 0
     schema = _schema()
     with (
-        opened() as stream,
+        open_file() as stream,
         parquet.ParquetWriter(stream, schema, compression="zstd") as writer,
     ):
         for group in _row_groups(rows, schema):
@@ -124,7 +124,7 @@ def _schema() -> "pyarrow.Schema":
 
 
 def _row_groups(rows: Rows, schema: "pyarrow.Schema") -> Iterator["pyarrow.Table"]:
-    """Collect rows, as columns, to groups that are worth compressing and fit into memory."""
+    """Collect rows into groups that compress well and fit into memory."""
     import pyarrow
 
     batches: list[pyarrow.RecordBatch] = []

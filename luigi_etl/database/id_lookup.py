@@ -1,4 +1,4 @@
-"""Complaints asked for by their ids: what a complete snapshot lacks may only have moved out of its query."""
+"""Lookups by id: they tell withdrawn complaints from those that left a query."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -23,23 +23,23 @@ from luigi_etl.snapshot.datapackage import HASH
 from luigi_etl.snapshot.guard import Guard
 
 DEFAULT_REQUESTS = Settings().requests_per_minute
-_LONGEST_ID = 20  # characters; the longest real one has 8
-_AT_ONCE = 16  # ids of 8 digits that a search term has room for, and one more
-_LENGTH_OF = len("complaint_id:()")
-_LENGTH_BETWEEN = len(" OR ")
+_LONGEST_ID = 20  # characters; a real id has 8
+_AT_ONCE = 16  # one more id of 8 digits than fits into a search term
+_PREFIX_LENGTH = len("complaint_id:()")
+_SEPARATOR_LENGTH = len(" OR ")
 
 
 class QueryRead(NamedTuple):
-    """What a run read: its `query`, and the part of it that is of the `days` it read."""
+    """The query of a run, and the same query limited to the days that it read."""
 
     query: Query
     days: Query
 
 
 class Verifier:
-    """Asks the API for the complaints that are unverified.
+    """Asks the API for the unverified complaints.
 
-    One call of `verify` makes as many lookups as the API takes requests a minute; the next call goes on.
+    One call of `verify` makes at most one minute's requests; the next call continues.
     """
 
     def __init__(self, database: Database, client: Client) -> None:
@@ -48,25 +48,25 @@ class Verifier:
         self._requests = client.settings.requests_per_minute or DEFAULT_REQUESTS
 
     def verify(self, covered: QueryRead, now: datetime, guard: Guard) -> Iterator[Key]:
-        """Look complaints up by their ids, the newest first; give the key of each lookup that is merged.
+        """Look up complaints by id, the newest first; yield the key of each merged lookup.
 
         An answer counts only if it holds a control, a complaint known to exist. `now` is naive UTC.
 
         Raises:
-            HeldBackError: implausibly many of what is covered are missing; they are not looked up.
-            TransientError, RefusedError: a lookup failed, or proves nothing; what is left stays unverified.
-            DatabaseError, DatabaseUnavailableError: as `Database` raises them.
+            HeldBackError: implausibly many complaints are missing; they are not looked up.
+            TransientError, RefusedError: a lookup failed or proves nothing; the rest stays unverified.
+            DatabaseError, DatabaseUnavailableError: see `Database`.
 
         """
-        held = self._hold_back(covered, now, guard)
+        loss = self._hold_back(covered, now, guard)
         for _ in range(self._requests):
             with self._database.reading() as connection:
                 ids, control = _next_ids(connection, condition(covered.query), now)
             if not ids:
                 break
             yield self._look_up(ids, control, now)
-        if held:
-            raise HeldBackError(held.describe(covered.query))
+        if loss:
+            raise HeldBackError(loss.describe(covered.query))
 
     def _hold_back(self, covered: QueryRead, now: datetime, guard: Guard) -> Loss | None:
         with self._database.reading() as connection:
@@ -79,8 +79,8 @@ class Verifier:
         query = lookup_query([control, *ids])
         page, answer = self._client.page(query.pairs, len(ids) + 1, None)
         results = read_page(page.body).results
-        seen = list(observations_of(results))
-        found = {one.complaint_id for one in seen}
+        observations = list(observations_of(results))
+        found = {one.complaint_id for one in observations}
         if answer.meta.is_flagged:
             raise self._unproven("the CFPB flags its data as stale or faulty")
         if control not in found:
@@ -88,7 +88,7 @@ class Verifier:
         if not found <= {control, *ids} or answer.total != len(results):
             raise self._unproven("it holds complaints that were not asked for")
         key = Key(now, str(query), 0)
-        taken = SnapshotToMerge(
+        snapshot = SnapshotToMerge(
             *key,
             rows=sum(isinstance(one, Complaint) for one in results),
             last_indexed=answer.meta.last_indexed,
@@ -96,7 +96,7 @@ class Verifier:
             is_sandbox=bool(answer.meta.sandbox),
             content_hash=HASH + hashlib.sha256(page.body).hexdigest(),
         )
-        merge_observations(self._database, taken, iter(seen))
+        merge_observations(self._database, snapshot, iter(observations))
         return key
 
     def _unproven(self, why: str) -> TransientError:
@@ -104,7 +104,7 @@ class Verifier:
 
 
 def _next_ids(connection: Connection, asked: ColumnElement[bool], now: datetime) -> tuple[list[str], str]:
-    """Return the unverified complaints to look up next, and a complaint that is known to exist."""
+    """Return the next ids to look up, and the control."""
     newest = (complaints.c.date_received.desc(), complaints.c.complaint_id)
     wanted = select(complaints.c.complaint_id).where(asked, _can_be_looked_up(now))
     known = (
@@ -121,15 +121,15 @@ def _next_ids(connection: Connection, asked: ColumnElement[bool], now: datetime)
     control = connection.scalar(known)
     if ids and control is None:
         raise RefusedError("no complaint is known to exist, so no lookup can prove that another is gone")
-    return _fitting(ids, str(control)), str(control)
+    return _fit_into_term(ids, str(control)), str(control)
 
 
-def _fitting(complaint_ids: Iterable[str], control: str) -> list[str]:
-    """Return as many ids as fit into a search term beside the control."""
-    room = MAXIMUM_VALUE_LENGTH - _LENGTH_OF - len(control)
+def _fit_into_term(complaint_ids: Iterable[str], control: str) -> list[str]:
+    """Return the first ids that fit into a search term together with the control."""
+    room = MAXIMUM_VALUE_LENGTH - _PREFIX_LENGTH - len(control)
     fitting = []
     for one in complaint_ids:
-        room -= _LENGTH_BETWEEN + len(one)
+        room -= _SEPARATOR_LENGTH + len(one)
         if room < 0:
             break
         fitting.append(one)

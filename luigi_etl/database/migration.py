@@ -25,7 +25,7 @@ from luigi_etl.database.schema import (
 Step = Callable[[Connection], object]
 
 
-def _lift_limits_of_indexes(connection: Connection) -> None:
+def _replace_limited_indexes(connection: Connection) -> None:
     """Replace PostgreSQL's indexes that fail on long values."""
     if connection.dialect.name != "postgresql":
         return
@@ -39,8 +39,8 @@ def _lift_limits_of_indexes(connection: Connection) -> None:
     )
 
 
-def _doubt_withdrawals(connection: Connection) -> None:
-    """Let later syncs verify each withdrawal that version 1 concluded from a part of the complaints alone."""
+def _mark_unproven_withdrawals(connection: Connection) -> None:
+    """Mark the withdrawals that version 1 did not prove as unverified, so that syncs check them."""
     unverified.create(connection)
     connection.execute(text("ALTER TABLE syncs ADD COLUMN form TEXT"))
     newest = (
@@ -59,29 +59,29 @@ def _doubt_withdrawals(connection: Connection) -> None:
 
 
 def _to_version_2(connection: Connection) -> None:
-    _lift_limits_of_indexes(connection)
-    _doubt_withdrawals(connection)
+    _replace_limited_indexes(connection)
+    _mark_unproven_withdrawals(connection)
     withdrawn_index.create(connection)
     coverage.create(connection)
     connection.execute(text(f"CREATE VIEW coverage_by_query AS {VIEWS['coverage_by_query']}"))
 
 
-# From version 1 to 2, from 2 to 3, ...; a new database is made at the last.
+# From version 1 to 2, from 2 to 3, ...; a new database gets the last version.
 STEPS: Sequence[Step] = (_to_version_2,)
 NEWEST = 1 + len(STEPS)
 
 
-def prepare(connection: Connection, steps: Sequence[Step] = STEPS) -> int | None:
-    """Make the tables and views, or bring those of an older version to this one.
+def create_or_migrate(connection: Connection, steps: Sequence[Step] = STEPS) -> int | None:
+    """Create the tables and views, or migrate those of an older version.
 
-    Return the version before, None where there was nothing.
+    Return the version before, or None for an empty database.
 
     Raises:
-        SchemaError: the database holds tables that are not ours, or is of a newer version.
+        SchemaError: the database holds foreign tables, or has a newer version.
 
     """
     newest = 1 + len(steps)
-    version = version_of(connection)
+    version = read_version(connection)
     if version is None:
         metadata.create_all(connection, checkfirst=False)
         for name, query in VIEWS.items():
@@ -96,11 +96,11 @@ def prepare(connection: Connection, steps: Sequence[Step] = STEPS) -> int | None
     return version
 
 
-def version_of(connection: Connection) -> int | None:
-    """Return the version of a database's schema, or None where nothing was made yet.
+def read_version(connection: Connection) -> int | None:
+    """Return the schema version, or None for a database without our tables.
 
     Raises:
-        SchemaError: there are tables or views of our names, and not one version of ours.
+        SchemaError: tables or views have our names, but there is not exactly one version.
 
     """
     inspector = inspect(connection)
@@ -113,26 +113,26 @@ def version_of(connection: Connection) -> int | None:
         if versions:
             return int(versions[0])
     tables, views = set(inspector.get_table_names()), set(inspector.get_view_names())
-    if taken := (tables | views) & (metadata.tables.keys() | VIEWS.keys()):
-        name = min(taken)
+    if foreign := (tables | views) & (metadata.tables.keys() | VIEWS.keys()):
+        name = min(foreign)
         raise SchemaError(
-            f"the database has no schema version, but a {'view' if name in views else 'table'} {name}: "
-            "luigi_etl did not make it; set [storage] database to one of its own"
+            f"the database has no schema version, but a {'view' if name in views else 'table'} {name} "
+            "that luigi_etl did not create; set [storage] database to another"
         )
     return None
 
 
 def _is_our_version(inspector: Inspector) -> bool:
-    """Tell our table of the version from others': the name is a common one (Flyway has it too)."""
+    """Return whether the table is ours; other programs (Flyway) use the same name."""
     columns = inspector.get_columns(schema_version.name)
     return [(column["name"], type(column["type"])) for column in columns] == [("version", INTEGER)]
 
 
 def check_version(version: int, newest: int = NEWEST) -> None:
-    """See to it that this version of the program can use a database.
+    """Check that this program can use a schema version.
 
     Raises:
-        SchemaError: it is of a newer one, or of none that ever was.
+        SchemaError: the version is newer or invalid.
 
     """
     if version < 1:

@@ -23,7 +23,7 @@ FIELDS = tuple(column.field for column in COLUMNS if column.field != "complaint_
 DATES = frozenset(column.field for column in COLUMNS if column.type == "date")
 TYPES = {"date": Date, "boolean": Boolean, "string": Text}
 
-# A snapshot's minute, naive UTC; SQLite keeps the text 2026-11-22 09:26, which sorts and is a date to it.
+# A minute, naive UTC. SQLite stores the text 2026-11-22 09:26, which sorts and suits its date functions.
 Minute = DateTime().with_variant(
     sqlite.DATETIME(  # type: ignore[no-untyped-call]
         storage_format="%(year)04d-%(month)02d-%(day)02d %(hour)02d:%(minute)02d"
@@ -31,8 +31,8 @@ Minute = DateTime().with_variant(
     "sqlite",
 )
 Number = BigInteger().with_variant(Integer, "sqlite")
-metadata = MetaData()  # `info["since"]`: the version that a table or a column is there from
-RESTORE = "bring back a copy, or set [storage] database to another"
+metadata = MetaData()  # `info["since"]`: the schema version that added a table or column
+RESTORE = "restore a backup, or set [storage] database to another"
 
 snapshots = Table(
     "snapshots",
@@ -46,7 +46,7 @@ snapshots = Table(
     Column("is_complete", Boolean, nullable=False),
     Column("is_sandbox", Boolean, nullable=False),
     Column("content_hash", Text, nullable=False),
-    # PostgreSQL's B-trees take values up to 2,700 bytes; a query may be longer.
+    # PostgreSQL's B-trees accept up to 2,700 bytes; a query may be longer.
     UniqueConstraint("timestamp", "query", "row_limit").ddl_if(dialect="sqlite"),
     Index("snapshots_once", "timestamp", text("md5(query)"), "row_limit", unique=True).ddl_if(
         dialect="postgresql"
@@ -61,11 +61,11 @@ complaints = Table(
     Column("last_seen", Minute, nullable=False),
     Column("last_changed", Minute, nullable=False),
     Column("withdrawn", Minute),
-    Column("sent", Integer, nullable=False),  # bits: the fields, in their order, that were ever sent with it
-    Column("last_sent", Text),  # JSON: of those that were not when it was seen last, when they were
+    Column("sent", Integer, nullable=False),  # bit mask: the fields that were ever sent
+    Column("last_sent", Text),  # JSON: minute of the last value of each field that is no longer sent
     Index("complaints_by_date_received", "date_received"),
     Index("complaints_by_company", "company", "date_received").ddl_if(dialect="sqlite"),
-    # SP-GiST takes a text of any length.
+    # SP-GiST accepts text of any length.
     Index("complaints_by_company", "company", postgresql_using="spgist").ddl_if(dialect="postgresql"),
 )
 withdrawn_index = Index(
@@ -100,15 +100,15 @@ syncs = Table(
     Column("windows", Text, nullable=False),
     Column("lookups", Text),
     Column("is_finished", Boolean, nullable=False),
-    Column("form", Text, info={"since": 2}),  # JSON of guard.HitProfile, once the sync came to its end
+    Column("form", Text, info={"since": 2}),  # JSON of guard.HitProfile; null before the sync ended
 )
-# Complaints that a complete observation, of the minute `since`, lacked, and that nothing proves to be gone.
+# Complaints that a complete snapshot of the minute `since` lacked, without proof of a withdrawal.
 unverified = Table(
     "unverified",
     metadata,
     Column("complaint_id", Text, primary_key=True),
     Column("since", Minute, nullable=False),
-    Column("held_since", Minute),  # an implausible loss, and when it was first seen
+    Column("held_since", Minute),  # minute when an implausible loss was first seen
     info={"since": 2},
 )
 coverage = Table(
@@ -120,7 +120,7 @@ coverage = Table(
     Column("last_day", Date),  # null: no bound
     Column("as_of", Minute, nullable=False),
     Column("row_limit", Number, nullable=False),  # 0: every complaint of these days
-    Column("range_start", Date, nullable=False),  # the same in all rows whose days adjoin
+    Column("range_start", Date, nullable=False),  # equal in all rows with adjoining days
     info={"since": 2},
 )
 schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))

@@ -1,4 +1,4 @@
-"""A query as a condition on the complaints of the database: what the API's filters mean there."""
+"""A query as an SQL condition, with the meaning that the API gives its filters."""
 
 import re
 from collections.abc import Iterable
@@ -13,58 +13,59 @@ from luigi_etl.database.schema import complaints
 
 DAYS = {name: complaints.c[field] for name, field in DAY_FIELDS.items()}
 CHILDREN = {name: complaints.c[field] for name, field in CHILD_FIELDS.items()}
-# Filters on what a complaint keeps. Companies' responses, tags and ZIP codes change for months: a complaint
-# that is no longer found by them has changed, not vanished.
+# Filters on stable fields. Responses, tags and ZIP codes change for months: a complaint that such a filter no
+# longer finds has changed, not vanished.
 LASTING = frozenset(
     [f"{name}_{end}" for name in DAYS for end in ("min", "max")]
     + ["company", "issue", "product", "state", "submitted_via"]
     + ["not_company", "not_issue", "not_product", "not_state"]
 )
-# In Lucene a blank between values is no operator: `complaint_id:(1 2)` finds nothing.
+# Lucene needs OR between values: `complaint_id:(1 2)` finds nothing.
 _LOOKUP = re.compile(r"complaint_id:\(([0-9]+(?: OR [0-9]+)*)\)", re.ASCII)
 
 
 def lookup_query(complaint_ids: Iterable[str]) -> Query:
-    """Return the query that finds complaints by their ids, whatever else becomes of them.
+    """Return the query that finds complaints by id.
 
-    The API's engine reads a search term in Lucene's syntax (cfpb/ccdb5-api: query_string).
+    The API reads a search term in Lucene's syntax (cfpb/ccdb5-api: query_string).
 
     Raises:
-        QueryError: the API takes no term as long.
+        QueryError: the term is too long for the API.
 
     """
     return parse_query(f"field=all&search_term={quote('complaint_id:(' + ' OR '.join(complaint_ids) + ')')}")
 
 
 def ids_looked_up(query: Query) -> list[str]:
-    """Return the ids of a query that `lookup_query` made; none for another query."""
+    """Return the ids in a query of `lookup_query`, or an empty list for other queries."""
     found = _LOOKUP.fullmatch(dict(query.pairs).get("search_term", ""))
     return found[1].split(" OR ") if found and len(query.pairs) == 2 else []
 
 
 def is_lasting(query: Query) -> bool:
-    """Return whether a complaint that a complete answer lacks is gone, or has moved out of the query."""
+    """Return whether all filters are stable: a missing complaint is gone or has moved, not just changed."""
     return all(name in LASTING and value == value.strip() for name, value in query.pairs) or bool(
         ids_looked_up(query)
     )
 
 
 def proves_withdrawal(query: Query) -> bool:
-    """Return whether a complete answer to the query can only lack a complaint that is gone.
+    """Return whether a complaint that a complete answer lacks must be withdrawn.
 
-    Dates, products, companies and states change, so a complaint can move out of any filter, but not out of
-    all complaints, nor away from its id.
+    Dates, products, companies and states change, so a complaint can leave any filter. It can't leave the
+    set of all complaints or change its id.
     """
     return not query.pairs or bool(ids_looked_up(query))
 
 
 def condition(query: Query) -> ColumnElement[bool]:
-    """Return the condition that a row of `complaints` matches the query, as the API's filters are defined.
+    """Return the condition that a row of `complaints` matches the query as in the API.
 
-    Different filters AND, values of one OR; with several `not_` filters only what matches all of them is out.
+    Filters are joined by AND, the values of one filter by OR. Several `not_` filters exclude only complaints
+    that match all of them.
 
     Raises:
-        QueryError: the query searches for words, which only the API can.
+        QueryError: the query has a search term, which only the API supports.
 
     """
     values: dict[str, list[str]] = {}
@@ -73,10 +74,10 @@ def condition(query: Query) -> ColumnElement[bool]:
     if ids := ids_looked_up(query):
         return complaints.c.complaint_id.in_(ids)
     if SEARCH_FILTERS & values.keys():
-        raise QueryError("query: search_term is searched by the API alone; leave it out here")
+        raise QueryError("query: only the API can search for search_term; remove it here")
     wanted = [_filter(name, values[name]) for name in values if not name.startswith("not_")]
     excluded = [_filter(name[4:], values[name]) for name in values if name.startswith("not_")]
-    if excluded:  # what has no value matches no filter, so it is not left out
+    if excluded:  # NULL matches no filter, so it is not excluded
         wanted.append(not_(func.coalesce(and_(*excluded), false())))
     return and_(true(), *wanted)
 

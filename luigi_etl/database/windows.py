@@ -1,11 +1,11 @@
-"""Windows: ranges of days that are read one by one, so that a failure costs one of them, the newest first."""
+"""Windows: ranges of days, read one by one from the newest on, so that a failure repeats only one."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
 
 from luigi_etl.api.query import Query, parse_query
 
-NEWEST_PAGES = 2  # what is new is in the first window: it is read, and in the database, soonest
+NEWEST_PAGES = 2  # a small first window brings new complaints into the database sooner
 MOST_PAGES = 20  # a minute's requests
 DAY = timedelta(days=1)
 
@@ -15,26 +15,26 @@ CountComplaints = Callable[[Query], int]
 def windows(
     query: Query, since: date, today: date, page_size: int, total: int, count: CountComplaints
 ) -> list[Query]:
-    """Split what matches a query and was received on a day since `since` into windows, the newest first.
+    """Split a query from the day `since` on into windows, the newest first.
 
-    The newest, which has no end, should hold two pages, each further one twice as many, up to twenty.
-    `count` is asked how many a window holds, once for most of them, and not at all where the `total` of the
-    query is no more than two pages. Bounds of the query's own stay what they are.
+    The newest has no end and should hold two pages, each further one twice as many, up to twenty. `count`
+    is called about once a window, and never if the query's `total` fits into two pages. The query's bounds
+    of days stay in force.
     """
     given = dict(query.pairs)
     first = max(filter(None, (since, _day(given.get("date_received_min")))))
     last = _day(given.get("date_received_max"))
     if last and last < first:
         return []
-    split = _Split(query, first, last, page_size, count)
-    return split.made(max(today, first)) if total > NEWEST_PAGES * page_size else [split.whole]
+    splitter = _Splitter(query, first, last, page_size, count)
+    return splitter.split(max(today, first)) if total > NEWEST_PAGES * page_size else [splitter.whole]
 
 
 def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
 
-class _Split:
+class _Splitter:
     def __init__(
         self, query: Query, first: date, last: date | None, page_size: int, count: CountComplaints
     ) -> None:
@@ -49,40 +49,40 @@ class _Split:
         """The window of all days."""
         return self._window(self._first, self._last)
 
-    def made(self, today: date) -> list[Query]:
-        """Return the windows; `today` is where days are counted to: what is later is in the first of them."""
-        made = []
+    def split(self, today: date) -> list[Query]:
+        """Return the windows; days after `today` belong to the first."""
+        split = []
         pages = NEWEST_PAGES
         end = self._last
         left = self._count(self.whole)
-        a_day = 0.0  # of the window before: the next one's days hold about as many
+        per_day = 0.0  # in the previous window, as an estimate for the next
         while left > pages * self._page_size:
             until = min(end or today, today)
             days = (until - self._first).days + 1
             wanted = pages * self._page_size
-            length = max(1, int(wanted / max(a_day, left / days)))
-            start, held, length = self._fitting(until, end, length, wanted)
+            length = max(1, int(wanted / max(per_day, left / days)))
+            start, count, length = self._find_start(until, end, length, wanted)
             if start <= self._first:
                 break
-            made.append(self._window(start, end))
-            left -= held
-            a_day = held / length
+            split.append(self._window(start, end))
+            left -= count
+            per_day = count / length
             end = start - DAY
             pages = min(2 * pages, MOST_PAGES)
-        return [*made, self._window(self._first, end)]
+        return [*split, self._window(self._first, end)]
 
-    def _fitting(self, until: date, end: date | None, length: int, wanted: int) -> tuple[date, int, int]:
-        """Return where a window of about so many days begins, what it holds, and how many days it has.
+    def _find_start(self, until: date, end: date | None, length: int, wanted: int) -> tuple[date, int, int]:
+        """Return the first day of a window of about `length` days, its count and its real length.
 
-        Where it holds far more than it should it is halved.
+        Halve a window that holds far more than `wanted`.
         """
         while True:
             start = until - (length - 1) * DAY
             if start <= self._first:
                 return start, 0, length
-            held = self._count(self._window(start, end))
-            if held <= 2 * wanted or length == 1:
-                return start, held, length
+            count = self._count(self._window(start, end))
+            if count <= 2 * wanted or length == 1:
+                return start, count, length
             length //= 2
 
     def _window(self, start: date, end: date | None) -> Query:

@@ -1,4 +1,4 @@
-"""What snapshots brought into the database, as CSV, on both kinds."""
+"""changes.csv, from both kinds of database."""
 
 import csv
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ def complaint(number: int, **fields: object) -> dict[str, object]:
 
 @pytest.fixture
 def filled(database: Database, tmp_path: Path) -> Database:
-    """Give a database of two snapshots: in the second each kind of change but a return."""
+    """Give a database of two snapshots; the second has each kind of change except a return."""
     merge(database, taken(tmp_path, MINUTE, [complaint(1), complaint(2)]))
     merge(database, taken(tmp_path, LATER, [complaint(1, state="TX", company='"B", \r\nLtd.'), complaint(3)]))
     return database
@@ -32,7 +32,7 @@ def lines(path: Path) -> list[list[str]]:
         return list(csv.reader(stream))
 
 
-def test_they_are_told_in_the_order_they_were_found(filled: Database, tmp_path: Path) -> None:
+def test_changes_are_in_the_order_of_discovery(filled: Database, tmp_path: Path) -> None:
     write_changes(filled, [Key(LATER, "", 0)], tmp_path / "changes.csv")
     at = "2026-11-22T09:27Z"
     assert lines(tmp_path / "changes.csv") == [
@@ -50,16 +50,16 @@ def test_complaints_are_counted_not_their_fields(filled: Database, tmp_path: Pat
     assert str(counts) == "1 new, 1 changed, 1 withdrawn, 0 returned"
 
 
-def test_those_of_another_query_or_limit_are_not_told(filled: Database, tmp_path: Path) -> None:
+def test_changes_of_other_queries_and_limits_are_left_out(filled: Database, tmp_path: Path) -> None:
     for key in (Key(MINUTE, "state=CA", 0), Key(MINUTE, "", 10)):
         assert write_changes(filled, [key], tmp_path / "changes.csv") == Counts()
 
 
-def test_no_snapshot_is_no_change(filled: Database, tmp_path: Path) -> None:
+def test_no_snapshots_give_an_empty_file(filled: Database, tmp_path: Path) -> None:
     assert write_changes(filled, [], tmp_path / "changes.csv") == Counts()
     assert len(lines(tmp_path / "changes.csv")) == 1
 
 
-def test_thousands_of_snapshots_are_told_together(filled: Database, tmp_path: Path) -> None:
+def test_thousands_of_snapshots_share_one_file(filled: Database, tmp_path: Path) -> None:
     keys = [Key(MINUTE + timedelta(minutes=at), "", 0) for at in range(5000)]
     assert write_changes(filled, keys, tmp_path / "changes.csv").new == 3

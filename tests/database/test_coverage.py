@@ -1,4 +1,4 @@
-"""Coverage: what the database is known to hold, and warnings where a question reaches further."""
+"""Coverage of the database, and warnings about queries that ask for more."""
 
 import csv
 import io
@@ -20,16 +20,16 @@ from luigi_etl.cli.main import run
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import confirm, covered, is_confirmation_due, rebuild, record_snapshot
 from luigi_etl.database.covered_days import CoverageRow, ranges
-from luigi_etl.database.doubts import contains, doubts, reaches
+from luigi_etl.database.doubts import contains, doubts, find_gaps
 from luigi_etl.database.export import as_csv, matching
 from luigi_etl.database.merge import merge
-from luigi_etl.database.migration import prepare
+from luigi_etl.database.migration import create_or_migrate
 from tests.conftest import Beside, Chain, Pipeline, Serve
 from tests.made import taken
 from tests.version_1 import undo_version_2
 
 NOW = datetime(2026, 11, 27, 9, 26)
-SYNCED = datetime(2026, 9, 26, 12, 0)  # the sandbox's present
+SYNCED = datetime(2026, 9, 26, 12, 0)  # the sandbox's current time
 TODAY = NOW.date()
 DAY = timedelta(days=1)
 Source = dict[str, object]
@@ -66,14 +66,14 @@ def _day(text: str | None) -> date | None:
 
 
 class Merges:
-    """A database, and the snapshots that are merged into it."""
+    """A database, with a method that merges snapshots into it."""
 
     def __init__(self, database: Database, root: Path) -> None:
         self.database = database
         self._root = root
 
     def merge(self, minute: datetime, *sources: Mapping[str, object], **options: Any) -> None:
-        """Merge a snapshot of these complaints, complete unless its options say otherwise."""
+        """Merge a snapshot of these complaints; it is complete by default."""
         merge(self.database, taken(self._root, minute, sources, **options))
 
     def covered(self) -> list[CoverageRow]:
@@ -85,7 +85,7 @@ class Merges:
             return doubts(connection, parse_query(question), NOW)
 
     def view(self) -> list[tuple[Any, ...]]:
-        """Return the view, with its days and minutes as text on either database."""
+        """Return the view, with days and minutes as text."""
         with self.database.reading() as connection:
             found = connection.execute(text(f"{VIEW} ORDER BY query, newest, first_day"))
             return [tuple(map(_plain, one)) for one in found]
@@ -105,14 +105,14 @@ def merges(database: Database, tmp_path: Path) -> Merges:
 
 @pytest.fixture
 def connection() -> Iterator[Connection]:
-    """Give a connection to an SQLite database in memory that has the tables."""
+    """Give a connection to an SQLite database in memory, with tables."""
     with in_memory() as connection:
         yield connection
 
 
 def in_memory() -> Connection:
     connection = create_engine("sqlite://", poolclass=NullPool).connect()
-    prepare(connection)
+    create_or_migrate(connection)
     return connection
 
 
@@ -120,7 +120,7 @@ def record(connection: Connection, minute: datetime, *parts: str, limit: int = 0
     record_snapshot(connection, minute, query(*parts), limit, is_whole=whole)
 
 
-# --- what is recorded ----------------------------------------------------------------------------
+# --- recording ----------------------------------------------------------------------------
 
 
 def test_complete_snapshot_covers_its_query(merges: Merges) -> None:
@@ -186,7 +186,7 @@ def test_newest_few_are_kept_once(connection: Connection) -> None:
     assert covered(connection) == [row("", None, None, at(7), 10)]
 
 
-def test_months_of_syncs_are_one_line_of_the_view(connection: Connection) -> None:
+def test_months_of_syncs_are_one_row_of_the_view(connection: Connection) -> None:
     start = NOW - 100 * DAY
     for number in range(101):
         today = start + number * DAY
@@ -248,7 +248,7 @@ def test_order_of_observations_does_not_matter(seen: list[Any], random: Any) -> 
 @pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.lists(OBSERVATION, max_size=6))
-def test_each_day_is_as_of_its_newest_observation(seen: list[Any]) -> None:
+def test_newest_observation_of_each_day_counts(seen: list[Any]) -> None:
     seen = [one for one in seen if not one[3] and (not (one[0] and one[1]) or one[0] <= one[1])]
     with in_memory() as connection:
         for first, last, minute, _ in seen:
@@ -261,10 +261,10 @@ def test_each_day_is_as_of_its_newest_observation(seen: list[Any]) -> None:
         assert held == [max(expected)] if expected else held == []
 
 
-# --- a sync that finds nothing new ---------------------------------------------------------------
+# --- confirmation by syncs ---------------------------------------------------------------
 
 
-def test_unchanged_index_confirms_what_a_sync_covered(connection: Connection) -> None:
+def test_unchanged_index_confirms_the_days_of_a_sync(connection: Connection) -> None:
     synced = NOW - 3 * DAY
     record(connection, synced - 9 * DAY, "state=CA")
     record(connection, synced, "state=CA&date_received_min=2026-09-01")
@@ -295,7 +295,7 @@ def test_sync_covers_its_days_in_one_row(pipeline: Pipeline, served: Serve) -> N
 
 
 @pytest.mark.slow
-def test_sync_that_finds_nothing_new_is_as_of_now(pipeline: Pipeline, served: Serve) -> None:
+def test_sync_of_an_unchanged_index_confirms_coverage(pipeline: Pipeline, served: Serve) -> None:
     pipeline.configure("ccdb", url=served(200).url, page_size=20, retries=0)
     pipeline.run(SyncComplaints, timestamp=SYNCED, since=date(2026, 6, 1))
     later = SYNCED + 3 * DAY
@@ -310,7 +310,7 @@ def _covered(pipeline: Pipeline) -> list[CoverageRow]:
         return covered(connection)
 
 
-# --- databases that did not record it ------------------------------------------------------------
+# --- version 1 ------------------------------------------------------------
 
 
 @pytest.fixture
@@ -334,7 +334,7 @@ def test_coverage_of_an_older_version_is_derived(older: Merges) -> None:
     assert older.covered() == EXPECTED
 
 
-def test_migration_fills_the_table(older: Merges, beside: Beside) -> None:
+def test_migration_fills_the_coverage_table(older: Merges, beside: Beside) -> None:
     with older.database.writing():
         pass
 
@@ -342,7 +342,7 @@ def test_migration_fills_the_table(older: Merges, beside: Beside) -> None:
     assert older.covered() == EXPECTED
 
 
-def test_rebuilding_forgets_later_snapshots(merges: Merges) -> None:
+def test_rebuild_drops_later_snapshots(merges: Merges) -> None:
     merges.merge(at(1), complaint(1), query="state=CA")
     merges.merge(at(2), complaint(1), query="tags=Servicemember")
     merges.merge(at(5), complaint(1), query="state=CA&date_received_min=2026-10-01")
@@ -358,7 +358,7 @@ def test_rebuilding_forgets_later_snapshots(merges: Merges) -> None:
     ]
 
 
-# --- which queries contain others ----------------------------------------------------------------
+# --- containment of queries ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -404,31 +404,31 @@ def test_query_does_not_contain_a_wider_one(narrower: str, wider: str) -> None:
     assert not contains(parse_query(narrower), parse_query(wider))
 
 
-# --- what is said ----------------------------------------------------------------------------------
+# --- warnings ----------------------------------------------------------------------------------
 
 SYNC = "`luigi --module luigi_etl SyncComplaints --local-scheduler --since"
 LAST_90_DAYS = [row("state=CA", "2026-08-29", None)]
 
 
 def test_covered_question_raises_no_doubt() -> None:
-    assert reaches(query("state=CA&date_received_min=2026-08-29"), LAST_90_DAYS, NOW) == []
+    assert find_gaps(query("state=CA&date_received_min=2026-08-29"), LAST_90_DAYS, NOW) == []
 
 
 def test_earlier_days_are_named_with_the_remedy() -> None:
-    assert reaches(query("state=CA"), LAST_90_DAYS, NOW) == [
-        "the database covers state=CA from 2026-08-29 on, as of 2026-11-27 09:26 UTC; this answer reaches "
-        f"further (until 2026-08-28): run {SYNC} 2011-12-01 --query 'state=CA'`"
+    assert find_gaps(query("state=CA"), LAST_90_DAYS, NOW) == [
+        "the database covers state=CA from 2026-08-29 on, as of 2026-11-27 09:26 UTC; the query asks "
+        f"for more (until 2026-08-28): run {SYNC} 2011-12-01 --query 'state=CA'`"
     ]
 
 
 @pytest.mark.parametrize(
     ("question", "rows", "expected"),
     [
-        ("", LAST_90_DAYS, f"only state=CA from 2026-08-29 on, .* further: run {SYNC} 2011-12-01`$"),
+        ("", LAST_90_DAYS, f"only state=CA from 2026-08-29 on, .* for more: run {SYNC} 2011-12-01`$"),
         ("", [], "^the database covers no query completely; "),
         ("", [row("", None, None, NOW, 10)], "covers only the newest 10 of all complaints, as of 2026-11-27"),
         ("", [row("", None, "2026-10-31")], f"\\(from 2026-11-01 on\\): run {SYNC} 2026-11-01`$"),
-        ("", [row("", None, "2026-10-01"), row("", "2026-10-03", None)], "further \\(of 2026-10-02\\): run"),
+        ("", [row("", None, "2026-10-01"), row("", "2026-10-03", None)], "for more \\(of 2026-10-02\\): run"),
         ("date_received_max=2020-01-01", LAST_90_DAYS, "--query 'date_received_max=2020-01-01'`$"),
         ("state=NY&state=CA", LAST_90_DAYS, "--query 'state=CA&state=NY'`$"),
         ("", [row("", None, None, NOW - 3 * DAY)], "^the database covers all complaints as of 2026-11-24"),
@@ -440,8 +440,8 @@ def test_earlier_days_are_named_with_the_remedy() -> None:
         ("date_received_min=2026-11-27", [row("", None, None, NOW - DAY)], "as of 2026-11-26 09:26 UTC only"),
     ],
 )
-def test_what_a_question_lacks_is_named(question: str, rows: list[CoverageRow], expected: str) -> None:
-    (line,) = reaches(parse_query(question), rows, NOW)
+def test_uncovered_days_are_named(question: str, rows: list[CoverageRow], expected: str) -> None:
+    (line,) = find_gaps(parse_query(question), rows, NOW)
 
     assert re.search(expected, line), line
 
@@ -456,12 +456,12 @@ def test_what_a_question_lacks_is_named(question: str, rows: list[CoverageRow], 
         ("state=CA", [row("", "2026-11-01", None), row("state=CA", None, "2026-10-31")]),
     ],
 )
-def test_nothing_is_said_of_what_is_covered(question: str, rows: list[CoverageRow]) -> None:
-    assert reaches(parse_query(question), rows, NOW) == []
+def test_covered_days_raise_no_doubt(question: str, rows: list[CoverageRow]) -> None:
+    assert find_gaps(parse_query(question), rows, NOW) == []
 
 
-def test_query_no_longer_accepted_covers_nothing() -> None:
-    (line,) = reaches(query("state=CA"), [row("format=csv", None, None)], NOW)
+def test_query_that_is_no_longer_valid_covers_nothing() -> None:
+    (line,) = find_gaps(query("state=CA"), [row("format=csv", None, None)], NOW)
 
     assert line.startswith("the database covers only format=csv")
 
@@ -482,16 +482,16 @@ def test_unverified_complaint_is_doubted(merges: Merges, beside: Beside) -> None
 
     assert merges.doubts("state=NY") == []
     assert merges.doubts("state=CA") == [
-        "1 complaint of these may be withdrawn or changed; the next SyncComplaints asks again"
+        "1 complaint of these may be withdrawn or changed; the next SyncComplaints checks them"
     ]
 
 
-# --- silence is a promise ------------------------------------------------------------------------
+# --- no warning means no difference ------------------------------------------------------------------------
 
 STATES = ["CA", "NY"]
 DAYS = [date(2026, 11, 1) + number * DAY for number in range(3)]
 TAGS = ["Servicemember", None]
-WORLD = st.lists(  # of each of three complaints: its state, day and tags, or that it is not there
+WORLD = st.lists(  # three complaints: state, day and tags, or None for a missing one
     st.none() | st.tuples(st.sampled_from(STATES), st.sampled_from(DAYS), st.sampled_from(TAGS)),
     min_size=3,
     max_size=3,
@@ -504,7 +504,7 @@ ASKED = st.tuples(st.sampled_from(FILTERS), DAY_OR_NONE, DAY_OR_NONE).filter(
 
 
 def matches(one: tuple[str, date, str | None], asked: tuple[str, date | None, date | None]) -> bool:
-    """Return whether a complaint matches, as the API defines the filters."""
+    """Return whether a complaint matches a query as in the API."""
     filters, first, last = asked
     state, day, tags = one
     states = {pair[6:] for pair in filters.split("&") if pair.startswith("state=")}
@@ -533,7 +533,7 @@ def test_answer_without_a_doubt_is_the_truth(
     new: list[Any],
     question: Any,
 ) -> None:
-    """The index changed between old snapshots and those of this morning."""
+    """The index changes between the old snapshots and the new ones."""
     root = tmp_path_factory.mktemp("data")
     merges = Merges(Database(root / "complaints.db"), root)
     asked_for = str(query(question[0], days(*question[1:])))
@@ -571,7 +571,7 @@ def configured(database_address: Path | str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("configured")
-def test_export_warns_and_writes_all_the_same(
+def test_export_warns_and_still_writes(
     merges: Merges, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     merges.merge(NOW, complaint(1), query="state=CA&date_received_min=2026-08-29")

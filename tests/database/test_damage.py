@@ -1,4 +1,4 @@
-"""Databases that are damaged, taken away or closed to us: one line each, without a traceback or a value."""
+"""Damaged, unavailable and protected databases: one line each, without a traceback or a value."""
 
 import os
 import shutil
@@ -27,13 +27,13 @@ from tests.made import taken
 from tests.postgres import PostgresServer
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
-SECRET = "They took my house"  # must be in no message
+SECRET = "They took my house"  # appears in no message
 TABLES = sorted(table.name for table in metadata.sorted_tables if table.name != "schema_version")
 COLUMNS = [(table, column.name) for table in TABLES for column in metadata.tables[table].columns]
 
 
 @pytest.fixture
-def held(database: Database, tmp_path: Path) -> Database:
+def filled(database: Database, tmp_path: Path) -> Database:
     """Give a database of three complaints, each merged twice, and a sync."""
     for at in (0, 1):
         merge(database, snapshot(tmp_path, at))
@@ -61,7 +61,7 @@ def snapshot(folder: Path, at: int) -> SnapshotFiles:
 
 
 def users(database: Database, folder: Path) -> list[Callable[[], object]]:
-    """Return what is done with a database: merging, exporting, the changes, a sync, the doctor."""
+    """Return the uses of a database: merge, export, changes, sync."""
 
     def export() -> None:
         with matching(database, parse_query("company=x")) as rows:
@@ -79,7 +79,7 @@ def users(database: Database, folder: Path) -> list[Callable[[], object]]:
 
 
 def failures(database: Database, folder: Path) -> list[str]:
-    """Return the messages of all that fails; each is expected, one line, and without a value."""
+    """Return the messages of the uses that fail; each is expected, one line, and without a value."""
     messages = []
     for use in users(database, folder):
         try:
@@ -98,35 +98,35 @@ def failures(database: Database, folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_missing_table_is_named(held: Database, beside: Beside, tmp_path: Path, table: str) -> None:
+def test_missing_table_is_named(filled: Database, beside: Beside, tmp_path: Path, table: str) -> None:
     drop_views(beside)
-    beside(f"DROP TABLE {table}" if held.name.endswith(".db") else f"DROP TABLE {table} CASCADE")
+    beside(f"DROP TABLE {table}" if filled.name.endswith(".db") else f"DROP TABLE {table} CASCADE")
 
-    messages = failures(held, tmp_path)
+    messages = failures(filled, tmp_path)
 
     assert set(messages) == {
-        f"{held.name} is damaged: the table {table} is missing; "
-        "bring back a copy, or set [storage] database to another"
+        f"{filled.name} is damaged: the table {table} is missing; "
+        "restore a backup, or set [storage] database to another"
     }
 
 
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
 def test_missing_column_is_named(whole_file: Path, tmp_path: Path, table: str, column: str) -> None:
-    """A column that nothing reads may be missing."""
+    """A missing column may stay unnoticed only if nothing reads it."""
     database = without_column(Path(shutil.copy(whole_file, tmp_path)), table, column)
 
     messages = failures(database, tmp_path)
 
     assert set(messages) <= {
         f"{database.name} is damaged: the column {column} of the table {table} is missing; "
-        "bring back a copy, or set [storage] database to another"
+        "restore a backup, or set [storage] database to another"
     }
     assert messages or table == "syncs" or (table, column) == ("history", "id")
 
 
 @pytest.fixture(scope="module")
 def whole_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a file of three complaints, to be copied."""
+    """Give a file of three complaints, for copies."""
     folder = tmp_path_factory.mktemp("whole")
     for at in (0, 1):
         merge(Database(folder / "complaints.db"), snapshot(folder, at))
@@ -191,7 +191,7 @@ def test_doctor_names_a_missing_table(pipeline: Pipeline, beside: Beside, tmp_pa
         ("snapshots", "timestamp", "'never'", "datetime"),
     ],
 )
-def test_cell_of_another_type_is_named(
+def test_cell_of_a_wrong_type_is_named(
     sqlite_address: Path, tmp_path: Path, table: str, column: str, cell: str, kind: str
 ) -> None:
     database = Database(sqlite_address)
@@ -204,11 +204,11 @@ def test_cell_of_another_type_is_named(
     rows = "3 rows" if table == "complaints" else "1 row"
     assert set(messages) == {
         f"{database.name} is damaged: {table}.{column} is not of type {kind} in {rows}; "
-        "bring back a copy, or set [storage] database to another"
+        "restore a backup, or set [storage] database to another"
     }
 
 
-def test_bytes_in_place_of_a_text_are_named(sqlite_address: Path, tmp_path: Path) -> None:
+def test_bytes_in_a_text_column_are_named(sqlite_address: Path, tmp_path: Path) -> None:
     database = Database(sqlite_address)
     merge(database, snapshot(tmp_path, 0))
     with database.writing() as connection:
@@ -229,14 +229,14 @@ def test_bytes_in_place_of_a_text_are_named(sqlite_address: Path, tmp_path: Path
     ],
 )
 def test_unreadable_json_is_named(
-    held: Database, beside: Beside, tmp_path: Path, statement: str, named: str
+    filled: Database, beside: Beside, tmp_path: Path, statement: str, named: str
 ) -> None:
     beside(statement)
 
-    messages = failures(held, tmp_path)
+    messages = failures(filled, tmp_path)
 
     assert messages == [
-        f"the database is damaged: {named}; bring back a copy, or set [storage] database to another"
+        f"the database is damaged: {named}; restore a backup, or set [storage] database to another"
     ]
 
 
@@ -250,7 +250,7 @@ def test_text_that_is_not_utf_8_is_not_shown(sqlite_address: Path, tmp_path: Pat
 
     assert set(messages) == {
         f"{database.name}: Could not decode to UTF-8 column 'company'; if it happens again, "
-        "bring back a copy, or set [storage] database to another"
+        "restore a backup, or set [storage] database to another"
     }
 
 
@@ -271,12 +271,12 @@ def overwrite(path: Path, start: int, length: int) -> None:
         stream.write(b"\xff" * length)
 
 
-def put_a_folder_there(path: Path) -> None:
+def replace_by_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
 
 
-def put_a_text_there(path: Path) -> None:
+def replace_by_text(path: Path) -> None:
     path.write_text(f"{SECRET}\n" * 1000)
 
 
@@ -289,11 +289,11 @@ def put_a_text_there(path: Path) -> None:
         partial(overwrite, start=16, length=84),
         partial(overwrite, start=100, length=4000),
         partial(overwrite, start=4096, length=30_000),
-        put_a_folder_there,
-        put_a_text_there,
+        replace_by_folder,
+        replace_by_text,
     ],
 )
-def test_damaged_file_is_one_line(
+def test_damaged_file_is_reported_in_one_line(
     sqlite_address: Path, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     database = Database(sqlite_address)
@@ -311,7 +311,7 @@ def test_damaged_file_is_one_line(
 
 
 @pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE", "DELETE"])
-def test_missing_right_is_one_line(
+def test_missing_right_is_reported_in_one_line(
     shared_postgres: PostgresServer, postgres_address: str, tmp_path: Path, right: str
 ) -> None:
     merge(Database(postgres_address), snapshot(tmp_path, 0))
@@ -335,7 +335,7 @@ def user_of(server: PostgresServer, statement: str) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("method", ["reading", "writing"])
-def test_terminated_session_may_be_tried_again(postgres_address: str, method: str) -> None:
+def test_terminated_session_is_a_temporary_failure(postgres_address: str, method: str) -> None:
     database = Database(postgres_address)
     with database.writing():
         pass
@@ -349,7 +349,7 @@ def test_terminated_session_may_be_tried_again(postgres_address: str, method: st
     assert str(caught.value).isprintable()
 
 
-def test_value_the_server_refuses_is_not_shown(postgres_address: str) -> None:
+def test_value_refused_by_the_server_is_not_shown(postgres_address: str) -> None:
     database = Database(postgres_address)
 
     with pytest.raises(DatabaseError) as caught, database.writing() as connection:
@@ -357,12 +357,12 @@ def test_value_the_server_refuses_is_not_shown(postgres_address: str) -> None:
 
     assert str(caught.value) == (
         f"{database.name}: a value was not accepted (InvalidDatetimeFormat); if it happens again, "
-        "bring back a copy, or set [storage] database to another"
+        "restore a backup, or set [storage] database to another"
     )
 
 
-def test_row_that_is_there_twice_is_one_line(held: Database) -> None:
-    with pytest.raises(DatabaseError) as caught, held.writing() as connection:
+def test_duplicate_row_is_reported_in_one_line(filled: Database) -> None:
+    with pytest.raises(DatabaseError) as caught, filled.writing() as connection:
         connection.execute(text("INSERT INTO snapshots SELECT * FROM snapshots"))
 
     assert str(caught.value).isprintable()
@@ -386,13 +386,13 @@ def test_other_encoding_is_refused(shared_postgres: PostgresServer, encoding: st
         shared_postgres.execute("DROP DATABASE other WITH (FORCE)")
 
     assert str(caught.value) == (
-        f"{database.name}: its encoding is {encoding}, which can't hold every complaint; make another with "
-        "`createdb -E UTF8 -T template0 NAME` and set [storage] database to it"
+        f"{database.name}: its encoding is {encoding}, which can't store every complaint; create another "
+        "with `createdb -E UTF8 -T template0 NAME` and set [storage] database to it"
     )
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII", "WIN1252"])
-def test_encoding_of_the_environment_does_not_matter(
+def test_encoding_of_the_environment_is_ignored(
     postgres_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
     monkeypatch.setenv("PGCLIENTENCODING", encoding)
@@ -434,7 +434,7 @@ def test_query_of_any_length_is_merged(database: Database, tmp_path: Path) -> No
         assert connection.scalar(text("SELECT query FROM snapshots")) == str(parse_query(query))
 
 
-def test_id_of_any_length_stops_no_merge(database: Database, tmp_path: Path) -> None:
+def test_very_long_id_is_rejected(database: Database, tmp_path: Path) -> None:
     digits = "".join(str(byte % 10) for byte in os.urandom(10_000))
 
     merge(database, taken(tmp_path, MINUTE, [{"complaint_id": digits}, {"complaint_id": "7"}]))
@@ -446,13 +446,13 @@ def test_id_of_any_length_stops_no_merge(database: Database, tmp_path: Path) -> 
 # --- a pooler ------------------------------------------------------------------------------------
 
 
-def test_pooler_may_change_the_session_after_each_transaction(
+def test_pooler_may_change_sessions_between_transactions(
     shared_postgres: PostgresServer, postgres_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not shutil.which("pgbouncer"):
         pytest.skip("there is no program pgbouncer: apt install pgbouncer")
     assert postgres_address
-    monkeypatch.setattr("luigi_etl.database.merge.BATCH", 10)  # so that each statement is run often
+    monkeypatch.setattr("luigi_etl.database.merge.BATCH", 10)  # repeat each statement often
 
     with shared_postgres.pooled("test") as address:
         for at in range(4):

@@ -1,4 +1,4 @@
-"""`luigi-etl export`: what the database holds, as the CSV that the chain would write, or as Parquet."""
+"""`luigi-etl export`: complaints of the database as the chain's CSV, or as Parquet."""
 
 import csv
 import io
@@ -32,7 +32,7 @@ from tests.snapshot.test_store import HEADER
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
 TEXTS = [
-    'He said "no", twice',
+    'He message "no", twice',
     "two\nlines",
     "a carriage return\ralone",
     "both\r\n",
@@ -51,7 +51,7 @@ Fields = Mapping[str, str | None]
 
 @pytest.fixture
 def database(database: Database) -> Database:
-    """Give a database with its tables and without complaints, which covers all of them."""
+    """Give an empty database that covers all complaints."""
     with database.writing() as connection:
         record_snapshot(connection, this_minute(), parse_query(""), 0, is_whole=True)
     return database
@@ -62,7 +62,7 @@ def configured(database_address: Path | str, monkeypatch: pytest.MonkeyPatch) ->
     """Let commands of this process use the test's database."""
     configuration = luigi.configuration.LuigiConfigParser()
     configuration.set("storage", "database", str(database_address))
-    configuration.set("storage", "columns", "state")  # counts for snapshots alone
+    configuration.set("storage", "columns", "state")  # affects only snapshots
     monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
 
 
@@ -87,8 +87,8 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def keep(database: Database, *kept: Fields, withdrawn: datetime | None = None) -> None:
-    """Put complaints into the database as if a merge had brought them."""
+def insert(database: Database, *kept: Fields, withdrawn: datetime | None = None) -> None:
+    """Insert complaints as a merge does."""
     seen = dict.fromkeys(("first_seen", "last_seen", "last_changed"), MINUTE) | {
         "withdrawn": withdrawn,
         "sent": 0,
@@ -104,7 +104,7 @@ def _typed(fields: Fields) -> dict[str, Any]:
     }
 
 
-def generated(count: int, **fields: str) -> list[Fields]:
+def generate(count: int, **fields: str) -> list[Fields]:
     """Return complaints of a thousand days."""
     day = date(2024, 1, 1).toordinal()
     return [
@@ -125,7 +125,7 @@ def ids(out: bytes) -> list[str]:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> str:
-    """Return the one line that is said when nothing is exported."""
+    """Return the one line of an export that fails."""
     assert run(["export", *arguments]) == code
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
@@ -136,13 +136,11 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int) -> s
 
 
 @pytest.mark.usefixtures("database")
-def test_without_complaints_it_is_the_cfpbs_header(export: Export) -> None:
+def test_empty_database_exports_only_the_header(export: Export) -> None:
     assert export() == HEADER.encode()
 
 
-def test_it_is_what_the_chain_stores_of_the_same_complaints(
-    database: Database, export: Export, tmp_path: Path
-) -> None:
+def test_csv_equals_the_csv_of_the_chain(database: Database, export: Export, tmp_path: Path) -> None:
     full = {column.field: column.label for column in DEFAULT_COLUMNS}
     full |= {"complaint_id": "9", "date_received": "2026-11-21", "date_sent_to_company": "0987-01-02"}
     texts: list[Fields] = [
@@ -151,7 +149,7 @@ def test_it_is_what_the_chain_stores_of_the_same_complaints(
     ]
     texts.sort(key=lambda one: one["complaint_id"] or "", reverse=True)
     kept = [full, *texts, {"complaint_id": "1"}]
-    keep(database, *reversed(kept))
+    insert(database, *reversed(kept))
     parsed, document, target = tmp_path / "parsed.jsonl", tmp_path / "document.csv", tmp_path / "c.csv"
     parsed.write_text("".join(f"{json.dumps(one)}\n" for one in kept))
     create_document(document, "")
@@ -161,42 +159,42 @@ def test_it_is_what_the_chain_stores_of_the_same_complaints(
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda text: repr(text[:20]))
-def test_a_text_is_written_exactly(database: Database, export: Export, text: str) -> None:
-    keep(database, {"complaint_id": "1", "complaint_what_happened": text})
+def test_text_is_written_exactly(database: Database, export: Export, text: str) -> None:
+    insert(database, {"complaint_id": "1", "complaint_what_happened": text})
     (row,) = csv.DictReader(io.StringIO(export().decode(), newline=""))
     assert row["Consumer complaint narrative"] == text
 
 
 def test_null_is_an_empty_cell(database: Database, export: Export) -> None:
-    keep(database, {"complaint_id": "1"})
+    insert(database, {"complaint_id": "1"})
     assert export() == HEADER.encode() + b"," * 17 + b"1\n"
 
 
-def test_the_newest_is_first_and_what_has_no_date_last(database: Database, export: Export) -> None:
+def test_newest_is_first_and_undated_last(database: Database, export: Export) -> None:
     days = {"1": "2026-11-20", "10": "2026-11-20", "9": "2026-11-20", "2": "2026-11-21", "7": None, "8": None}
-    keep(database, *({"complaint_id": number, "date_received": day} for number, day in days.items()))
+    insert(database, *({"complaint_id": number, "date_received": day} for number, day in days.items()))
     assert ids(export()) == ["2", "9", "10", "1", "8", "7"]
 
 
-# --- which complaints ----------------------------------------------------------------------------
+# --- selection ----------------------------------------------------------------------------
 
 
-def test_a_query_narrows_it(database: Database, export: Export) -> None:
-    keep(database, *({"complaint_id": state, "state": state} for state in ("CA", "NY", "TX")))
+def test_query_selects_complaints(database: Database, export: Export) -> None:
+    insert(database, *({"complaint_id": state, "state": state} for state in ("CA", "NY", "TX")))
     assert ids(export("--query", "state=CA&state=NY")) == ["NY", "CA"]
 
 
-def test_what_was_withdrawn_is_left_out(database: Database, export: Export) -> None:
-    keep(database, {"complaint_id": "1"})
-    keep(database, {"complaint_id": "2"}, {"complaint_id": "3"}, withdrawn=MINUTE)
+def test_withdrawn_complaints_are_left_out(database: Database, export: Export) -> None:
+    insert(database, {"complaint_id": "1"})
+    insert(database, {"complaint_id": "2"}, {"complaint_id": "3"}, withdrawn=MINUTE)
     assert ids(export()) == ["1"]
 
 
 @pytest.mark.slow
-def test_what_was_read_into_an_address_of_the_search_page_is_told_apart_from_the_csv(
+def test_note_about_a_search_page_address_is_not_in_the_csv(
     database: Database, chain: Chain, database_address: Path | str
 ) -> None:
-    keep(database, {"complaint_id": "1", "state": "CA"}, {"complaint_id": "2", "state": "NY"})
+    insert(database, {"complaint_id": "1", "state": "CA"}, {"complaint_id": "2", "state": "NY"})
     chain.configure("storage", database=database_address)
     page = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/?state=NY&tab=List"
     found = chain.program("luigi-etl", "export", "--query", page)
@@ -205,32 +203,32 @@ def test_what_was_read_into_an_address_of_the_search_page_is_told_apart_from_the
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
-        ("search_term=overdraft", "query: search_term is searched by the API alone"),
+        ("search_term=overdraft", "query: only the API can search for search_term"),
         ("stat=CA", "did you mean"),
     ],
 )
-def test_a_query_that_cannot_be_used_is_refused_in_a_line(
-    capsys: pytest.CaptureFixture[str], query: str, said: str
+def test_unusable_query_is_refused_in_one_line(
+    capsys: pytest.CaptureFixture[str], query: str, message: str
 ) -> None:
-    assert said in refused(capsys, "--query", query, code=2)
+    assert message in refused(capsys, "--query", query, code=2)
 
 
-def test_without_a_database_it_says_in_a_line_what_makes_one(
+def test_message_about_a_missing_database_names_the_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = refused(capsys, str(tmp_path / "new" / "x.csv"), code=1)
-    assert "`luigi --module luigi_etl SyncComplaints --local-scheduler`" in said
+    message = refused(capsys, str(tmp_path / "new" / "x.csv"), code=1)
+    assert "`luigi --module luigi_etl SyncComplaints --local-scheduler`" in message
     assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.slow
-def test_what_is_merged_meanwhile_does_not_show(database: Database) -> None:
-    keep(database, *generated(5000))
+def test_concurrent_merge_does_not_change_an_export(database: Database) -> None:
+    insert(database, *generate(5000))
     with matching(database, parse_query("")) as rows:
         next(rows)
-        keep(database, {"complaint_id": "later"})
+        insert(database, {"complaint_id": "later"})
         with database.writing() as connection:
             connection.execute(complaints.update().values(withdrawn=MINUTE))
         assert sum(1 for _ in rows) == 4999
@@ -240,17 +238,15 @@ def test_what_is_merged_meanwhile_does_not_show(database: Database) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_holds_what_standard_output_gets_and_its_one_line_says_so(
-    database: Database, export: Export, folder: Path
-) -> None:
-    keep(database, *generated(1200))
+def test_file_equals_standard_output(database: Database, export: Export, folder: Path) -> None:
+    insert(database, *generate(1200))
     path = folder / "complaints.csv"
     assert export(str(path)).decode() == f"1,200 complaints: {path}\n"
     assert path.read_bytes() == export() == export("-")
 
 
 @pytest.mark.parametrize("name", ["complaints", "complaints.txt", "complaints.csv.gz", ".csv", ""])
-def test_a_name_of_another_ending_is_refused_in_a_line(
+def test_unknown_file_extension_is_refused(
     capsys: pytest.CaptureFixture[str], folder: Path, name: str
 ) -> None:
     path = str(folder / name)
@@ -261,19 +257,19 @@ def test_a_name_of_another_ending_is_refused_in_a_line(
 
 
 @pytest.mark.parametrize("name", ["complaints.csv", "complaints.parquet", "COMPLAINTS.CSV"])
-def test_a_failure_leaves_what_was_there_and_nothing_else(
+def test_failed_export_keeps_the_old_file(
     database: Database, capsys: pytest.CaptureFixture[str], folder: Path, name: str
 ) -> None:
-    keep(
+    insert(
         database,
-        *generated(1),
+        *generate(1),
         {"complaint_id": "big", "complaint_what_happened": os.urandom(3_000_000).hex()},
     )
     path = folder / name
     path.write_bytes(b"before")
     with largest_file(100_000):
-        said = refused(capsys, str(path), code=1)
-    assert said == (
+        message = refused(capsys, str(path), code=1)
+    assert message == (
         f"luigi-etl: error: cannot write {path}: File too large; make room or give access there, "
         "or name another FILE\n"
     )
@@ -284,7 +280,7 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(
 
 
 @pytest.mark.usefixtures("database")
-def test_parquet_has_the_apis_names_and_days_as_dates(export: Export, folder: Path) -> None:
+def test_parquet_has_field_names_and_date_columns(export: Export, folder: Path) -> None:
     export(str(folder / "complaints.parquet"))
     schema = parquet.read_schema(folder / "complaints.parquet")
     assert schema.names == [column.field for column in DEFAULT_COLUMNS]
@@ -293,11 +289,11 @@ def test_parquet_has_the_apis_names_and_days_as_dates(export: Export, folder: Pa
 
 
 @pytest.mark.slow
-def test_parquet_holds_what_the_csv_holds(database: Database, export: Export, folder: Path) -> None:
+def test_parquet_equals_the_csv(database: Database, export: Export, folder: Path) -> None:
     texts: list[Fields] = [
         {"complaint_id": f"text {number}", "tags": text} for number, text in enumerate(TEXTS)
     ]
-    keep(database, *generated(5000, issue="more than a row group " * 200), *texts, {"complaint_id": "nulls"})
+    insert(database, *generate(5000, issue="more than a row group " * 200), *texts, {"complaint_id": "nulls"})
     path = folder / "complaints.parquet"
     assert export(str(path)).decode() == f"5,012 complaints: {path}\n"
 
@@ -306,27 +302,27 @@ def test_parquet_holds_what_the_csv_holds(database: Database, export: Export, fo
     assert rows == list(csv.reader(io.StringIO(export().decode(), newline="")))[1:]
 
 
-def test_parquet_keeps_null_and_empty_apart(database: Database, export: Export, folder: Path) -> None:
-    keep(database, {"complaint_id": "1", "tags": ""})
+def test_parquet_distinguishes_null_from_empty(database: Database, export: Export, folder: Path) -> None:
+    insert(database, {"complaint_id": "1", "tags": ""})
     export(str(folder / "complaints.parquet"))
     (row,) = parquet.read_table(folder / "complaints.parquet", columns=["tags", "state"]).to_pylist()
     assert row == {"tags": "", "state": None}
 
 
 def test_parquet_is_compressed(database: Database, export: Export, folder: Path) -> None:
-    keep(database, *generated(10))
+    insert(database, *generate(10))
     export(str(folder / "complaints.parquet"))
     group = parquet.read_metadata(folder / "complaints.parquet").row_group(0)
     assert {group.column(number).compression for number in range(18)} == {"ZSTD"}
 
 
 @pytest.mark.usefixtures("database")
-def test_parquet_without_pyarrow_says_in_a_line_how_to_get_it(
+def test_message_about_missing_pyarrow_names_the_remedy(
     capsys: pytest.CaptureFixture[str],
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)  # as Python has it for what can't be imported
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # its import fails
     path = folder / "complaints.parquet"
     assert refused(capsys, str(path), code=1) == (
         "luigi-etl: error: Parquet needs pyarrow: pip install 'luigi_etl[parquet]'\n"
@@ -334,40 +330,40 @@ def test_parquet_without_pyarrow_says_in_a_line_how_to_get_it(
     assert os.listdir(folder) == []
 
 
-# --- as its user runs it -------------------------------------------------------------------------
+# --- the program -------------------------------------------------------------------------
 
 
 @pytest.fixture
 def large(database: Database, database_address: Path | str, chain: Chain) -> Chain:
     """Give a folder to run programs in, with a database of 20,000 complaints."""
-    keep(database, *generated(20_000))
+    insert(database, *generate(20_000))
     chain.configure("storage", database=database_address)
     return chain
 
 
 @pytest.mark.slow
-def test_a_reader_that_has_enough_ends_it_without_a_word(large: Chain) -> None:
+def test_closed_pipe_ends_an_export_silently(large: Chain) -> None:
     found = large.program("bash", "-c", "luigi-etl export | head -n 1; echo ${PIPESTATUS[0]}")
     assert (found.out, found.err) == (f"{HEADER}0\n", "")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("out", "said"),
+    ("out", "message"),
     [
         (">/dev/full", "[Errno 28] No space left on device"),
         (">&-", "[Errno 9] standard output is closed"),
     ],
 )
-def test_an_output_that_takes_nothing_is_told_in_a_line(large: Chain, out: str, said: str) -> None:
+def test_unwritable_output_is_reported_in_one_line(large: Chain, out: str, message: str) -> None:
     found = large.program("bash", "-c", f"luigi-etl export {out}")
-    assert (found.code, found.err) == (1, f"luigi-etl: error: {said}\n")
+    assert (found.code, found.err) == (1, f"luigi-etl: error: {message}\n")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("name", ["complaints.csv", "complaints.parquet"])
-def test_an_interrupted_one_leaves_what_was_there_and_nothing_else(
+def test_interrupted_export_keeps_the_old_file(
     large: Chain, folder: Path, name: str, number: signal.Signals
 ) -> None:
     (folder / name).write_bytes(b"before")
@@ -377,7 +373,7 @@ def test_an_interrupted_one_leaves_what_was_there_and_nothing_else(
 
 
 @pytest.mark.slow
-def test_under_nohup_it_goes_on_when_the_terminal_closes(large: Chain, folder: Path) -> None:
+def test_export_under_nohup_survives_the_terminal(large: Chain, folder: Path) -> None:
     path = folder / "complaints.csv"
     path.touch()
     process = large.start("nohup", "luigi-etl", "export", str(path), stdin=subprocess.DEVNULL)
@@ -385,7 +381,7 @@ def test_under_nohup_it_goes_on_when_the_terminal_closes(large: Chain, folder: P
 
 
 def signalled(process: subprocess.Popen[str], folder: Path, number: signal.Signals) -> Run:
-    """Send a signal to an export once it writes beside the file that is there; return how it ended."""
+    """Send a signal to an export once its temporary file exists; return its result."""
     while len(os.listdir(folder)) == 1:
         assert process.poll() is None
         time.sleep(0.001)
@@ -399,14 +395,14 @@ def test_memory_does_not_grow_with_the_table(
     database: Database, database_address: Path | str, chain: Chain
 ) -> None:
     chain.configure("storage", database=database_address)
-    keep(database, *generated(60_000, issue="Improper use of your report, " * 100))
+    insert(database, *generate(60_000, issue="Improper use of your report, " * 100))
     for name in ("complaints.csv", "complaints.parquet"):
         nothing = megabytes(chain, name, "--query", "state=CA")
-        assert megabytes(chain, name) - nothing < 150, name  # the texts alone are 170
+        assert megabytes(chain, name) - nothing < 150, name  # the texts alone take 170
 
 
 def megabytes(chain: Chain, *arguments: str) -> float:
-    """Return the most memory that an export took."""
+    """Return the peak memory of an export."""
     found = chain.program(*with_peak_memory(sys.executable, "-m", "luigi_etl", "export", *arguments))
     assert found.code == 0, found.err
     return int(found.err) / 1024

@@ -1,4 +1,4 @@
-"""A snapshot into the database, on both kinds."""
+"""Merge of snapshots, into both kinds of database."""
 
 import json
 import threading
@@ -36,20 +36,20 @@ def complaint(number: int, **fields: object) -> Source:
 
 
 class Book:
-    """A database, and the snapshots that are merged into it."""
+    """A database, with methods that merge snapshots and query it."""
 
     def __init__(self, database: Database, root: Path) -> None:
         self.database = database
         self.root = root
 
     def merge(self, at: int, *sources: Mapping[str, object], **options: Any) -> SnapshotFiles:
-        """Merge a snapshot of these complaints, complete unless its options say otherwise."""
+        """Merge a snapshot of these complaints; it is complete by default."""
         files = taken(self.root, minute(at), sources, **options)
         merge(self.database, files)
         return files
 
     def row(self, number: int) -> Any:
-        """Return what is held of a complaint."""
+        """Return the row of a complaint."""
         with self.database.reading() as connection:
             return connection.execute(
                 select(complaints).where(complaints.c.complaint_id == str(number))
@@ -87,8 +87,8 @@ class Book:
             }
 
 
-def _number(told: Any) -> int:
-    at = told if isinstance(told, datetime) else datetime.fromisoformat(told)
+def _number(value: Any) -> int:
+    at = value if isinstance(value, datetime) else datetime.fromisoformat(value)
     return round((at - MINUTE) / timedelta(minutes=1))
 
 
@@ -97,24 +97,24 @@ def book(database: Database, tmp_path: Path) -> Book:
     return Book(database, tmp_path / "data")
 
 
-# --- what is new, and what changed ---------------------------------------------------------------
+# --- new and changed complaints ---------------------------------------------------------------
 
 
-def test_a_new_complaint_is_held_with_its_fields_as_they_are_typed(book: Book) -> None:
+def test_new_complaint_is_stored_with_typed_fields(book: Book) -> None:
     book.merge(0, complaint(7, date_sent_to_company="2026-11-03", has_narrative=True, zip_code="01234"))
     row = book.row(7)
     assert (row.complaint_id, row.state, row.zip_code, row.has_narrative) == ("7", "CA", "01234", True)
     assert (row.date_received, row.date_sent_to_company) == (date(2026, 11, 1), date(2026, 11, 3))
 
 
-def test_a_new_complaint_is_first_and_last_seen_and_changed_in_its_snapshot(book: Book) -> None:
+def test_new_complaint_has_the_times_of_its_snapshot(book: Book) -> None:
     book.merge(0, complaint(7))
     row = book.row(7)
     assert (row.first_seen, row.last_seen, row.last_changed, row.withdrawn) == (MINUTE, MINUTE, MINUTE, None)
     assert book.changes(7) == [("new", None, None, None, 0)]
 
 
-def test_a_changed_field_is_updated_and_told_old_and_new(book: Book) -> None:
+def test_changed_field_is_updated_and_recorded(book: Book) -> None:
     book.merge(0, complaint(7, company_response="In progress", has_narrative=False))
     book.merge(5, complaint(7, company_response="Closed", has_narrative=True, date_received="2026-11-02"))
     row = book.row(7)
@@ -127,7 +127,7 @@ def test_a_changed_field_is_updated_and_told_old_and_new(book: Book) -> None:
     ]
 
 
-def test_an_unchanged_complaint_is_only_seen_again(book: Book) -> None:
+def test_unchanged_complaint_gets_only_last_seen(book: Book) -> None:
     book.merge(0, complaint(7))
     book.merge(5, complaint(7))
     row = book.row(7)
@@ -135,27 +135,27 @@ def test_an_unchanged_complaint_is_only_seen_again(book: Book) -> None:
     assert len(book.changes(7)) == 1
 
 
-def test_a_field_that_is_no_longer_sent_stays_as_it_is(book: Book) -> None:
+def test_field_that_is_no_longer_sent_keeps_its_value(book: Book) -> None:
     book.merge(0, complaint(7, complaint_what_happened="They took it."))
     book.merge(5, complaint(7))
     assert book.row(7).complaint_what_happened == "They took it."
     assert len(book.changes(7)) == 1
 
 
-def test_a_field_that_is_null_now_is_a_change(book: Book) -> None:
+def test_null_replaces_a_value(book: Book) -> None:
     book.merge(0, complaint(7, tags="Servicemember"))
     book.merge(5, complaint(7, tags=None))
     assert book.row(7).tags is None
     assert book.changes(7)[1:] == [("changed", "tags", "Servicemember", None, 5)]
 
 
-def test_an_empty_text_and_null_are_the_same_nothing(book: Book) -> None:
+def test_empty_text_equals_null(book: Book) -> None:
     book.merge(0, complaint(7, tags=""))
     book.merge(5, complaint(7, tags=None))
     assert (book.row(7).tags, len(book.changes(7))) == (None, 1)
 
 
-def test_any_text_is_held_as_it_is_but_nul_which_no_postgresql_takes(book: Book) -> None:
+def test_text_is_stored_exactly_except_for_nul(book: Book) -> None:
     text = "'; DROP TABLE complaints; -- % \\ \r\n \u2022 \U0001f600 %(x)s :x"
     book.merge(0, complaint(7, company=text, issue="a\0b"))
     assert (book.row(7).company, book.row(7).issue) == (text, "a\ufffdb")
@@ -163,14 +163,14 @@ def test_any_text_is_held_as_it_is_but_nul_which_no_postgresql_takes(book: Book)
     assert len(book.changes(7)) == 1
 
 
-def test_more_complaints_than_a_batch_are_all_merged(book: Book) -> None:
+def test_merge_of_several_batches_is_complete(book: Book) -> None:
     book.merge(0, *(complaint(number) for number in range(2500)))
     book.merge(1, *(complaint(number, state="TX") for number in range(2500)))
     assert book.sql("SELECT count(*) FROM complaints WHERE state = 'TX'")[0][0] == 2500
     assert book.sql("SELECT count(*) FROM history")[0][0] == 5000
 
 
-# --- twice, and out of order ---------------------------------------------------------------------
+# --- repeated and late snapshots ---------------------------------------------------------------------
 
 
 def test_merging_a_snapshot_twice_changes_nothing(book: Book) -> None:
@@ -181,14 +181,14 @@ def test_merging_a_snapshot_twice_changes_nothing(book: Book) -> None:
     assert book.everything() == before
 
 
-def test_a_snapshot_that_was_made_again_is_merged_again_as_the_same(book: Book) -> None:
+def test_new_content_of_a_snapshot_replaces_the_old(book: Book) -> None:
     book.merge(0, complaint(1))
     book.merge(0, complaint(1, state="TX"))
     assert book.row(1).state == "TX"
     assert book.sql("SELECT count(*) FROM snapshots")[0][0] == 1
 
 
-def test_an_older_snapshot_never_overwrites_what_is_newer(book: Book) -> None:
+def test_late_snapshot_keeps_newer_values(book: Book) -> None:
     book.merge(5, complaint(7, state="TX"), limit=1)
     book.merge(0, complaint(7, state="CA"), limit=1)
     row = book.row(7)
@@ -196,7 +196,7 @@ def test_an_older_snapshot_never_overwrites_what_is_newer(book: Book) -> None:
     assert (row.first_seen, row.last_seen, row.last_changed) == (minute(0), minute(5), minute(5))
 
 
-def test_an_older_snapshot_puts_what_it_saw_into_the_history(book: Book) -> None:
+def test_late_snapshot_extends_the_history(book: Book) -> None:
     book.merge(9, complaint(7, state="TX"), limit=1)
     book.merge(0, complaint(7, state="CA"), limit=1)
     book.merge(5, complaint(7, state="NV"), limit=1)
@@ -207,7 +207,7 @@ def test_an_older_snapshot_puts_what_it_saw_into_the_history(book: Book) -> None
     ]
 
 
-def test_a_value_that_was_there_for_a_while_only_is_in_the_history(book: Book) -> None:
+def test_temporary_value_is_in_the_history(book: Book) -> None:
     book.merge(0, complaint(7), limit=1)
     book.merge(9, complaint(7), limit=1)
     book.merge(5, complaint(7, state="NV"), limit=1)
@@ -218,7 +218,7 @@ def test_a_value_that_was_there_for_a_while_only_is_in_the_history(book: Book) -
     ]
 
 
-def test_a_change_that_an_older_snapshot_saw_before_is_moved_there(book: Book) -> None:
+def test_late_snapshot_moves_a_change_to_its_minute(book: Book) -> None:
     book.merge(0, complaint(7), limit=1)
     book.merge(9, complaint(7, state="TX"), limit=1)
     book.merge(5, complaint(7, state="TX"), limit=1)
@@ -226,7 +226,7 @@ def test_a_change_that_an_older_snapshot_saw_before_is_moved_there(book: Book) -
     assert book.row(7).last_changed == minute(5)
 
 
-def test_a_field_that_only_an_older_snapshot_was_sent_is_taken_from_it(book: Book) -> None:
+def test_late_snapshot_adds_a_field_never_sent_since(book: Book) -> None:
     book.merge(5, complaint(7), limit=1)
     book.merge(0, complaint(7, complaint_what_happened="They took it."), limit=1)
     assert book.row(7).complaint_what_happened == "They took it."
@@ -237,7 +237,7 @@ ORDERS = list(permutations([0, 5, 9]))
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_hit_that_could_not_be_read_tells_nothing_of_its_values(book: Book, order: Sequence[int]) -> None:
+def test_rejected_hit_changes_no_values(book: Book, order: Sequence[int]) -> None:
     seen = {0: {"state": "CA"}, 5: {"state": "TX"}, 9: {"state": "TX", "date_received": "never"}}
     for at in order:
         book.merge(at, complaint(7, **seen[at]), limit=1)
@@ -246,7 +246,7 @@ def test_a_hit_that_could_not_be_read_tells_nothing_of_its_values(book: Book, or
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_field_may_be_left_out_of_a_complaint_that_others_have(book: Book, order: Sequence[int]) -> None:
+def test_field_may_be_unset_in_some_complaints(book: Book, order: Sequence[int]) -> None:
     seen = {0: {"tags": "a"}, 5: {"tags": "b"}, 9: {}}
     for at in order:
         book.merge(at, complaint(7, **seen[at]), complaint(8, tags="c"), limit=2)
@@ -255,17 +255,17 @@ def test_a_field_may_be_left_out_of_a_complaint_that_others_have(book: Book, ord
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_field_comes_and_goes(book: Book, order: Sequence[int]) -> None:
+def test_field_may_be_sent_only_for_a_while(book: Book, order: Sequence[int]) -> None:
     seen: dict[int, Source] = {0: {}, 5: {"tags": "b"}, 9: {}}
     for at in order:
         book.merge(at, complaint(7, **seen[at]), limit=1)
     assert book.row(7).tags == "b"
 
 
-# --- withdrawn, and back -------------------------------------------------------------------------
+# --- withdrawals and returns -------------------------------------------------------------------------
 
 
-def test_what_a_complete_snapshot_does_not_hold_is_withdrawn_and_kept(book: Book) -> None:
+def test_missing_complaint_is_withdrawn_and_kept(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(5, complaint(1))
     assert book.row(2).withdrawn == minute(5)
@@ -274,7 +274,7 @@ def test_what_a_complete_snapshot_does_not_hold_is_withdrawn_and_kept(book: Book
     assert book.kinds(2) == [("new", 0), ("withdrawn", 5)]
 
 
-def test_it_is_withdrawn_once(book: Book) -> None:
+def test_missing_complaint_is_withdrawn_once(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     for at in (5, 6):
         book.merge(at, complaint(1))
@@ -283,7 +283,7 @@ def test_it_is_withdrawn_once(book: Book) -> None:
 
 @pytest.mark.parametrize("query", ["state=CA", "date_received_min=2026-11-01", "company=&product="])
 def test_complaints_missing_from_a_part_are_unverified(book: Book, query: str) -> None:
-    """They can have moved out of any filter: only a look at all, or at their ids, proves them gone."""
+    """Complaints can leave any filter. Only a snapshot of everything or a lookup proves a withdrawal."""
     book.merge(
         0, complaint(1, company="A", product="B"), complaint(2, date_received="2026-10-01", state="TX")
     )
@@ -293,7 +293,7 @@ def test_complaints_missing_from_a_part_are_unverified(book: Book, query: str) -
     assert book.unverified() == ["1"]
 
 
-def test_a_lookup_that_lacks_a_complaint_withdraws_it(book: Book) -> None:
+def test_lookup_that_lacks_a_complaint_withdraws_it(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2), complaint(3))
     book.merge(5, query="state=CA")
     book.merge(6, complaint(1), query=str(lookup_query(["1", "2"])))
@@ -302,7 +302,7 @@ def test_a_lookup_that_lacks_a_complaint_withdraws_it(book: Book) -> None:
     assert book.kinds(2) == [("new", 0), ("withdrawn", 6)]
 
 
-def test_an_unverified_complaint_that_is_seen_again_is_verified(book: Book) -> None:
+def test_observed_complaint_is_no_longer_unverified(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(5, query="state=CA")
     book.merge(6, complaint(1, state="TX"), limit=1)
@@ -316,7 +316,7 @@ def test_an_unverified_complaint_that_is_seen_again_is_verified(book: Book) -> N
 MANY = [complaint(number) for number in range(300)]
 
 
-def test_an_implausible_loss_withdraws_nothing(book: Book) -> None:
+def test_implausible_loss_withdraws_nothing(book: Book) -> None:
     book.merge(0, *MANY)
 
     with pytest.raises(HeldBackError, match="held back: 101 of 300 complaints would be withdrawn"):
@@ -327,7 +327,7 @@ def test_an_implausible_loss_withdraws_nothing(book: Book) -> None:
     assert book.sql("SELECT count(*) FROM history WHERE change = 'withdrawn'")[0][0] == 0
 
 
-def test_a_plausible_loss_is_withdrawn(book: Book) -> None:
+def test_plausible_loss_is_withdrawn(book: Book) -> None:
     book.merge(0, *MANY)
     book.merge(5, *MANY[100:])
 
@@ -335,7 +335,7 @@ def test_a_plausible_loss_is_withdrawn(book: Book) -> None:
 
 
 @pytest.mark.slow
-def test_an_empty_answer_withdraws_nothing_of_a_large_database(book: Book) -> None:
+def test_empty_snapshot_withdraws_nothing(book: Book) -> None:
     book.merge(0, *MANY)
 
     with pytest.raises(HeldBackError):
@@ -345,7 +345,7 @@ def test_an_empty_answer_withdraws_nothing_of_a_large_database(book: Book) -> No
 
 
 @pytest.mark.parametrize(("later", "is_confirmed"), [(60, False), (24 * 60, True)])
-def test_a_loss_is_believed_on_a_later_day(book: Book, later: int, is_confirmed: bool) -> None:
+def test_loss_is_accepted_on_a_later_day(book: Book, later: int, is_confirmed: bool) -> None:
     book.merge(0, *MANY)
     with pytest.raises(HeldBackError):
         book.merge(5, *MANY[200:])
@@ -356,8 +356,8 @@ def test_a_loss_is_believed_on_a_later_day(book: Book, later: int, is_confirmed:
     assert len(book.current()) == (100 if is_confirmed else 300)
 
 
-def test_an_option_lets_a_held_back_snapshot_through(book: Book) -> None:
-    """The very snapshot that was merged without a conclusion."""
+def test_guard_option_accepts_a_held_back_loss(book: Book) -> None:
+    """The same snapshot is merged again."""
     book.merge(0, *MANY)
     with pytest.raises(HeldBackError):
         book.merge(5, *MANY[200:])
@@ -391,45 +391,43 @@ def test_flagged_data_withdraws_nothing(book: Book) -> None:
         {"query": "zip_code=01234"},
     ],
 )
-def test_nothing_is_withdrawn_by_a_snapshot_that_proves_nothing_of_it(
-    book: Book, options: dict[str, Any]
-) -> None:
-    """A snapshot with a limit, of another window, or of what changes as a complaint grows older."""
+def test_partial_snapshot_withdraws_nothing(book: Book, options: dict[str, Any]) -> None:
+    """A snapshot with a limit, of another window, or with a changing filter."""
     kept = complaint(2, company_response="Closed", timely="Yes", tags="Servicemember", zip_code="01234")
     book.merge(0, complaint(1), kept)
     book.merge(5, complaint(3, state="TX", date_received="2026-11-09"), **options)
     assert book.row(2).withdrawn is None
 
 
-def test_a_hit_that_is_no_valid_complaint_is_still_there(book: Book) -> None:
+def test_rejected_hit_counts_as_seen(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(5, complaint(1), complaint(2, date_received="never"))
     assert (book.row(2).withdrawn, book.row(2).last_seen) == (None, minute(5))
 
 
-def test_a_snapshot_with_a_hit_that_has_no_id_withdraws_nothing(book: Book) -> None:
+def test_snapshot_with_a_hit_without_id_withdraws_nothing(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(5, complaint(1), {"complaint_id": None})
     assert book.row(2).withdrawn is None
 
 
-def test_a_hit_whose_id_holds_nul_stops_no_merge(book: Book) -> None:
+def test_merge_accepts_nul_in_a_rejected_id(book: Book) -> None:
     book.merge(0, complaint(1), {"complaint_id": "2\0"})
     assert book.current() == ["1"]
 
 
-def test_a_hit_with_half_a_character_stops_no_merge(book: Book) -> None:
+def test_merge_accepts_a_lone_surrogate(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(1, complaint(1), complaint(2, company="\ud800x"))
     assert (book.row(2).withdrawn, book.row(2).last_seen) == (None, minute(1))
 
 
-def test_a_hit_that_never_was_a_valid_complaint_is_not_held(book: Book) -> None:
+def test_hit_that_was_never_valid_is_not_stored(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2, date_received="never"))
     assert book.current() == ["1"]
 
 
-def test_a_complaint_that_comes_back_is_returned(book: Book) -> None:
+def test_complaint_that_reappears_is_returned(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(5, complaint(1))
     book.merge(9, complaint(1), complaint(2))
@@ -437,21 +435,21 @@ def test_a_complaint_that_comes_back_is_returned(book: Book) -> None:
     assert book.kinds(2) == [("new", 0), ("withdrawn", 5), ("returned", 9)]
 
 
-def test_any_snapshot_brings_it_back(book: Book) -> None:
+def test_limited_snapshot_returns_a_complaint(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(5, complaint(1))
     book.merge(9, complaint(2), limit=1)
     assert book.row(2).withdrawn is None
 
 
-def test_a_complaint_may_go_and_return_again_and_again(book: Book) -> None:
+def test_complaint_may_return_several_times(book: Book) -> None:
     for at in range(6):
         book.merge(at, complaint(1), *[complaint(2)][at % 2 :])
     kinds = ["new", "withdrawn", "returned", "withdrawn", "returned", "withdrawn"]
     assert book.kinds(2) == list(zip(kinds, range(6), strict=True))
 
 
-def test_proven_withdrawal_stays_although_a_later_part_lacks_it(book: Book) -> None:
+def test_later_part_does_not_undo_a_proven_withdrawal(book: Book) -> None:
     book.merge(9, complaint(1), query="date_received_min=2026-11-01")
     book.merge(0, complaint(1), complaint(2))
     book.merge(5, complaint(1))
@@ -461,7 +459,7 @@ def test_proven_withdrawal_stays_although_a_later_part_lacks_it(book: Book) -> N
     assert book.unverified() == ["2"]
 
 
-def test_a_complaint_that_moved_to_a_window_merged_before_is_not_withdrawn(book: Book) -> None:
+def test_complaint_moved_to_an_earlier_window_is_kept(book: Book) -> None:
     october = "date_received_min=2026-10-01&date_received_max=2026-10-31"
     november = "date_received_min=2026-11-01"
     book.merge(0, complaint(1), complaint(2))
@@ -472,7 +470,7 @@ def test_a_complaint_that_moved_to_a_window_merged_before_is_not_withdrawn(book:
 
 
 @pytest.mark.parametrize("later", [5, 6])
-def test_a_complaint_that_moved_to_a_window_merged_after_never_was_withdrawn(book: Book, later: int) -> None:
+def test_complaint_moved_to_a_later_window_is_kept(book: Book, later: int) -> None:
     october = "date_received_min=2026-10-01&date_received_max=2026-10-31"
     november = "date_received_min=2026-11-01"
     book.merge(0, complaint(1), complaint(2))
@@ -482,14 +480,14 @@ def test_a_complaint_that_moved_to_a_window_merged_after_never_was_withdrawn(boo
     assert book.kinds(2) == [("new", 0), ("changed", later)]
 
 
-def test_what_is_seen_in_the_very_minute_was_not_withdrawn_in_it(book: Book) -> None:
+def test_complaint_seen_in_the_same_minute_is_not_withdrawn(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(5, complaint(1))
     book.merge(5, complaint(2), limit=1)
     assert book.kinds(2) == [("new", 0)]
 
 
-def test_an_older_complete_snapshot_tells_that_it_was_withdrawn_earlier(book: Book) -> None:
+def test_late_complete_snapshot_moves_a_withdrawal_earlier(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(9, complaint(1))
     book.merge(5, complaint(1))
@@ -497,13 +495,13 @@ def test_an_older_complete_snapshot_tells_that_it_was_withdrawn_earlier(book: Bo
     assert book.kinds(2) == [("new", 0), ("withdrawn", 5)]
 
 
-def test_an_older_complete_snapshot_withdraws_nothing_that_was_seen_since(book: Book) -> None:
+def test_late_snapshot_does_not_withdraw_complaints_seen_since(book: Book) -> None:
     book.merge(9, complaint(1), complaint(2))
     book.merge(5, complaint(1))
     assert book.row(2).withdrawn is None
 
 
-def test_what_only_an_older_snapshot_holds_is_withdrawn_by_the_later_one(book: Book) -> None:
+def test_complaint_only_in_a_late_snapshot_is_withdrawn(book: Book) -> None:
     book.merge(5, complaint(1))
     book.merge(9, complaint(1))
     book.merge(0, complaint(1), complaint(2))
@@ -511,7 +509,7 @@ def test_what_only_an_older_snapshot_holds_is_withdrawn_by_the_later_one(book: B
     assert book.kinds(2) == [("new", 0), ("withdrawn", 5)]
 
 
-HISTORY = st.lists(  # of each minute: which of three complaints are there, with which value and day
+HISTORY = st.lists(  # for each minute three complaints: value, day and tags, or None for a missing one
     st.lists(
         st.none()
         | st.tuples(
@@ -531,10 +529,10 @@ ASKED = ["", "date_received_max=2026-10-31", "date_received_min=2026-11-01", "ne
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=HISTORY, ends=st.integers(0, 5), data=st.data())
-def test_in_whatever_order_snapshots_are_merged_the_same_is_held(
+def test_order_of_snapshots_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, history: list[Any], ends: int, data: st.DataObject
 ) -> None:
-    """Values, when each was seen first and last, since when it is withdrawn. Tags come and go."""
+    """Compare values, first and last minute, and withdrawal. Tags are sent only for a while."""
     asked = [data.draw(st.sampled_from(ASKED)) for _ in history]
     order = data.draw(st.permutations(range(len(history))))
     held = []
@@ -609,7 +607,7 @@ def _remove_csv(files: SnapshotFiles) -> Path:
 @pytest.mark.parametrize(
     "damage", [_edit_csv, _edit_package, _edit_parsed, _cut_parsed, _break_rejected, _remove_csv]
 )
-def test_a_snapshot_whose_files_were_edited_is_refused_with_its_name(
+def test_edited_file_of_a_snapshot_is_refused_by_name(
     book: Book, damage: Callable[[SnapshotFiles], Path]
 ) -> None:
     book.merge(0, complaint(1))
@@ -622,7 +620,7 @@ def test_a_snapshot_whose_files_were_edited_is_refused_with_its_name(
     assert book.everything() == before
 
 
-def test_spaces_and_order_in_the_data_package_do_not_matter(book: Book) -> None:
+def test_layout_of_the_data_package_does_not_matter(book: Book) -> None:
     files = taken(book.root, MINUTE, [complaint(1)])
     package = json.loads(files.datapackage.read_text())
     files.datapackage.write_text(json.dumps(dict(reversed(package.items()))))
@@ -630,7 +628,7 @@ def test_spaces_and_order_in_the_data_package_do_not_matter(book: Book) -> None:
     assert book.current() == ["1"]
 
 
-def test_complaints_of_the_sandbox_and_of_the_cfpb_are_kept_apart(book: Book) -> None:
+def test_sandbox_and_cfpb_complaints_are_not_mixed(book: Book) -> None:
     book.merge(0, complaint(1), sandbox="seed 1")
     with pytest.raises(DatabaseError, match=r"of the CFPB, but the database holds complaints of the sandbox"):
         book.merge(1, complaint(2))
@@ -638,7 +636,7 @@ def test_complaints_of_the_sandbox_and_of_the_cfpb_are_kept_apart(book: Book) ->
 
 
 @pytest.mark.slow
-def test_two_merges_at_once_both_come_to_their_end(book: Book) -> None:
+def test_concurrent_merges_all_succeed(book: Book) -> None:
     sources = [[complaint(number + at, state=f"{at}") for number in range(1500)] for at in range(4)]
     files = [taken(book.root, minute(at), some, limit=2000) for at, some in enumerate(sources)]
     threads = [threading.Thread(target=merge, args=(book.database, one)) for one in files]

@@ -1,4 +1,4 @@
-"""MergeComplaints as its user runs it: real programs, both kinds of database, and bad luck."""
+"""MergeComplaints in real processes: both kinds of database, kills, locks and full disks."""
 
 import contextlib
 import csv
@@ -26,7 +26,7 @@ COLUMNS = ["complaint_id", "change", "field", "old", "new", "snapshot"]
 
 
 class Merges:
-    """Merges of all complaints of an API, each minute."""
+    """Runs merges of all complaints of an API, one a minute."""
 
     def __init__(self, chain: Chain, address: str | Path, url: str) -> None:
         self.chain = chain
@@ -34,7 +34,7 @@ class Merges:
         self.database = Database(address)
         self.url = url
         chain.configure("storage", database=str(address).replace("%", "%%"))
-        chain.configure("guard", accept="true")  # each minute's complaints may be other ones
+        chain.configure("guard", accept="true")  # each minute may have entirely different complaints
 
     def command(self, at: int, *arguments: str) -> list[str]:
         everything = ("--limit", "0", "--timestamp", MINUTES[at])
@@ -44,7 +44,7 @@ class Merges:
         return self.chain.program(*self.command(at, *arguments), url=self.url)
 
     def store(self, at: int) -> None:
-        """Make the snapshot of a minute, without merging it."""
+        """Create the snapshot of a minute without a merge."""
         run = self.chain.luigi("--limit", "0", "--timestamp", MINUTES[at], url=self.url)
         assert run.code == 0
 
@@ -63,7 +63,7 @@ class Merges:
             return set(connection.scalars(text("SELECT complaint_id FROM current_complaints")))
 
     def wait_until_merging(self) -> None:
-        """Wait until some process is in a merge's transaction."""
+        """Wait until a process holds the lock of a merge."""
         deadline = time.monotonic() + 60
         while not self._is_held():
             assert time.monotonic() < deadline, "no merge began"
@@ -92,7 +92,7 @@ def merges(chain: Chain, database_address: str | Path, served: Serve) -> Merges:
     return Merges(chain, database_address, served(3000).url)
 
 
-def test_a_merge_says_one_line_and_leaves_what_it_changed(merges: Merges) -> None:
+def test_merge_prints_one_line_and_writes_changes(merges: Merges) -> None:
     run = merges.run(0)
     assert (run.code, run.err) == (0, "")
     assert run.out.splitlines()[-1] == (
@@ -106,7 +106,7 @@ def test_a_merge_says_one_line_and_leaves_what_it_changed(merges: Merges) -> Non
     }
 
 
-def test_the_changes_are_made_again_from_the_database(merges: Merges) -> None:
+def test_deleted_changes_file_is_written_again(merges: Merges) -> None:
     merges.run(0)
     path = merges.chain.file("Z.changes.csv")
     before, everything = path.read_bytes(), merges.everything()
@@ -116,9 +116,7 @@ def test_the_changes_are_made_again_from_the_database(merges: Merges) -> None:
     assert merges.everything() == everything
 
 
-def test_killed_in_a_merge_it_leaves_the_database_as_before_and_the_next_completes_it(
-    merges: Merges, served: Serve
-) -> None:
+def test_killed_merge_is_rolled_back_and_repeated(merges: Merges, served: Serve) -> None:
     merges.run(0)
     before = merges.everything()
     other = served(8_000, seed=2)
@@ -137,8 +135,8 @@ def test_killed_in_a_merge_it_leaves_the_database_as_before_and_the_next_complet
     assert merges.current() == set(other.sandbox.index.rows)
 
 
-def test_a_run_that_was_killed_after_its_merge_only_tells_what_it_changed(merges: Merges) -> None:
-    """The transaction was the merge's end; the file is made of the database."""
+def test_run_killed_after_its_merge_only_writes_changes(merges: Merges) -> None:
+    """The merge was committed; the file is written from the database."""
     merges.run(0)
     everything = merges.everything()
     for path in merges.chain.files("Z.changes.csv"):
@@ -147,7 +145,7 @@ def test_a_run_that_was_killed_after_its_merge_only_tells_what_it_changed(merges
     assert merges.everything() == everything
 
 
-def test_what_was_edited_by_hand_is_refused_in_a_line_that_names_it(merges: Merges) -> None:
+def test_edited_file_is_refused_in_one_line(merges: Merges) -> None:
     merges.store(0)
     path = merges.chain.file("Z.complaints.csv")
     path.write_text(path.read_text().replace("CA", "TX"))
@@ -157,7 +155,7 @@ def test_what_was_edited_by_hand_is_refused_in_a_line_that_names_it(merges: Merg
     assert "20261122T0900Z.complaints.csv was changed since it was written" in line
 
 
-def test_two_merges_at_once_both_end_well(merges: Merges) -> None:
+def test_concurrent_merge_runs_both_succeed(merges: Merges) -> None:
     for at in (0, 1):
         merges.store(at)
     processes = [merges.chain.start(*merges.command(at), url=merges.url) for at in (0, 1)]
@@ -182,7 +180,7 @@ def _held(path: Path) -> Iterator[None]:
     holder.close()
 
 
-def test_a_locked_database_is_waited_for_and_then_told_in_one_line(on_file: Merges) -> None:
+def test_long_lock_is_reported_in_one_line(on_file: Merges) -> None:
     on_file.run(0)
     with _held(on_file.chain.folder / "complaints.db"):
         began = time.monotonic()
@@ -190,11 +188,11 @@ def test_a_locked_database_is_waited_for_and_then_told_in_one_line(on_file: Merg
     assert run.code == 30
     assert 10 <= time.monotonic() - began < 25
     (line,) = run.err.splitlines()
-    assert "another process holds it for more than 10 s" in line
+    assert "locked by another process for more than 10 s" in line
     assert on_file.run(1).code == 0
 
 
-def test_a_lock_that_is_gone_soon_is_not_even_told(on_file: Merges) -> None:
+def test_short_lock_is_not_reported(on_file: Merges) -> None:
     on_file.run(0)
     on_file.store(1)
     with _held(on_file.chain.folder / "complaints.db"):
@@ -203,7 +201,7 @@ def test_a_lock_that_is_gone_soon_is_not_even_told(on_file: Merges) -> None:
     assert (process.communicate(timeout=60)[1], process.returncode) == ("", 0)
 
 
-def test_who_reads_is_not_kept_waiting_by_a_merge(on_file: Merges) -> None:
+def test_reader_does_not_wait_for_a_merge(on_file: Merges) -> None:
     on_file.run(0)
     waits = []
     process = on_file.chain.start(*on_file.command(1), url=on_file.url)
@@ -215,9 +213,7 @@ def test_who_reads_is_not_kept_waiting_by_a_merge(on_file: Merges) -> None:
     assert max(waits) < 2
 
 
-def test_a_full_disk_is_one_line_and_the_database_as_before(
-    chain: Chain, served: Serve, tmp_path: Path
-) -> None:
+def test_merge_on_a_full_disk_is_rolled_back(chain: Chain, served: Serve, tmp_path: Path) -> None:
     with disk_of("1m", tmp_path / "disk") as disk:
         merges = Merges(chain, disk / "complaints.db", served(300).url)
         assert merges.run(0).code == 0
@@ -234,7 +230,7 @@ def test_a_full_disk_is_one_line_and_the_database_as_before(
 # --- PostgreSQL ----------------------------------------------------------------------------------
 
 
-def test_a_server_that_goes_away_in_a_merge_and_comes_back_costs_nothing(
+def test_merge_survives_a_restart_of_the_server(
     chain: Chain, own_postgres: PostgresServer, served: Serve
 ) -> None:
     with own_postgres.new_database("complaints") as address:
@@ -256,7 +252,7 @@ def test_a_server_that_goes_away_in_a_merge_and_comes_back_costs_nothing(
         assert merges.current() == set(other.sandbox.index.rows)
 
 
-def test_a_server_that_stays_away_is_one_line_after_the_attempts(
+def test_missing_server_is_reported_after_the_attempts(
     chain: Chain, own_postgres: PostgresServer, served: Serve
 ) -> None:
     merges = Merges(chain, own_postgres.address("postgres"), served(50).url)

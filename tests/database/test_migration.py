@@ -5,7 +5,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, sel
 
 from luigi_etl.common.errors import SchemaError
 from luigi_etl.database.connection import Database
-from luigi_etl.database.migration import STEPS, Step, prepare
+from luigi_etl.database.migration import STEPS, Step, create_or_migrate
 from luigi_etl.database.schema import complaints
 from tests.conftest import Beside
 from tests.version_1 import VERSION_1_OF_POSTGRESQL, VERSION_1_OF_SQLITE
@@ -15,7 +15,7 @@ NEWEST = 1 + len(STEPS)
 
 
 def with_a_column(name: str) -> Step:
-    """Return a step that gives the table `history` a column."""
+    """Return a step that adds a column to the table `history`."""
     return lambda connection: connection.execute(text(f"ALTER TABLE history ADD COLUMN {name} INTEGER"))
 
 
@@ -36,9 +36,9 @@ def columns(database: Database, table: str = "history") -> list[str]:
 
 
 def migrate(database: Database, *steps: Step) -> None:
-    """Bring a database to a version this program does not know yet."""
+    """Migrate a database to a future version."""
     with database.writing() as connection:
-        prepare(connection, (*STEPS, *steps))
+        create_or_migrate(connection, (*STEPS, *steps))
 
 
 def version(beside: Beside) -> list[Row]:
@@ -47,31 +47,31 @@ def version(beside: Beside) -> list[Row]:
 
 @pytest.fixture
 def made(database: Database) -> Database:
-    """Give a database that has its tables, of the newest version."""
+    """Give a database with the tables of the newest version."""
     with database.writing():
         return database
 
 
-# --- the first writer ----------------------------------------------------------------------------
+# --- new databases ----------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("made")
-def test_the_first_to_write_makes_the_tables(beside: Beside) -> None:
+def test_first_writer_creates_the_tables(beside: Beside) -> None:
     tables = ("snapshots", "complaints", "history", "syncs")
     assert [beside(f"SELECT count(*) FROM {table}") for table in tables] == [[(0,)]] * 4
 
 
 @pytest.mark.usefixtures("made")
-def test_the_first_to_write_makes_the_views(beside: Beside) -> None:
+def test_first_writer_creates_the_views(beside: Beside) -> None:
     assert beside("SELECT count(*) FROM current_complaints") == beside("SELECT count(*) FROM changes")
 
 
 @pytest.mark.usefixtures("made")
-def test_the_first_to_write_records_the_version(beside: Beside) -> None:
+def test_first_writer_records_the_version(beside: Beside) -> None:
     assert version(beside) == [(NEWEST,)]
 
 
-def test_the_second_to_write_makes_nothing_anew(made: Database, beside: Beside) -> None:
+def test_second_writer_keeps_tables_and_rows(made: Database, beside: Beside) -> None:
     times = ", ".join(["'2026-11-22 09:26'"] * 3)
     beside(
         "INSERT INTO complaints (complaint_id, first_seen, last_seen, last_changed, sent) "
@@ -82,9 +82,9 @@ def test_the_second_to_write_makes_nothing_anew(made: Database, beside: Beside) 
     assert (beside("SELECT complaint_id FROM complaints"), version(beside)) == ([("7",)], [(NEWEST,)])
 
 
-def test_a_new_database_is_made_at_the_newest_version(database_address: str | Path, beside: Beside) -> None:
+def test_new_database_has_the_newest_version(database_address: str | Path, beside: Beside) -> None:
     with sqlalchemy_engine(database_address).begin() as connection:
-        prepare(connection, [failing])
+        create_or_migrate(connection, [failing])
     assert version(beside) == [(2,)]
 
 
@@ -92,7 +92,7 @@ def test_a_new_database_is_made_at_the_newest_version(database_address: str | Pa
 
 
 @pytest.mark.parametrize("method", ["reading", "writing"])
-def test_a_newer_version_is_refused(made: Database, beside: Beside, method: str) -> None:
+def test_newer_version_is_refused(made: Database, beside: Beside, method: str) -> None:
     beside("UPDATE schema_version SET version = 7")
 
     with pytest.raises(SchemaError) as caught, getattr(made, method)():
@@ -103,39 +103,39 @@ def test_a_newer_version_is_refused(made: Database, beside: Beside, method: str)
     )
 
 
-def test_a_newer_version_is_left_as_it_is(made: Database, beside: Beside) -> None:
+def test_newer_version_is_not_changed(made: Database, beside: Beside) -> None:
     beside("UPDATE schema_version SET version = 99")
     with pytest.raises(SchemaError), made.writing():
         pass
     assert version(beside) == [(99,)]
 
 
-def test_an_older_version_is_brought_up_step_by_step(made: Database, beside: Beside) -> None:
+def test_older_version_is_migrated_step_by_step(made: Database, beside: Beside) -> None:
     migrate(made, with_a_column("second"), with_a_column("third"))
     assert beside("SELECT second, third FROM history") == []
     assert version(beside) == [(NEWEST + 2,)]
 
 
-def test_only_the_steps_that_lie_ahead_are_taken(made: Database, beside: Beside) -> None:
+def test_only_pending_steps_are_applied(made: Database, beside: Beside) -> None:
     with made.writing() as connection:
-        prepare(connection, [*STEPS, with_a_column("second")])
-        prepare(connection, [*STEPS, failing, with_a_column("third")])
+        create_or_migrate(connection, [*STEPS, with_a_column("second")])
+        create_or_migrate(connection, [*STEPS, failing, with_a_column("third")])
     assert version(beside) == [(NEWEST + 2,)]
 
 
-def test_steps_are_taken_in_order(made: Database) -> None:
+def test_steps_are_applied_in_order(made: Database) -> None:
     taken: list[str] = []
     migrate(made, *(lambda _, name=name: taken.append(name) for name in "abc"))
     assert taken == ["a", "b", "c"]
 
 
-def test_a_step_that_fails_leaves_the_version(made: Database, beside: Beside) -> None:
+def test_failed_step_keeps_the_version(made: Database, beside: Beside) -> None:
     with pytest.raises(RuntimeError):
         migrate(made, with_a_column("second"), failing)
     assert version(beside) == [(NEWEST,)]
 
 
-def test_a_step_that_fails_leaves_nothing_of_any_step(made: Database) -> None:
+def test_failed_step_rolls_back_all_steps(made: Database) -> None:
     before = columns(made)
     with pytest.raises(RuntimeError):
         migrate(made, with_a_column("second"), failing)
@@ -163,7 +163,7 @@ def test_damaged_version_is_named(
         pass
 
     assert str(caught.value) == (
-        f"the database is damaged: {found}bring back a copy, or set [storage] database to another"
+        f"the database is damaged: {found}restore a backup, or set [storage] database to another"
     )
 
 
@@ -172,7 +172,7 @@ def test_damaged_version_is_named(
 
 @pytest.fixture
 def of_version_1(database: Database, beside: Beside) -> Database:
-    """Give a database as version 1 made it, with one complaint."""
+    """Give a database of version 1 with one complaint."""
     is_file = database.name.endswith(".db")
     for statement in (VERSION_1_OF_SQLITE if is_file else VERSION_1_OF_POSTGRESQL).split(";"):
         beside(statement)
@@ -186,14 +186,14 @@ def test_version_1_can_be_read(of_version_1: Database, beside: Beside) -> None:
     assert (found, version(beside)) == (["Acme Bank"], [(1,)])
 
 
-def test_version_1_is_migrated_by_the_first_write(of_version_1: Database, beside: Beside) -> None:
+def test_first_write_migrates_version_1(of_version_1: Database, beside: Beside) -> None:
     with of_version_1.writing():
         pass
 
     assert (beside("SELECT company FROM complaints"), version(beside)) == ([("Acme Bank",)], [(NEWEST,)])
 
 
-def test_migrated_database_is_as_a_new_one(
+def test_migrated_database_equals_a_new_one(
     of_version_1: Database, database_address: str | Path, tmp_path: Path, beside: Beside
 ) -> None:
     with of_version_1.writing() as connection:
@@ -228,44 +228,42 @@ def shape(connection: Connection) -> dict[str, object]:
     return {**tables, "views": sorted(inspector.get_view_names())}
 
 
-# --- tables of others ----------------------------------------------------------------------------
+# --- foreign tables ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["reading", "writing"])
-def test_a_table_of_our_name_without_a_version_is_refused(
-    database: Database, beside: Beside, method: str
-) -> None:
+def test_foreign_table_of_our_name_is_refused(database: Database, beside: Beside, method: str) -> None:
     beside("CREATE TABLE complaints (text TEXT)")
     with pytest.raises(SchemaError) as caught, getattr(database, method)():
         pass
     assert str(caught.value) == (
-        "the database has no schema version, but a table complaints: luigi_etl did not make it; "
-        "set [storage] database to one of its own"
+        "the database has no schema version, but a table complaints that luigi_etl did not create; "
+        "set [storage] database to another"
     )
 
 
-def test_a_view_of_our_name_is_refused(database: Database, beside: Beside) -> None:
+def test_foreign_view_of_our_name_is_refused(database: Database, beside: Beside) -> None:
     beside("CREATE VIEW changes AS SELECT 1 AS one")
-    with pytest.raises(SchemaError, match="but a view changes: luigi_etl did not make it"):
+    with pytest.raises(SchemaError, match="but a view changes that luigi_etl did not create"):
         database.writing().__enter__()
 
 
-def test_another_programs_schema_version_is_refused(database: Database, beside: Beside) -> None:
-    """Flyway's table has this name, and a column of it too."""
+def test_foreign_schema_version_is_refused(database: Database, beside: Beside) -> None:
+    """Flyway has a table and a column of these names."""
     beside("CREATE TABLE schema_version (version VARCHAR(50), description VARCHAR(200))")
     beside("INSERT INTO schema_version VALUES ('1', 'first')")
-    with pytest.raises(SchemaError, match="but a table schema_version: luigi_etl did not make it"):
+    with pytest.raises(SchemaError, match="but a table schema_version that luigi_etl did not create"):
         database.writing().__enter__()
 
 
-def test_tables_of_others_may_stand_beside_ours(database: Database, beside: Beside) -> None:
+def test_foreign_tables_of_other_names_are_kept(database: Database, beside: Beside) -> None:
     beside("CREATE TABLE invoices (number INTEGER)")
     with database.writing():
         pass
     assert (beside("SELECT * FROM invoices"), version(beside)) == ([], [(NEWEST,)])
 
 
-def test_a_table_that_is_refused_is_left_alone(database: Database, beside: Beside) -> None:
+def test_refused_table_is_not_changed(database: Database, beside: Beside) -> None:
     beside("CREATE TABLE complaints (text TEXT)")
     beside("INSERT INTO complaints VALUES ('hello')")
     with pytest.raises(SchemaError), database.writing():

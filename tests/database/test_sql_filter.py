@@ -1,4 +1,4 @@
-"""A query finds in the database what the API finds for it, of which the sandbox's index tells."""
+"""SQL filters find the same complaints as the API, which the sandbox's index stands for."""
 
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -56,7 +56,7 @@ ROWS = sorted(INDEX.rows.values(), key=lambda row: row.identifier)
 
 
 def stored(row: Row) -> dict[str, Any]:
-    """Return a complaint as the database keeps it."""
+    """Return a complaint as the database stores it."""
     values: dict[str, Any] = {name: row.value(name) or None for name in FIELDS}
     for name in DATES:
         if values[name]:
@@ -67,7 +67,7 @@ def stored(row: Row) -> dict[str, Any]:
 
 @pytest.fixture
 def found(database: Database) -> Iterator[Find]:
-    """Give a function that says which complaints of the index the database finds for a query."""
+    """Give a function that returns the ids that the database finds for a query."""
     with database.writing() as connection:
         connection.execute(insert(complaints), [stored(row) for row in ROWS])
     with database.reading() as connection:
@@ -75,7 +75,7 @@ def found(database: Database) -> Iterator[Find]:
 
 
 def expected(query: Query) -> set[str]:
-    """Return which complaints the index finds."""
+    """Return the ids that the index finds."""
     search, messages = read_search(str(query), ERA)
     assert not messages
     return {row.identifier for row in INDEX.all_matching(search)}
@@ -85,9 +85,9 @@ def expected(query: Query) -> set[str]:
 
 
 def values_of(name: str) -> list[str]:
-    """Return what the complaints have in a filter's field, and a value that none has.
+    """Return the values in a filter's field, and a value that no complaint has.
 
-    The API trims values: what begins with a no-break space can't be asked for.
+    The API trims values, so a value that begins with a no-break space can't be queried.
     """
     field = name.removeprefix("not_")
     there = {value for row in ROWS if (value := str(row.value(field) or "")) and value == value.strip()}
@@ -98,7 +98,7 @@ def values_of(name: str) -> list[str]:
 
 
 def with_children(name: str) -> list[str]:
-    """Return a field's values, each also with each value its child has beside any."""
+    """Return a field's values, alone and with each value of the child field."""
     children = values_of(f"sub_{name.removeprefix('not_')}")
     return [
         *values_of(name),
@@ -132,7 +132,7 @@ PARTS = {name: some_of(name) for name in LISTS} | {
 
 
 def queries(names: list[str], most: int) -> st.SearchStrategy[Query]:
-    """Return queries of one to so many of the filters."""
+    """Return queries with one to `most` filters."""
     chosen = st.lists(st.sampled_from(names), min_size=1, max_size=most, unique=True)
     pairs = chosen.flatmap(lambda names: st.tuples(*(PARTS[name] for name in names)))
     return pairs.map(lambda parts: parse_query(urlencode(list(chain(*parts)))))
@@ -145,8 +145,8 @@ shared_database = settings(
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_the_queries_generated_find_some_and_not_all(name: str) -> None:
-    """Else the tests below would prove nothing."""
+def test_generated_queries_find_some_but_not_all(name: str) -> None:
+    """Otherwise the tests below prove nothing."""
     sizes: set[bool] = set()
 
     @settings(max_examples=30, database=None, derandomize=True)
@@ -161,30 +161,30 @@ def test_the_queries_generated_find_some_and_not_all(name: str) -> None:
 @pytest.mark.slow
 @shared_database
 @given(queries(list(PARTS), 1))
-def test_one_filter_finds_what_the_api_finds(found: Find, query: Query) -> None:
+def test_one_filter_matches_the_api(found: Find, query: Query) -> None:
     assert found(query) == expected(query)
 
 
 @pytest.mark.slow
 @shared_database
 @given(queries(list(PARTS), 4))
-def test_filters_together_find_what_the_api_finds(found: Find, query: Query) -> None:
+def test_several_filters_match_the_api(found: Find, query: Query) -> None:
     assert found(query) == expected(query)
 
 
 @pytest.mark.slow
 @shared_database
 @given(queries(EXCLUSIONS, 3))
-def test_exclusions_together_leave_out_what_the_api_leaves_out(found: Find, query: Query) -> None:
+def test_several_exclusions_match_the_api(found: Find, query: Query) -> None:
     assert found(query) == expected(query)
 
 
-def test_a_query_of_nothing_finds_all(found: Find) -> None:
+def test_empty_query_finds_everything(found: Find) -> None:
     assert found(parse_query("")) == {row.identifier for row in ROWS}
 
 
 @pytest.mark.parametrize("name", EXCLUSIONS)
-def test_a_complaint_without_a_value_is_not_left_out(found: Find, name: str) -> None:
+def test_complaint_without_a_value_is_not_excluded(found: Find, name: str) -> None:
     values = values_of(name)
     query = parse_query(urlencode([(name, value) for value in values]))
     without = {row.identifier for row in ROWS if row.value(name.removeprefix("not_")) not in values}
@@ -194,13 +194,13 @@ def test_a_complaint_without_a_value_is_not_left_out(found: Find, name: str) -> 
 @pytest.mark.parametrize(
     "query", ["search_term=late", "search_term=bank&field=company", "state=CA&search_term=late"]
 )
-def test_a_search_for_words_is_refused(query: str) -> None:
+def test_search_term_is_refused(query: str) -> None:
     with pytest.raises(QueryError) as caught:
         condition(parse_query(query))
-    assert str(caught.value) == "query: search_term is searched by the API alone; leave it out here"
+    assert str(caught.value) == "query: only the API can search for search_term; remove it here"
 
 
-# --- queries whose matches stay matches ----------------------------------------------------------
+# --- stable filters ----------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_search_for_words_is_refused(query: str) -> None:
         "not_state=CA&not_product=Mortgage&not_issue=Late&not_company=ACME",
     ],
 )
-def test_a_query_on_what_a_complaint_keeps_is_lasting(query: str) -> None:
+def test_query_on_stable_fields_is_lasting(query: str) -> None:
     assert is_lasting(parse_query(query))
 
 
@@ -232,5 +232,5 @@ def test_a_query_on_what_a_complaint_keeps_is_lasting(query: str) -> None:
         "state=CA&timely=Yes",
     ],
 )
-def test_a_query_on_what_changes_is_not_lasting(query: str) -> None:
+def test_query_on_changing_fields_is_not_lasting(query: str) -> None:
     assert not is_lasting(parse_query(query))

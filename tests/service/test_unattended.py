@@ -739,7 +739,7 @@ def test_a_database_that_others_hold_is_told_once_until_it_is_free(chain: Chain,
         other.execute("BEGIN EXCLUSIVE")
         runs = [sync(chain, f"2026-11-22T092{minute}", *failing, url=url) for minute in (6, 7)]
     assert [(run.code, len(run.err.splitlines())) for run in runs] == [(30, 1), (30, 0)]
-    assert "complaints.db: another process holds it for more than 10 s" in runs[0].err
+    assert "complaints.db: locked by another process for more than 10 s" in runs[0].err
     assert "works again" in sync(chain, "2026-11-22T0928", url=url).err
 
 
