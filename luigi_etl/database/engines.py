@@ -20,7 +20,7 @@ CACHE = 64 * 1024  # KiB of SQLite's pages in memory
 
 @functools.cache  # it keeps facts about the server and compiled statements, but no connection
 def postgres_engine(url: URL, name: str, wait: int) -> Engine:
-    """Return the engine of a PostgreSQL database; connecting takes at most `wait` seconds."""
+    """Return the engine of a PostgreSQL database; an attempt to connect ends after `wait` seconds."""
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns and raises for a lost connection
     # A server that dies silently is detected within minutes, not hours.
     network = {"tcp_user_timeout": 6000 * wait, "keepalives_idle": 6 * wait}

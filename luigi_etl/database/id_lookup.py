@@ -1,4 +1,4 @@
-"""Lookups by id: they tell withdrawn complaints from those that left a query."""
+"""Lookups by id: they distinguish withdrawn complaints from those that left a query."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ class QueryRead(NamedTuple):
 class Verifier:
     """Asks the API for the unverified complaints.
 
-    One call of `verify` makes at most one minute's requests; the next call continues.
+    One call of `verify` sends at most one minute's requests; the next call continues.
     """
 
     def __init__(self, database: Database, client: Client) -> None:

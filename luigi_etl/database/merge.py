@@ -133,7 +133,7 @@ def merge_observations(
             return
         _merge_batches(connection, ref, observations, lambda done: report(done, snapshot.rows))
         loss = mark_withdrawn(connection, ref, guard)
-        if loss:  # else later merges would take the snapshot for proof of withdrawals
+        if loss:  # later merges must not use the snapshot as proof of withdrawals
             incomplete = update(snapshots).where(snapshots.c.id == ref.id).values(is_complete=False)
             connection.execute(incomplete)
         is_whole = snapshot.is_whole and not loss

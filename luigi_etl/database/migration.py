@@ -1,7 +1,7 @@
 """Schema version and migration: a number in a table, and a list of steps from each version to the next.
 
-Alembic would bring a folder of scripts, a template language and a command for what is here a list that
-runs inside the first merge's transaction.
+The steps run in the transaction of the first merge. Alembic would add a folder of scripts, a template
+language and a command for one short list.
 """
 
 from collections.abc import Callable, Sequence

@@ -288,7 +288,7 @@ def test_processes_can_create_the_database_at_the_same_time(database_address: st
     assert ended == [""] * len(processes)
 
 
-# --- unusable files --------------------------------------------------------------------
+# --- unusable files ------------------------------------------------------------------------------
 
 
 def test_folder_of_the_file_is_created(tmp_path: Path) -> None:
@@ -389,7 +389,7 @@ def test_disk_too_small_for_a_database_is_reported(disk: Path, left: int) -> Non
     assert f"cannot write {disk}/complaints.db: " in failure(Database(disk / "complaints.db"), StorageError)
 
 
-# --- unavailable servers -----------------------------------------------------------------------
+# --- unavailable servers -------------------------------------------------------------------------
 
 
 def test_missing_server_is_reported() -> None:
@@ -457,7 +457,7 @@ def test_unknown_host_is_reported() -> None:
     failure(Database("postgresql://no-such-host.invalid/complaints"), DatabaseUnavailableError)
 
 
-# --- refusals of the server -----------------------------------------------------------------------
+# --- refusals of the server ----------------------------------------------------------------------
 
 
 def refused(address: str, method: str = "writing") -> str:

@@ -120,7 +120,7 @@ def record(connection: Connection, minute: datetime, *parts: str, limit: int = 0
     record_snapshot(connection, minute, query(*parts), limit, is_whole=whole)
 
 
-# --- recording ----------------------------------------------------------------------------
+# --- recording -----------------------------------------------------------------------------------
 
 
 def test_complete_snapshot_covers_its_query(merges: Merges) -> None:
@@ -261,7 +261,7 @@ def test_newest_observation_of_each_day_counts(seen: list[Any]) -> None:
         assert held == [max(expected)] if expected else held == []
 
 
-# --- confirmation by syncs ---------------------------------------------------------------
+# --- confirmation by syncs -----------------------------------------------------------------------
 
 
 def test_unchanged_index_confirms_the_days_of_a_sync(connection: Connection) -> None:
@@ -310,7 +310,7 @@ def _covered(pipeline: Pipeline) -> list[CoverageRow]:
         return covered(connection)
 
 
-# --- version 1 ------------------------------------------------------------
+# --- version 1 -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -358,7 +358,7 @@ def test_rebuild_drops_later_snapshots(merges: Merges) -> None:
     ]
 
 
-# --- containment of queries ----------------------------------------------------------------
+# --- containment of queries ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_query_does_not_contain_a_wider_one(narrower: str, wider: str) -> None:
     assert not contains(parse_query(narrower), parse_query(wider))
 
 
-# --- warnings ----------------------------------------------------------------------------------
+# --- warnings ------------------------------------------------------------------------------------
 
 SYNC = "`luigi --module luigi_etl SyncComplaints --local-scheduler --since"
 LAST_90_DAYS = [row("state=CA", "2026-08-29", None)]
@@ -486,7 +486,7 @@ def test_unverified_complaint_is_doubted(merges: Merges, beside: Beside) -> None
     ]
 
 
-# --- no warning means no difference ------------------------------------------------------------------------
+# --- no warning means no difference --------------------------------------------------------------
 
 STATES = ["CA", "NY"]
 DAYS = [date(2026, 11, 1) + number * DAY for number in range(3)]

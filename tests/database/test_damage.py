@@ -60,7 +60,7 @@ def snapshot(folder: Path, at: int) -> SnapshotFiles:
     return taken(folder / "data", MINUTE.replace(minute=26 + at), complaints)
 
 
-def users(database: Database, folder: Path) -> list[Callable[[], object]]:
+def uses(database: Database, folder: Path) -> list[Callable[[], object]]:
     """Return the uses of a database: merge, export, changes, sync."""
 
     def export() -> None:
@@ -81,7 +81,7 @@ def users(database: Database, folder: Path) -> list[Callable[[], object]]:
 def failures(database: Database, folder: Path) -> list[str]:
     """Return the messages of the uses that fail; each is expected, one line, and without a value."""
     messages = []
-    for use in users(database, folder):
+    for use in uses(database, folder):
         try:
             use()
         except EtlError as error:
@@ -316,7 +316,7 @@ def test_missing_right_is_reported_in_one_line(
 ) -> None:
     merge(Database(postgres_address), snapshot(tmp_path, 0))
     rights = ", ".join({"SELECT", "INSERT", "UPDATE", "DELETE"} - {right})
-    with user_of(shared_postgres, f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO guest") as address:
+    with guest_address(shared_postgres, f"GRANT {rights} ON ALL TABLES IN SCHEMA public TO guest") as address:
         messages = failures(Database(address), tmp_path)
 
     assert all(" refuses: permission denied for " in message for message in messages)
@@ -324,7 +324,7 @@ def test_missing_right_is_reported_in_one_line(
 
 
 @contextmanager
-def user_of(server: PostgresServer, statement: str) -> Iterator[str]:
+def guest_address(server: PostgresServer, statement: str) -> Iterator[str]:
     server.execute("CREATE ROLE guest LOGIN")
     try:
         server.execute(f"{statement}; GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO guest", "test")

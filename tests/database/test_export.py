@@ -32,7 +32,7 @@ from tests.snapshot.test_store import HEADER
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
 TEXTS = [
-    'He message "no", twice',
+    'He said "no", twice',
     "two\nlines",
     "a carriage return\ralone",
     "both\r\n",
@@ -176,7 +176,7 @@ def test_newest_is_first_and_undated_last(database: Database, export: Export) ->
     assert ids(export()) == ["2", "9", "10", "1", "8", "7"]
 
 
-# --- selection ----------------------------------------------------------------------------
+# --- selection -----------------------------------------------------------------------------------
 
 
 def test_query_selects_complaints(database: Database, export: Export) -> None:
@@ -330,7 +330,7 @@ def test_message_about_missing_pyarrow_names_the_remedy(
     assert os.listdir(folder) == []
 
 
-# --- the program -------------------------------------------------------------------------
+# --- the program ---------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ def book(database: Database, tmp_path: Path) -> Book:
     return Book(database, tmp_path / "data")
 
 
-# --- new and changed complaints ---------------------------------------------------------------
+# --- new and changed complaints ------------------------------------------------------------------
 
 
 def test_new_complaint_is_stored_with_typed_fields(book: Book) -> None:
@@ -170,7 +170,7 @@ def test_merge_of_several_batches_is_complete(book: Book) -> None:
     assert book.sql("SELECT count(*) FROM history")[0][0] == 5000
 
 
-# --- repeated and late snapshots ---------------------------------------------------------------------
+# --- repeated and late snapshots -----------------------------------------------------------------
 
 
 def test_merging_a_snapshot_twice_changes_nothing(book: Book) -> None:
@@ -262,7 +262,7 @@ def test_field_may_be_sent_only_for_a_while(book: Book, order: Sequence[int]) ->
     assert book.row(7).tags == "b"
 
 
-# --- withdrawals and returns -------------------------------------------------------------------------
+# --- withdrawals and returns ---------------------------------------------------------------------
 
 
 def test_missing_complaint_is_withdrawn_and_kept(book: Book) -> None:

@@ -46,38 +46,38 @@ def version(beside: Beside) -> list[Row]:
 
 
 @pytest.fixture
-def made(database: Database) -> Database:
+def created(database: Database) -> Database:
     """Give a database with the tables of the newest version."""
     with database.writing():
         return database
 
 
-# --- new databases ----------------------------------------------------------------------------
+# --- new databases -------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("made")
+@pytest.mark.usefixtures("created")
 def test_first_writer_creates_the_tables(beside: Beside) -> None:
     tables = ("snapshots", "complaints", "history", "syncs")
     assert [beside(f"SELECT count(*) FROM {table}") for table in tables] == [[(0,)]] * 4
 
 
-@pytest.mark.usefixtures("made")
+@pytest.mark.usefixtures("created")
 def test_first_writer_creates_the_views(beside: Beside) -> None:
     assert beside("SELECT count(*) FROM current_complaints") == beside("SELECT count(*) FROM changes")
 
 
-@pytest.mark.usefixtures("made")
+@pytest.mark.usefixtures("created")
 def test_first_writer_records_the_version(beside: Beside) -> None:
     assert version(beside) == [(NEWEST,)]
 
 
-def test_second_writer_keeps_tables_and_rows(made: Database, beside: Beside) -> None:
+def test_second_writer_keeps_tables_and_rows(created: Database, beside: Beside) -> None:
     times = ", ".join(["'2026-11-22 09:26'"] * 3)
     beside(
         "INSERT INTO complaints (complaint_id, first_seen, last_seen, last_changed, sent) "
         f"VALUES ('7', {times}, 0)"
     )
-    with made.writing():
+    with created.writing():
         pass
     assert (beside("SELECT complaint_id FROM complaints"), version(beside)) == ([("7",)], [(NEWEST,)])
 
@@ -92,10 +92,10 @@ def test_new_database_has_the_newest_version(database_address: str | Path, besid
 
 
 @pytest.mark.parametrize("method", ["reading", "writing"])
-def test_newer_version_is_refused(made: Database, beside: Beside, method: str) -> None:
+def test_newer_version_is_refused(created: Database, beside: Beside, method: str) -> None:
     beside("UPDATE schema_version SET version = 7")
 
-    with pytest.raises(SchemaError) as caught, getattr(made, method)():
+    with pytest.raises(SchemaError) as caught, getattr(created, method)():
         pass
     assert str(caught.value) == (
         f"the database's schema is of version 7; this luigi_etl knows up to {NEWEST}: "
@@ -103,43 +103,43 @@ def test_newer_version_is_refused(made: Database, beside: Beside, method: str) -
     )
 
 
-def test_newer_version_is_not_changed(made: Database, beside: Beside) -> None:
+def test_newer_version_is_not_changed(created: Database, beside: Beside) -> None:
     beside("UPDATE schema_version SET version = 99")
-    with pytest.raises(SchemaError), made.writing():
+    with pytest.raises(SchemaError), created.writing():
         pass
     assert version(beside) == [(99,)]
 
 
-def test_older_version_is_migrated_step_by_step(made: Database, beside: Beside) -> None:
-    migrate(made, with_a_column("second"), with_a_column("third"))
+def test_older_version_is_migrated_step_by_step(created: Database, beside: Beside) -> None:
+    migrate(created, with_a_column("second"), with_a_column("third"))
     assert beside("SELECT second, third FROM history") == []
     assert version(beside) == [(NEWEST + 2,)]
 
 
-def test_only_pending_steps_are_applied(made: Database, beside: Beside) -> None:
-    with made.writing() as connection:
+def test_only_pending_steps_are_applied(created: Database, beside: Beside) -> None:
+    with created.writing() as connection:
         create_or_migrate(connection, [*STEPS, with_a_column("second")])
         create_or_migrate(connection, [*STEPS, failing, with_a_column("third")])
     assert version(beside) == [(NEWEST + 2,)]
 
 
-def test_steps_are_applied_in_order(made: Database) -> None:
+def test_steps_are_applied_in_order(created: Database) -> None:
     taken: list[str] = []
-    migrate(made, *(lambda _, name=name: taken.append(name) for name in "abc"))
+    migrate(created, *(lambda _, name=name: taken.append(name) for name in "abc"))
     assert taken == ["a", "b", "c"]
 
 
-def test_failed_step_keeps_the_version(made: Database, beside: Beside) -> None:
+def test_failed_step_keeps_the_version(created: Database, beside: Beside) -> None:
     with pytest.raises(RuntimeError):
-        migrate(made, with_a_column("second"), failing)
+        migrate(created, with_a_column("second"), failing)
     assert version(beside) == [(NEWEST,)]
 
 
-def test_failed_step_rolls_back_all_steps(made: Database) -> None:
-    before = columns(made)
+def test_failed_step_rolls_back_all_steps(created: Database) -> None:
+    before = columns(created)
     with pytest.raises(RuntimeError):
-        migrate(made, with_a_column("second"), failing)
-    assert columns(made) == before
+        migrate(created, with_a_column("second"), failing)
+    assert columns(created) == before
 
 
 # --- damaged versions ----------------------------------------------------------------------------
@@ -155,11 +155,11 @@ def test_failed_step_rolls_back_all_steps(made: Database) -> None:
     ],
 )
 def test_damaged_version_is_named(
-    made: Database, beside: Beside, method: str, statement: str, found: str
+    created: Database, beside: Beside, method: str, statement: str, found: str
 ) -> None:
     beside(statement)
 
-    with pytest.raises(SchemaError) as caught, getattr(made, method)():
+    with pytest.raises(SchemaError) as caught, getattr(created, method)():
         pass
 
     assert str(caught.value) == (
@@ -228,7 +228,7 @@ def shape(connection: Connection) -> dict[str, object]:
     return {**tables, "views": sorted(inspector.get_view_names())}
 
 
-# --- foreign tables ----------------------------------------------------------------------------
+# --- foreign tables ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["reading", "writing"])

@@ -200,7 +200,7 @@ def test_search_term_is_refused(query: str) -> None:
     assert str(caught.value) == "query: only the API can search for search_term; remove it here"
 
 
-# --- stable filters ----------------------------------------------------------
+# --- stable filters ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

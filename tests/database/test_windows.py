@@ -112,12 +112,14 @@ def test_windows_cover_each_day_once_and_are_small(numbers: list[int], has_end: 
     since = TODAY - (len(numbers) - 1) * DAY
     api = Api({since + at * DAY: number for at, number in enumerate(numbers)})
     query = parse_query("date_received_max=2026-11-22" if has_end else "")
-    made = windows(query, since, TODAY, PAGE, 10**6, api.count)
+    split_windows = windows(query, since, TODAY, PAGE, 10**6, api.count)
     days: Counter[Any] = Counter()
-    for window in made:
+    for window in split_windows:
         first, last = bounds(window)
         days.update(first + at * DAY for at in range(((last or TODAY) - first).days + 1))
         assert api.size(window) <= 40 * PAGE or first == last
     assert days == Counter(api.by_day.keys())
-    assert [bounds(window)[0] for window in made] == sorted((bounds(one)[0] for one in made), reverse=True)
-    assert api.requests <= 1 + 8 * len(made)
+    assert [bounds(window)[0] for window in split_windows] == sorted(
+        (bounds(one)[0] for one in split_windows), reverse=True
+    )
+    assert api.requests <= 1 + 8 * len(split_windows)
