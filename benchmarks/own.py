@@ -15,7 +15,8 @@ from benchmarks.contestants import environment
 from benchmarks.environments import OURS, PROJECT, programs
 from benchmarks.processes import BenchmarkError, Command, Cost, measured
 from benchmarks.tables import megabytes, ratio, seconds, table
-from luigi_etl.snapshot.complaint import DEFAULT_COLUMNS, read_page
+from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
+from luigi_etl.snapshot.decoding import read_page
 
 PIECES = Path(__file__).with_name("pieces")
 ROWS = 100_000

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.processes import BenchmarkError
-from luigi_etl.snapshot.complaint import DEFAULT_COLUMNS
+from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 
 
 class Content(NamedTuple):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from luigi_etl.snapshot.complaint import DEFAULT_COLUMNS
+from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.csv_format import csv_blocks
 from luigi_etl.snapshot.store import labels
 

@@ -14,7 +14,7 @@ from luigi_etl.common.errors import SettingError, StorageError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints
 from luigi_etl.database.sql_filter import condition
-from luigi_etl.snapshot.complaint import DEFAULT_COLUMNS
+from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.csv_format import Block, csv_blocks
 from luigi_etl.snapshot.replacement import replacing
 from luigi_etl.snapshot.store import labels

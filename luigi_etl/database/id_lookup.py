@@ -18,8 +18,9 @@ from luigi_etl.database.merge import SnapshotToMerge, merge_observations
 from luigi_etl.database.observations import observations_of
 from luigi_etl.database.schema import complaints, unverified
 from luigi_etl.database.sql_filter import condition, lookup_query
-from luigi_etl.snapshot.complaint import Complaint, read_page
+from luigi_etl.snapshot.complaint import Complaint
 from luigi_etl.snapshot.datapackage import HASH
+from luigi_etl.snapshot.decoding import read_page
 from luigi_etl.snapshot.guard import Guard
 
 DEFAULT_REQUESTS = Settings().requests_per_minute

@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import sqlite
 
-from luigi_etl.snapshot.complaint import COLUMNS
+from luigi_etl.snapshot.columns import COLUMNS
 
 FIELDS = tuple(column.field for column in COLUMNS if column.field != "complaint_id")
 DATES = frozenset(column.field for column in COLUMNS if column.type == "date")

@@ -36,7 +36,7 @@ from luigi_etl.database.observations import (
 )
 from luigi_etl.database.rows import SnapshotRef, StoredComplaint, load_complaints, replace_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, snapshots, syncs, unverified
-from luigi_etl.snapshot.complaint import COLUMNS
+from luigi_etl.snapshot.columns import COLUMNS
 from luigi_etl.snapshot.datapackage import HASH
 from luigi_etl.snapshot.paths import FoundSnapshot, SnapshotFiles, days, entries, latest_folder, slugs
 from luigi_etl.snapshot.paths import snapshots as on_disk

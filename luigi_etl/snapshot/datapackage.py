@@ -13,7 +13,7 @@ from luigi_etl.api.query import Query
 from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.common.files import atomic_write, read_json
 from luigi_etl.common.minutes import as_iso
-from luigi_etl.snapshot.complaint import Column
+from luigi_etl.snapshot.columns import Column
 from luigi_etl.snapshot.parse import Summary
 from luigi_etl.snapshot.store import StoredFile
 

@@ -15,7 +15,9 @@ from luigi_etl.api.response import SearchResponseOf, expected
 from luigi_etl.common.errors import DamagedFileError, RefusedError, TransientError
 from luigi_etl.common.files import atomic_writes, read_json
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
-from luigi_etl.snapshot.complaint import COLUMNS, Complaint, DecodedPage, Rejection, read_page
+from luigi_etl.snapshot.columns import COLUMNS
+from luigi_etl.snapshot.complaint import Complaint, Rejection
+from luigi_etl.snapshot.decoding import DecodedPage, read_page
 from luigi_etl.snapshot.ids import IdSet
 from luigi_etl.snapshot.page_file import read_pages
 

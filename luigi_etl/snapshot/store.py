@@ -15,7 +15,7 @@ from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.common.files import atomic_write, storage_errors, sync_folder, temporary_path
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, locked
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
-from luigi_etl.snapshot.complaint import Column, columns_labelled, parse_columns
+from luigi_etl.snapshot.columns import Column, columns_labelled, parse_columns
 from luigi_etl.snapshot.csv_format import Block, Cell, csv_blocks
 from luigi_etl.snapshot.paths import latest_lock
 

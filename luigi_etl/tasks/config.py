@@ -245,7 +245,7 @@ def _header_value(text: str) -> str:
 
 
 def _known_columns(text: str) -> str:
-    from luigi_etl.snapshot.complaint import parse_columns
+    from luigi_etl.snapshot.columns import parse_columns
 
     parse_columns(text)
     return text

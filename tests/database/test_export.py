@@ -23,7 +23,7 @@ from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import record_snapshot
 from luigi_etl.database.export import matching
 from luigi_etl.database.schema import DATES, FIELDS, complaints
-from luigi_etl.snapshot.complaint import DEFAULT_COLUMNS
+from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.store import create_document, store
 from luigi_etl.tasks.config import this_minute
 from tests.conftest import Chain, Run, with_peak_memory

@@ -11,7 +11,7 @@ import pytest
 
 from luigi_etl.api.query import parse_query
 from luigi_etl.common.errors import StorageError
-from luigi_etl.snapshot.complaint import COLUMNS
+from luigi_etl.snapshot.columns import COLUMNS
 from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
 from luigi_etl.snapshot.parse import Summary, parse
 from luigi_etl.snapshot.store import create_document, store

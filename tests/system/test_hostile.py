@@ -32,7 +32,7 @@ from luigi_etl.api.response import read_response
 from luigi_etl.api.session import Session, Timeouts
 from luigi_etl.api.settings import Settings
 from luigi_etl.common.errors import EtlError, RefusedError, TransientError
-from luigi_etl.snapshot.complaint import read_page
+from luigi_etl.snapshot.decoding import read_page
 from luigi_etl.snapshot.extract import Walk, extract
 from tests.api.test_client import response
 from tests.raw import Sent, answer, page, serving

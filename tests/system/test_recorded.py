@@ -10,7 +10,7 @@ import pytest
 
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import replayed_index
-from luigi_etl.snapshot.complaint import COLUMNS
+from luigi_etl.snapshot.columns import COLUMNS
 from luigi_etl.snapshot.extract import extract
 from luigi_etl.snapshot.parse import Summary, parse
 from luigi_etl.snapshot.store import create_document, store

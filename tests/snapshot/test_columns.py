@@ -1,0 +1,41 @@
+import pytest
+
+from luigi_etl.common.errors import SettingError
+from luigi_etl.snapshot.columns import columns_labelled, parse_columns
+
+
+def test_columns_are_chosen_and_ordered_by_api_name() -> None:
+    columns = parse_columns(" complaint_id, state,has_narrative ")
+
+    assert [column.label for column in columns] == ["Complaint ID", "State", "Has narrative?"]
+
+
+@pytest.mark.parametrize("text", ["", " ", ","])
+def test_without_a_choice_the_columns_are_the_cfpbs_eighteen(text: str) -> None:
+    assert len(parse_columns(text)) == 18
+    assert "has_narrative" not in {column.field for column in parse_columns(text)}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("complaint_id,compny", "no column 'compny'; did you mean 'company'"),
+        ("Complaint ID", "no column 'Complaint ID'; did you mean 'complaint_id'"),
+        ("xyz", "they are date_received, product"),
+        ("state,company,state", "named twice"),
+    ],
+)
+def test_a_choice_of_columns_that_is_none_is_refused(text: str, said: str) -> None:
+    with pytest.raises(SettingError, match=said):
+        parse_columns(text)
+
+
+def test_columns_are_known_by_their_labels() -> None:
+    labels = [column.label for column in parse_columns("")]
+
+    assert columns_labelled(labels) == parse_columns("")
+
+
+def test_an_unknown_label_is_refused() -> None:
+    with pytest.raises(ValueError, match="'state' is not a column"):
+        columns_labelled(["Complaint ID", "state"])
