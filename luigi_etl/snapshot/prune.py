@@ -11,23 +11,19 @@ from datetime import datetime
 from pathlib import Path
 
 from luigi_etl.common.errors import StorageError
-from luigi_etl.common.files import storage_errors
 from luigi_etl.common.terminal import counted
 from luigi_etl.snapshot.leftovers import is_young, leftovers
 from luigi_etl.snapshot.paths import (
     FoundSnapshot,
-    SnapshotFiles,
     day_folder,
     days,
     latest_folder,
-    latest_lock,
     query_folder,
     slugs,
     snapshots,
     snapshots_folder,
     syncs_folder,
 )
-from luigi_etl.snapshot.store import publish
 
 _STILL_IN_USE = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # a file that is not ours; or gone already
 _THOUSAND = 1000
@@ -78,39 +74,6 @@ def prune(root: Path, before: datetime, *, dry_run: bool = False) -> Pruned:
     pruning = _Pruning(root, before, dry_run)
     pruning.run()
     return pruning.pruned
-
-
-def discard(files: SnapshotFiles) -> None:
-    """Remove what a snapshot left, if anything: its place among the newest, too, and empty folders.
-
-    Raises:
-        StorageError: a file can't be removed.
-
-    """
-    with storage_errors(files.latest):
-        if files.complaints.exists() and files.latest.exists() and _is_same(files.latest, files.complaints):
-            files.latest.unlink()
-            latest_lock(files.latest).unlink(missing_ok=True)
-    for path in reversed(files.all):
-        with storage_errors(path):
-            path.unlink(missing_ok=True)
-    _publish_newest(files)
-    with contextlib.suppress(OSError):  # not there, or still in use
-        files.folder.rmdir()
-        files.folder.parent.rmdir()
-
-
-def _publish_newest(gone: SnapshotFiles) -> None:
-    """Give the place among the newest to the newest snapshot of the query that is left, if any."""
-    every = (one for day in days(gone.root, gone.slug) for one in snapshots(gone.root, gone.slug, day))
-    newest = next((one for one in every if one.is_stored), None)
-    if newest and not gone.latest.exists():
-        publish(newest.files.complaints, newest.files.latest)
-
-
-def _is_same(latest: Path, stored: Path) -> bool:
-    """Tell whether the newest CSV is this one, by the minute they bear: it may be a copy."""
-    return latest.stat().st_mtime == stored.stat().st_mtime
 
 
 class _Pruning:
