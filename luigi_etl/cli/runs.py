@@ -137,7 +137,7 @@ def _fields(run: "Run", shown: _Shown) -> dict[str, object]:
 def _as_text(
     runs: Iterator["Run"], shown: _Shown, remembered: list["Run"], options: argparse.Namespace
 ) -> Iterator[str]:
-    from luigi_etl.snapshot.paths import slugs
+    from luigi_etl.snapshot.listing import slugs
 
     first = next(runs, None)
     if first is None:

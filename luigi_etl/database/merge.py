@@ -35,7 +35,7 @@ from luigi_etl.database.schema import FIELDS, snapshots
 from luigi_etl.database.sql_filter import is_lasting
 from luigi_etl.database.withdrawals import mark_withdrawn, undo_withdrawals
 from luigi_etl.snapshot.command_options import redo_command
-from luigi_etl.snapshot.datapackage import hash_of_file, read_facts
+from luigi_etl.snapshot.datapackage_reader import hash_of_file, read_facts
 from luigi_etl.snapshot.guard import Guard
 from luigi_etl.snapshot.parse import Summary, read_summary
 from luigi_etl.snapshot.paths import SnapshotFiles

@@ -38,8 +38,9 @@ from luigi_etl.database.rows import SnapshotRef, StoredComplaint, load_complaint
 from luigi_etl.database.schema import FIELDS, complaints, history, snapshots, syncs, unverified
 from luigi_etl.snapshot.columns import COLUMNS
 from luigi_etl.snapshot.datapackage import HASH
-from luigi_etl.snapshot.paths import FoundSnapshot, SnapshotFiles, days, entries, latest_folder, slugs
-from luigi_etl.snapshot.paths import snapshots as on_disk
+from luigi_etl.snapshot.listing import FoundSnapshot, days, entries, slugs
+from luigi_etl.snapshot.listing import snapshots as on_disk
+from luigi_etl.snapshot.paths import SnapshotFiles, latest_folder
 from luigi_etl.snapshot.store import publish
 from luigi_etl.tasks.later import minute_of
 

@@ -14,8 +14,9 @@ import msgspec
 from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.common.job_state import known_jobs
 from luigi_etl.snapshot.command_options import options_for, query_of_slug
-from luigi_etl.snapshot.datapackage import read_counts
-from luigi_etl.snapshot.paths import FoundSnapshot, SnapshotFiles, days, slugs, snapshots, sync_slug
+from luigi_etl.snapshot.datapackage_reader import read_counts
+from luigi_etl.snapshot.listing import FoundSnapshot, days, slugs, snapshots
+from luigi_etl.snapshot.paths import SnapshotFiles, sync_slug
 from luigi_etl.snapshot.run_record import RunRecord, read_record
 
 RunStatus = Literal["stored", "merged", "synced", "failed", "skipped", "running", "unfinished", "damaged"]

@@ -33,12 +33,14 @@ from luigi_etl.database.sql_filter import condition
 from luigi_etl.service.run_history import has_stored
 from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.csv_format import csv_blocks
-from luigi_etl.snapshot.datapackage import HASH, Description, SnapshotSpec, read_description, snapshot_fields
+from luigi_etl.snapshot.datapackage import HASH, SnapshotSpec, snapshot_fields
+from luigi_etl.snapshot.datapackage_reader import Description, read_description
 from luigi_etl.snapshot.extract import Walk
 from luigi_etl.snapshot.leftovers import is_young
+from luigi_etl.snapshot.listing import FoundSnapshot, days, slugs, snapshots
 from luigi_etl.snapshot.page_file import read_pages
 from luigi_etl.snapshot.parse import Summary, parse_into
-from luigi_etl.snapshot.paths import FoundSnapshot, SnapshotFiles, days, slugs, snapshots
+from luigi_etl.snapshot.paths import SnapshotFiles
 from luigi_etl.snapshot.store import filled, labels, read_columns
 
 BATCH = 500  # complaints that are looked up together

@@ -11,18 +11,15 @@ from pathlib import Path
 from luigi_etl.common.errors import LocksUnsupportedError
 from luigi_etl.common.files import is_temporary
 from luigi_etl.common.locks import is_locked
+from luigi_etl.snapshot.listing import days, entries, slugs, snapshots
 from luigi_etl.snapshot.paths import (
     ASIDE_SUFFIX,
     SnapshotFiles,
     day_folder,
-    days,
-    entries,
     exports_folder,
     latest_folder,
     latest_of_lock,
     query_folder,
-    slugs,
-    snapshots,
     snapshots_folder,
     syncs_folder,
 )

@@ -5,10 +5,11 @@ import csv
 from datetime import datetime, timezone
 
 from luigi_etl.common.errors import DamagedFileError
-from luigi_etl.snapshot.datapackage import read_counts
+from luigi_etl.snapshot.datapackage_reader import read_counts
 from luigi_etl.snapshot.guard import RELEASE, Guard, is_confirmed
+from luigi_etl.snapshot.listing import days, snapshots
 from luigi_etl.snapshot.parse import Summary
-from luigi_etl.snapshot.paths import SnapshotFiles, days, snapshots
+from luigi_etl.snapshot.paths import SnapshotFiles
 
 
 def find_reason_to_keep(files: SnapshotFiles, summary: Summary, guard: Guard) -> str:

@@ -13,17 +13,8 @@ from pathlib import Path
 from luigi_etl.common.errors import StorageError
 from luigi_etl.common.terminal import counted
 from luigi_etl.snapshot.leftovers import is_young, leftovers
-from luigi_etl.snapshot.paths import (
-    FoundSnapshot,
-    day_folder,
-    days,
-    latest_folder,
-    query_folder,
-    slugs,
-    snapshots,
-    snapshots_folder,
-    syncs_folder,
-)
+from luigi_etl.snapshot.listing import FoundSnapshot, days, slugs, snapshots
+from luigi_etl.snapshot.paths import day_folder, latest_folder, query_folder, snapshots_folder, syncs_folder
 
 _STILL_IN_USE = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # a file that is not ours; or gone already
 _THOUSAND = 1000

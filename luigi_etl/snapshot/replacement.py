@@ -12,7 +12,8 @@ from luigi_etl.common.errors import LocksUnsupportedError, StorageError
 from luigi_etl.common.files import TEMPORARY_SUFFIX, storage_errors, sync, sync_folder, temporary_path
 from luigi_etl.common.locks import lock
 from luigi_etl.snapshot.leftovers import is_free, is_young
-from luigi_etl.snapshot.paths import entries, exports_folder
+from luigi_etl.snapshot.listing import entries
+from luigi_etl.snapshot.paths import exports_folder
 
 _OTHERS_TO_GROUP = 3  # bits between the rights of others and those of the group
 

@@ -16,7 +16,8 @@ from luigi_etl.api.query import parse_query
 from luigi_etl.common.files import atomic_write
 from luigi_etl.database.observations import read_observations
 from luigi_etl.service.redo import NothingToRedoError, check_may_be_asked_again, is_to_be_merged, redo
-from luigi_etl.snapshot.datapackage import SnapshotSpec, describe, read_facts
+from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
+from luigi_etl.snapshot.datapackage_reader import read_facts
 from luigi_etl.snapshot.parse import Summary
 from luigi_etl.snapshot.paths import SnapshotFiles
 from luigi_etl.snapshot.store import create_document, publish, store
