@@ -6,7 +6,7 @@ from luigi_etl.common.errors import SettingError
 
 
 class Column(NamedTuple):
-    """A column of the CSV: the API's `field`, the CFPB's own `label`, its Table Schema `type`."""
+    """A column of the CSV: the API's `field`, the CFPB's `label`, the Table Schema `type`."""
 
     field: str
     label: str
@@ -14,8 +14,7 @@ class Column(NamedTuple):
     description: str
 
 
-# Order and labels are those of the CFPB's own complaints.csv with all of its 18 columns: a notebook
-# written for any era of that file reads ours. The last column is the API's alone.
+# The first 18 have the order and labels of the CFPB's complaints.csv; only the API has the last one.
 COLUMNS = (
     Column("date_received", "Date received", "date", "Day (UTC) the CFPB received the complaint"),
     Column("product", "Product", "string", "Type of product the consumer named"),
@@ -64,7 +63,7 @@ _BY_LABEL = {column.label: column for column in COLUMNS}
 
 
 def parse_columns(text: str) -> tuple[Column, ...]:
-    """Return the columns named by the API's field names, comma-separated; all of the CFPB's for none.
+    """Return the columns for comma-separated API field names; the CFPB's 18 columns for an empty text.
 
     Raises:
         SettingError: a name is unknown or repeated.
@@ -76,18 +75,18 @@ def parse_columns(text: str) -> tuple[Column, ...]:
             import difflib
 
             near = difflib.get_close_matches(name, _BY_FIELD, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"they are {', '.join(_BY_FIELD)}"
+            hint = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(_BY_FIELD)}"
             raise SettingError(f"[storage] columns: there is no column {name!r}; {hint}")
     if len(set(fields)) < len(fields):
         raise SettingError(f"[storage] columns: a column is named twice in {text!r}")
     return tuple(_BY_FIELD[name] for name in fields) or DEFAULT_COLUMNS
 
 
-def columns_labelled(labels: list[str]) -> tuple[Column, ...]:
-    """Return the columns of a document's header.
+def find_columns(labels: list[str]) -> tuple[Column, ...]:
+    """Return the columns of a header.
 
     Raises:
-        ValueError: a label is not one of ours, or there twice, or there is none.
+        ValueError: a label is unknown or repeated, or there is no label.
 
     """
     if not labels or len(set(labels)) < len(labels):

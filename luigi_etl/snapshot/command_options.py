@@ -1,4 +1,4 @@
-"""How a snapshot is named on a command line, from the name of its files."""
+"""The command-line options that select a snapshot."""
 
 import shlex
 
@@ -8,28 +8,28 @@ from luigi_etl.snapshot.paths import SnapshotFiles, is_of_syncs, sync_slug
 
 
 def query_of_slug(slug: str) -> tuple[str, int] | None:
-    """Return the query and the limit that a name of files holds; None if it was cut, or is no such name."""
+    """Return the query and the limit of a slug; None if the slug was cut or is not valid."""
     name = slug.removesuffix(sync_slug(""))
-    filters, marked, number = name.partition("-newest-")
+    filters, separator, number = name.partition("-newest-")
     try:
-        limit = int(number) if marked else 0
+        limit = int(number) if separator else 0
         query = parse_query("" if filters == "all" else filters.replace(",", "&"))
     except ValueError:
         return None
     return (str(query), limit) if query.slug(limit) == name else None
 
 
-def options_for(slug: str, asked: tuple[str, int] | None) -> str:
-    """Return the options that name a query and its limit, quoted for a shell; a sync takes no limit."""
-    if asked is None:
+def options_for(slug: str, query_and_limit: tuple[str, int] | None) -> str:
+    """Return the options for a query and its limit, quoted for a shell; a sync has no limit."""
+    if query_and_limit is None:
         return f"--query QUERY --limit LIMIT (of {slug})"
-    query, limit = asked
-    of_query = f"--query {shlex.quote(query)}" if query else ""
-    of_limit = "" if is_of_syncs(slug) else f"--limit {limit}"
-    return " ".join(filter(None, (of_query, of_limit)))
+    query, limit = query_and_limit
+    query_option = f"--query {shlex.quote(query)}" if query else ""
+    limit_option = "" if is_of_syncs(slug) else f"--limit {limit}"
+    return " ".join(filter(None, (query_option, limit_option)))
 
 
 def redo_command(files: SnapshotFiles, stage: str) -> str:
-    """Return the command that makes a snapshot's files again from a stage on."""
+    """Return the command that repeats a snapshot from a stage on."""
     options = options_for(files.slug, query_of_slug(files.slug))
     return f"luigi-etl redo {as_parameter(files.timestamp)} {options} --from {stage}"

@@ -1,8 +1,8 @@
-"""The typed record: a complaint, and a hit that was rejected.
+"""The types of a complaint and of a rejected hit.
 
-Every field of every era of the API is here: 19 until June 2026, 17 until August, 15 since (16 in a
-page the publisher edited). A field may be missing, null or an empty string; missing stays missing,
-so that "no longer sent" can be told from "empty".
+`Complaint` has every field that the API ever sent: 19 until June 2026, 17 until August, 15 since (16 in pages
+that the publisher edited). A field can be missing, null or empty. A missing field stays `UNSET`, because
+"no longer sent" differs from "empty".
 """
 
 from typing import Literal
@@ -14,9 +14,10 @@ Text = str | UnsetType | None
 
 
 class Complaint(msgspec.Struct, kw_only=True, gc=False):
-    """A complaint as the API's `_source` has it; a date that `read_page` found is a UTC day, a `date`.
+    """A complaint, with the fields of the API's `_source`.
 
-    Its type does not say so, because a text may be empty, and msgspec can't tell that from a date.
+    `read_page` replaces a date with its UTC day, a `date`. The types do not show this, because msgspec can't
+    decode a union of `str` and `date`, and a date can be an empty text.
     """
 
     complaint_id: str | int
@@ -41,7 +42,7 @@ class Complaint(msgspec.Struct, kw_only=True, gc=False):
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """A hit that is no complaint: why, where in it (a JSON path), and the hit itself."""
+    """A rejected hit: the reason, the JSON path of the problem, and the hit itself."""
 
     reason: str
     path: str

@@ -1,7 +1,7 @@
-"""Rows as CSV, written column by column, because most columns need no quotes.
+"""CSV writing, column by column, because most columns need no quotes.
 
-`csv.writer` checks each character of each cell, which takes three times as long. For the same bytes it also
-needs workarounds: before Python 3.13 it leaves a lone CR unquoted, and 3.10 refuses NUL.
+`csv.writer` checks each character of each cell and takes three times as long. It also needs workarounds for
+the same bytes: before Python 3.13 it does not quote a lone CR, and 3.10 refuses NUL.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,24 +10,24 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 Cell = str | bool | date | None
-_ROWS = 250  # of a block, whose texts then stay in the processor's cache
+_ROWS = 250  # per block: more texts would not fit into the processor's cache
 
 
 class Block(NamedTuple):
-    """Some lines of a CSV and their number of rows."""
+    """Lines of a CSV and the number of rows in them."""
 
     lines: bytes
     rows: int
 
 
 def csv_blocks(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterator[Block]:
-    """Yield the header, which counts as no row, and then the rows, in the CFPB's form of CSV.
+    """Yield the header, which is not counted as a row, and then the rows as CSV.
 
-    The form is RFC 4180 in UTF-8 with LF line ends. None is an empty cell, a flag `true` or `false`, a date
-    `YYYY-MM-DD`. Texts are stored exactly, even if a spreadsheet takes them for formulas.
+    The format is the CFPB's: RFC 4180 in UTF-8 with LF line ends. None is an empty cell, a boolean `true` or
+    `false`, a date `YYYY-MM-DD`. Texts are stored exactly, even if a spreadsheet reads them as formulas.
 
     Raises:
-        ValueError: a row is shorter or longer than the others of its block.
+        ValueError: the rows of a block have different lengths.
 
     """
     yield Block(_lines([header]), 0)
@@ -38,13 +38,13 @@ def csv_blocks(header: Sequence[str], rows: Iterable[Sequence[Cell]]) -> Iterato
 
 def _lines(rows: Sequence[Sequence[Cell]]) -> bytes:
     columns = [_texts(column) for column in zip(*rows, strict=True)]
-    if len(columns) == 1:  # an empty line is no row
+    if len(columns) == 1:  # CSV readers skip an empty line
         columns = [[text or '""' for text in columns[0]]]
     return ("\n".join(map(",".join, zip(*columns, strict=True))) + "\n").encode()
 
 
 def _texts(column: Sequence[Any]) -> Sequence[str]:
-    """Return the cells of a column as they are written; check repeated values only once."""
+    """Return the texts of a column's cells; format each different value only once."""
     cells = ["" if cell is None else cell for cell in column] if None in column else column
     if _is_plain(cells):
         return cells
@@ -55,7 +55,7 @@ def _texts(column: Sequence[Any]) -> Sequence[str]:
 def _is_plain(cells: Sequence[Any]) -> bool:
     try:
         return not _needs_quotes("".join(cells))
-    except TypeError:  # a flag or a date
+    except TypeError:  # a boolean or a date
         return False
 
 

@@ -23,34 +23,31 @@ LICENCE = {
     "path": "https://creativecommons.org/publicdomain/zero/1.0/",
     "title": "CC0 1.0 Universal",
 }
-
-
-HASH = "sha256:"
+HASH = "sha256:"  # before a hexadecimal digest
 
 
 @dataclass(frozen=True)
 class SnapshotSpec:
-    """What the snapshot should hold; `limit` 0 is every complaint, `timestamp` naive UTC."""
+    """The query, limit (0 = all complaints) and minute (naive UTC) of a snapshot."""
 
     query: Query
     limit: int
     timestamp: datetime
 
 
-def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, asked: SnapshotSpec) -> None:
-    """Write the description of `csv`, as stored, to `target` in the same folder.
+def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, spec: SnapshotSpec) -> None:
+    """Write the description of `csv` to `target`, in the same folder.
 
-    Besides what the specification names, the key `snapshot` holds what was asked, what the API said
-    and what became of every hit. Data of the sandbox is named as such in title, description and
-    `snapshot.sandbox`. `hash` is that of the description itself.
+    The specification allows more keys: `snapshot` has the query, the API's metadata and the counts of hits,
+    `hash` the hash of the description. Title, description and `snapshot.sandbox` mark data of the sandbox.
     """
     descriptor: Descriptor = {
         "profile": "tabular-data-package",
         "name": csv.name.removesuffix(".csv").lower(),
-        **_titles(summary, asked),
+        **_titles(summary, spec),
         "licenses": [LICENCE],
         "sources": [{"title": SANDBOX if summary.sandbox else SOURCE, "path": summary.address}],
-        "snapshot": {**snapshot_fields(summary, asked), "parsed_hash": HASH + stored.parsed_sha256},
+        "snapshot": {**snapshot_fields(summary, spec), "parsed_hash": HASH + stored.parsed_sha256},
         "resources": [_resource(csv, stored)],
     }
     descriptor["hash"] = hash_of(descriptor)
@@ -59,31 +56,31 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, aske
 
 
 def hash_of(descriptor: Descriptor) -> str:
-    """Return the hash of a description, however its JSON is spaced and ordered."""
+    """Return the hash of a description; spaces and order of its JSON do not matter."""
     text = json.dumps(descriptor, sort_keys=True)
     return HASH + hashlib.sha256(text.encode()).hexdigest()
 
 
-def _titles(summary: Summary, asked: SnapshotSpec) -> Descriptor:
-    what = f"the newest {asked.limit:,} complaints" if asked.limit else "every complaint"
-    which = f"matching {asked.query}" if asked.query.pairs else "of the whole database"
+def _titles(summary: Summary, spec: SnapshotSpec) -> Descriptor:
+    complaints = f"the newest {spec.limit:,} complaints" if spec.limit else "every complaint"
+    source = f"matching {spec.query}" if spec.query.pairs else "of the whole database"
     if summary.sandbox:
         return {
             "title": f"SANDBOX, not CFPB data: {summary.sandbox}",
-            "description": f"For trials of luigi_etl only: {what} {which}.",
+            "description": f"For trials of luigi_etl only: {complaints} {source}.",
         }
     return {
         "title": "Consumer complaints, as published by the CFPB",
-        "description": f"From the US Consumer Financial Protection Bureau's database: {what} {which}.",
+        "description": f"From the US Consumer Financial Protection Bureau's database: {complaints} {source}.",
     }
 
 
-def snapshot_fields(summary: Summary, asked: SnapshotSpec) -> Descriptor:
-    """Return what was asked, what the API said and what became of every hit, as a description has it."""
+def snapshot_fields(summary: Summary, spec: SnapshotSpec) -> Descriptor:
+    """Return the fields under `snapshot`: the query, the API's metadata and the counts of hits."""
     return {
-        "timestamp": as_iso(asked.timestamp),
-        "query": str(asked.query),
-        "limit": asked.limit,
+        "timestamp": as_iso(spec.timestamp),
+        "query": str(spec.query),
+        "limit": spec.limit,
         "api": summary.address,
         "sandbox": summary.sandbox,
         "last_indexed": summary.last_indexed,

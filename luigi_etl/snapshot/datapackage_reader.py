@@ -1,4 +1,4 @@
-"""The description of a snapshot's CSV, read back and verified."""
+"""Reading of a Data Package: facts about a snapshot, verified by hashes."""
 
 import hashlib
 import json
@@ -15,9 +15,9 @@ REDO = "luigi-etl redo MINUTE --from store"
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """What `snapshot` says of the data: the numbers of the summary, and the hash of the parsed complaints.
+    """The facts under `snapshot`: query, limit, counts, and the hash of the parsed complaints.
 
-    `limit` 0 is every complaint; `parsed_hash` is `sha256:` and the hexadecimal digest.
+    `limit` 0 means all complaints. `parsed_hash` is `sha256:` and a hexadecimal digest.
     """
 
     query: str
@@ -32,19 +32,19 @@ class Facts(msgspec.Struct, frozen=True):
 
 
 def read_facts(path: Path, csv: Path, command: str = REDO) -> Facts:
-    """Read what a description says, after proving that it and `csv` are as they were written.
+    """Return the facts of a description; verify that it and `csv` are unchanged.
 
-    `command` makes them again.
+    Errors name `command` as the remedy.
 
     Raises:
-        DamagedFileError: one of them is missing, or was changed since.
+        DamagedFileError: one of the files is missing, damaged or changed.
 
     """
     return read_description(path, csv, command).snapshot
 
 
 class Resource(msgspec.Struct, frozen=True):
-    """What a description says of the CSV: its name, and its measures."""
+    """The CSV in a description: file name, size in bytes, hash and number of rows."""
 
     path: str
     bytes: int
@@ -53,7 +53,7 @@ class Resource(msgspec.Struct, frozen=True):
 
 
 class Description(NamedTuple):
-    """A description: `snapshot` typed, and as it is there; the CSV's measures."""
+    """A description: `snapshot` as typed facts and as plain JSON, and the CSV."""
 
     snapshot: Facts
     snapshot_fields: Descriptor
@@ -61,19 +61,19 @@ class Description(NamedTuple):
 
 
 def read_description(path: Path, csv: Path, command: str) -> Description:
-    """Read a description as `read_facts` does, with all it says of the snapshot and the CSV."""
-    again = f"; make it again with `{command}`"
+    """Return a whole description, verified as in `read_facts`."""
+    remedy = f"; make it again with `{command}`"
     try:
         descriptor = json.loads(path.read_bytes())
-        described = descriptor.pop("hash", None)
+        expected_hash = descriptor.pop("hash", None)
         resource = msgspec.convert(descriptor["resources"][0], Resource)
         facts = msgspec.convert(descriptor["snapshot"], Facts)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is damaged, or of an older version ({error}){again}") from error
-    if described != hash_of(descriptor):
-        raise DamagedFileError(f"{path} was changed since it was written (its hash differs){again}")
+        raise DamagedFileError(f"{path} is damaged, or of an older version ({error}){remedy}") from error
+    if expected_hash != hash_of(descriptor):
+        raise DamagedFileError(f"{path} was changed since it was written (its hash differs){remedy}")
     if resource.hash != hash_of_file(csv):
-        raise DamagedFileError(f"{csv} was changed since it was written (its hash differs){again}")
+        raise DamagedFileError(f"{csv} was changed since it was written (its hash differs){remedy}")
     return Description(facts, descriptor["snapshot"], resource)
 
 
@@ -98,7 +98,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class SnapshotCounts(msgspec.Struct):
-    """What a description says of its snapshot, as far as lists of runs need it."""
+    """The facts of a snapshot that lists of runs need."""
 
     parsed: _Count
     rejected: _Count
@@ -112,10 +112,10 @@ class _Package(msgspec.Struct):
 
 
 def read_counts(path: Path) -> SnapshotCounts:
-    """Read what a description says of its snapshot; nothing of it is verified.
+    """Return the counts of a snapshot from its description, without verification.
 
     Raises:
-        DamagedFileError: it is missing or damaged.
+        DamagedFileError: the description is missing or damaged.
 
     """
     return read_json(path, _Package).snapshot

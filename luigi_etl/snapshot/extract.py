@@ -1,9 +1,8 @@
-"""From the API to the file of pages: a walk over all pages that match, which has to prove itself.
+"""Extraction: fetch all pages of a query, and prove that they are complete.
 
-The API gives no snapshot: each page is a fresh answer of an index that may be updated meanwhile. A
-walk counts as complete only if the complaints collected, without duplicates, are as many as the
-last page says there are (or as many as were asked for), and neither that number nor the day of the
-last indexing changed on the way. Otherwise the walk is made again.
+The API's index can change between two pages. A walk over the pages is complete if it collects, without
+duplicates, as many complaints as the API reports (or the limit), and if neither that total nor the date of
+the index changed. Otherwise the walk starts again.
 """
 
 from collections.abc import Callable
@@ -25,7 +24,7 @@ WALKS = 3
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a walk is: complaints `collected` of `expected`, in `pages` pages."""
+    """The progress of a walk: complaints `collected` of `expected`, in `pages` pages."""
 
     collected: int
     expected: int
@@ -36,146 +35,150 @@ ReportPages = Callable[[Progress], None]
 
 
 def extract(client: Client, query: Pairs, limit: int, path: Path, report: ReportPages) -> None:
-    """Bring the newest `limit` complaints that match (0 = every one) into the page file `path`.
+    """Fetch the newest `limit` matching complaints (0 = all) into the page file `path`.
 
-    Pages an earlier, interrupted call left for the same path are not fetched again.
+    Pages of an interrupted extraction of the same file are not fetched again.
 
     Raises:
         TransientError: the API did not answer, or its index changed during every walk.
-        PermanentError: the API will not answer, or the file can't be written.
+        PermanentError: the API refused the request, or the file can't be written.
 
     """
     with PageFile(path).opened() as pages:
-        if path.exists():  # another process finished while this one waited for the file
+        if path.exists():  # another process finished it between the caller's check and the lock
             pages.discard()
             return
-        walk = _resumed(pages, client, query, limit)
+        walk = _resume(pages, client, query, limit)
         for _ in range(WALKS):
-            _go_on(walk, pages, client, query, report)
+            _fetch_pages(walk, pages, client, query, report)
             if walk.is_proven:
                 pages.finish()
                 return
             pages.discard()
             problem, walk = walk.problem, Walk(limit)
-    raise TransientError(f"{client.host}: no complete walk in {WALKS}: {problem}")
+    raise TransientError(f"{client.host}: no complete walk in {WALKS} attempts: {problem}")
 
 
-class _State(NamedTuple):
-    """The state of the index that a page is of."""
+class _IndexState(NamedTuple):
+    """The state of the index from which a page came."""
 
     total: int
     last_indexed: str | None
 
 
 class Walk:
-    """What the pages seen so far prove.
+    """A walk over pages, and the proof of its completeness.
 
-    It ends when the complaints are complete, or at a page that brings nothing new. A page with fewer hits
-    than asked for is not the end: the API may cap pages.
+    It ends when the complaints are complete, or with a page without new complaints. A page with fewer hits
+    than requested does not end it, because the API may cap pages.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.cursor: str | None = None
         self.problem = ""
-        self._first: _State | None = None
+        self._first: _IndexState | None = None
         self._pages = 0
-        self._nameless = 0
+        self._without_id = 0
         self._ids = IdSet()
-        self._cap = ""
+        self._cap_hint = ""
 
     @property
     def collected(self) -> int:
-        """How many different complaints the pages hold."""
-        return len(self._ids) + self._nameless
+        """The number of different complaints in the pages."""
+        return len(self._ids) + self._without_id
 
     @property
     def expected(self) -> int:
-        """How many there should be, as far as is known."""
+        """The number of complaints that a complete walk collects; a guess before the first page."""
         if self._first is None:
             return self.limit or 1
         return expected(self._first.total, self.limit)
 
     @property
     def is_over(self) -> bool:
-        """Tell whether another page is of no use."""
+        """Whether no further page is needed."""
         return bool(self.problem) or self.is_proven
 
     @property
     def is_proven(self) -> bool:
-        """Tell whether the pages are all of the complaints asked for, in one state of the index."""
+        """Whether the pages have all requested complaints, from one state of the index."""
         return self._first is not None and not self.problem and self.collected == self.expected
 
     @property
     def progress(self) -> Progress:
-        """How far the walk is."""
+        """The progress of the walk."""
         return Progress(self.collected, self.expected, self._pages)
 
     def next_size(self, page_size: int) -> int:
-        """How many complaints to ask for next."""
+        """Return how many complaints the next request asks for."""
         return min(page_size, self.limit - self.collected) if self.limit else page_size
 
-    def add(self, answer: SearchResponse, asked: int | None = None) -> None:
-        """Take in a page; `asked` is how many complaints were asked for, where that is known."""
-        state = _State(answer.total, answer.meta.last_indexed)
+    def add(self, response: SearchResponse, requested: int | None = None) -> None:
+        """Add a page; `requested` is the number of complaints in its request, if known."""
+        state = _IndexState(response.total, response.meta.last_indexed)
         first = self._first = self._first or state
         collected = self.collected
         self._pages += 1
-        identities = [hit.identity for hit in answer.hits.hits]
+        identities = [hit.identity for hit in response.hits.hits]
         self._ids.add([identity for identity in identities if identity is not None])
-        self._nameless += identities.count(None)
-        self.cursor = answer.cursor
-        if asked and 0 < len(identities) < asked and self.collected < self.expected:
-            sizes = f"{len(identities):,} of {asked:,} asked for"
-            self._cap = (
-                f"; a page held {sizes}: if the API caps pages, set [ccdb] page_size={len(identities)}"
-            )
+        self._without_id += identities.count(None)
+        self.cursor = response.cursor
+        if requested and 0 < len(identities) < requested and self.collected < self.expected:
+            self._cap_hint = _hint_at_cap(len(identities), requested)
         if state.total != first.total:
-            self.problem = f"the number of matches changed from {first.total:,} to {state.total:,} meanwhile"
+            self.problem = f"the number of matches changed from {first.total:,} to {state.total:,}"
         elif state != first:
-            days = [brief(one.last_indexed) for one in (first, state)]
-            self.problem = f"the index of {days[0]} became that of {days[1]}"
+            before, after = brief(first.last_indexed), brief(state.last_indexed)
+            self.problem = f"the index changed from {before} to {after}"
         elif not self.is_proven:
-            self.problem = self._dead_end(collected)
+            self.problem = self._find_dead_end(collected)
 
-    def _dead_end(self, collected: int) -> str:
-        """Return why no further page can complete the walk, if so; `collected` is before the last page."""
+    def _find_dead_end(self, collected: int) -> str:
+        """Return why no further page can complete the walk, or ""; `collected`: before the last page."""
         if self.collected == collected or self.collected > self.expected:
-            return f"{self.collected:,} complaints came of {self.expected:,}{self._cap}"
-        return "" if self.cursor else "a page did not lead on to the next"
+            return f"received {self.collected:,} of {self.expected:,} complaints{self._cap_hint}"
+        return "" if self.cursor else "a page has no cursor for the next page"
 
 
-def _resumed(pages: PageFile, client: Client, query: Pairs, limit: int) -> Walk:
-    """Take up the walk an earlier process left, if it was over the same API and answers the query."""
+def _hint_at_cap(received: int, requested: int) -> str:
+    return (
+        f"; a page had {received:,} of {requested:,} requested complaints: "
+        f"if the API caps pages, set [ccdb] page_size={received}"
+    )
+
+
+def _resume(pages: PageFile, client: Client, query: Pairs, limit: int) -> Walk:
+    """Continue the walk of an interrupted extraction, if its pages are from this API and match the query."""
     walk = Walk(limit)
     for page in pages.recover():
         if not page.address.startswith(f"{client.settings.url}?") or walk.problem:
-            walk.problem = "its pages are of another address"
+            walk.problem = "its pages are from another address"
         else:
-            _take_up(walk, page, query)
-        del page  # before the next one is read
+            _add_saved_page(walk, page, query)
+        del page  # frees the memory before the next page is read
     if walk.problem:
         pages.discard()
         return Walk(limit)
     return walk
 
 
-def _take_up(walk: Walk, page: Page, query: Pairs) -> None:
-    answer = read_response(page.body)
-    walk.problem = find_contradiction_in_page(query, answer, walk.cursor) or ""
+def _add_saved_page(walk: Walk, page: Page, query: Pairs) -> None:
+    response = read_response(page.body)
+    walk.problem = find_contradiction_in_page(query, response, walk.cursor) or ""
     if not walk.problem:
-        walk.add(answer)
+        walk.add(response)
 
 
-def _go_on(walk: Walk, pages: PageFile, client: Client, query: Pairs, report: ReportPages) -> None:
+def _fetch_pages(walk: Walk, pages: PageFile, client: Client, query: Pairs, report: ReportPages) -> None:
     while not walk.is_over:
-        _take_a_page(walk, pages, client, query)
+        _fetch_page(walk, pages, client, query)
         report(walk.progress)
 
 
-def _take_a_page(walk: Walk, pages: PageFile, client: Client, query: Pairs) -> None:
-    """Fetch a page; only here is it held, so that it is gone before the next one comes."""
+def _fetch_page(walk: Walk, pages: PageFile, client: Client, query: Pairs) -> None:
+    """Fetch one page; its memory is free when this returns, before the next page arrives."""
     size = walk.next_size(client.settings.page_size)
-    page, answer = client.page(query, size, walk.cursor)
+    page, response = client.page(query, size, walk.cursor)
     pages.append(page)
-    walk.add(answer, size)
+    walk.add(response, size)

@@ -1,7 +1,7 @@
-"""Limits between a plausible change of the data and a fault of its source.
+"""Limits that separate a plausible change of the data from a fault of its source.
 
-The CFPB's index can be empty or half loaded for a while, and its fields can change their form. A run must not
-take either for news: it keeps every row, draws no conclusion, and leaves it to a person or to a later day.
+The CFPB's index can be empty or half loaded for a while, and fields can change. A run then keeps every row
+and draws no conclusion. A person or a later day decides.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,26 +12,27 @@ from typing import NamedTuple
 from luigi_etl.common.terminal import one_line
 from luigi_etl.snapshot.parse import Summary
 
-# The fields of every complaint since 2026-08-14 (cfpb/ccdb5-api 1.19).
-FIELDS_OF_TODAY = frozenset(
+# Every complaint has these fields since 2026-08-14 (cfpb/ccdb5-api 1.19).
+CURRENT_FIELDS = frozenset(
     (
         *("complaint_id", "company", "company_public_response", "company_response", "date_received"),
         *("date_sent_to_company", "issue", "product", "state", "sub_issue", "sub_product"),
         *("submitted_via", "tags", "timely", "zip_code"),
     )
 )
-LONGEST = 500  # characters of a message: the names of new fields are the server's
-CONFIRMED_AFTER = timedelta(hours=6)  # and on a later UTC day: two looks at one faulty load prove nothing
-RELEASE = "wait, a later day confirms a real loss, or let a new run believe it: --guard-accept"
+_LONGEST_MESSAGE = 500  # characters: the server chooses the names of new fields
+_CONFIRMED_AFTER = timedelta(hours=6)  # and on a later day, because one faulty load can last over midnight
+RELEASE = "wait (a later day confirms a real loss), or accept it in a new run: --guard-accept"
 
 
 @dataclass(frozen=True)
 class Guard:
-    """How much of the known data may vanish, or be unreadable, before a run holds its conclusions back.
+    """Limits for lost and rejected complaints; beyond them a run holds back its conclusions.
 
-    A loss is implausible if it is more than `lost_complaints` and more than `lost_percent` of what was there.
-    `rejected_percent` is of a run's hits. `expected_fields` may be missing or unknown without a word.
-    `accept` lets every conclusion through.
+    - `lost_complaints`, `lost_percent`: a loss above both is implausible
+    - `rejected_percent`: the share of a run's hits that may be rejected
+    - `expected_fields`: fields that may be missing or new
+    - `accept`: hold nothing back
     """
 
     lost_percent: float = 5.0
@@ -41,29 +42,29 @@ class Guard:
     accept: bool = False
 
     def holds_back(self, lost: int, before: int) -> bool:
-        """Return whether it is implausible that so many of the complaints that were there are gone."""
+        """Return whether to hold back the loss of `lost` complaints out of `before`."""
         return not self.accept and self.is_implausible(lost, before)
 
     def is_implausible(self, lost: int, before: int) -> bool:
-        """Return whether a loss is above both limits."""
+        """Return whether a loss exceeds both limits."""
         return lost > self.lost_complaints and 100 * lost > self.lost_percent * before
 
-    def find_drift(self, form: "HitProfile") -> "HitProfile | None":
-        """Return how the hits of a run differ from what the API sends today, if they do."""
-        rejected = form.rejected if 100 * form.rejected > self.rejected_percent * form.hits else 0
+    def find_drift(self, profile: "HitProfile") -> "HitProfile | None":
+        """Return the unexpected differences between a run's hits and the API's current form, if any."""
+        rejected = profile.rejected if 100 * profile.rejected > self.rejected_percent * profile.hits else 0
         drift = HitProfile(
-            form.hits,
+            profile.hits,
             rejected,
-            sorted(set(form.missing_fields) - self.expected_fields),
-            sorted(set(form.unknown_fields) - self.expected_fields),
+            sorted(set(profile.missing_fields) - self.expected_fields),
+            sorted(set(profile.unknown_fields) - self.expected_fields),
         )
         return drift if not self.accept and (drift.is_loss or drift.unknown_fields) else None
 
 
 class HitProfile(NamedTuple):
-    """What the hits of a run were: how many of them no valid complaints, and their unexpected fields.
+    """The number of a run's hits and of the rejected ones, and the missing and unknown fields.
 
-    A field of today's API is missing if no complaint of the run has it. `is_flagged`: by the CFPB itself.
+    A field is missing if no complaint of the run has it. `is_flagged`: the CFPB flags its data.
     """
 
     hits: int = 0
@@ -74,39 +75,37 @@ class HitProfile(NamedTuple):
 
     @property
     def is_loss(self) -> bool:
-        """Whether something is not there: a new field alone costs nothing."""
+        """Whether data is missing; a new field alone is no loss."""
         return bool(self.rejected or self.missing_fields)
 
     def __str__(self) -> str:
         problems = [f"{self.rejected:,} of {self.hits:,} hits are no valid complaints"] * bool(self.rejected)
-        problems += [f"the API sends no {field} any more" for field in self.missing_fields]
+        problems += [f"the API no longer sends {field}" for field in self.missing_fields]
         problems += [f"the API sends a new field {field}" for field in self.unknown_fields]
         fields = [*self.missing_fields, *self.unknown_fields]
-        expected = (
-            f"; if that is so for good, set [guard] expected_fields={','.join(fields)}" if fields else ""
-        )
-        return one_line("; ".join(problems) + expected)[:LONGEST]
+        remedy = f"; if this is permanent, set [guard] expected_fields={','.join(fields)}" if fields else ""
+        return one_line("; ".join(problems) + remedy)[:_LONGEST_MESSAGE]
 
 
 def profile_hits(summaries: Iterable[Summary]) -> HitProfile:
-    """Return what the hits of a run were, from the summaries of its parts."""
-    run = list(summaries)
-    absent = [set(one.absent_fields) for one in run if one.parsed]
+    """Return the profile of a run's hits, from the summaries of its parts."""
+    parts = list(summaries)
+    absent = [set(part.absent_fields) for part in parts if part.parsed]
     return HitProfile(
-        sum(one.hits for one in run),
-        sum(one.rejected for one in run),
-        sorted(set.intersection(*absent) & FIELDS_OF_TODAY) if absent else [],
-        sorted({field for one in run for field in one.unknown_fields}),
-        any(one.is_flagged for one in run),
+        sum(part.hits for part in parts),
+        sum(part.rejected for part in parts),
+        sorted(set.intersection(*absent) & CURRENT_FIELDS) if absent else [],
+        sorted({field for part in parts for field in part.unknown_fields}),
+        any(part.is_flagged for part in parts),
     )
 
 
 def latest_confirmed(now: datetime) -> datetime:
-    """Return the latest moment at which a loss must have been seen to be confirmed `now`."""
+    """Return the latest moment of a first observation that `now` confirms."""
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return min(now - CONFIRMED_AFTER, midnight - timedelta(minutes=1))
+    return min(now - _CONFIRMED_AFTER, midnight - timedelta(minutes=1))
 
 
 def is_confirmed(first_seen: datetime, now: datetime) -> bool:
-    """Return whether `now` is a later UTC day than the moment a loss was first seen, hours after it."""
+    """Return whether `now` confirms a loss: on a later UTC day than `first_seen`, and hours after it."""
     return first_seen <= latest_confirmed(now)

@@ -1,14 +1,14 @@
-"""The ids seen so far, in little memory."""
+"""A set of complaint ids that needs little memory."""
 
 from collections.abc import Iterable
 
 from pyroaring import BitMap64
 
-_MOST_DIGITS = 19  # of numbers that always fit into 64 bits
+_MOST_DIGITS = 19  # such numbers always fit into 64 bits
 
 
 class IdSet:
-    """A set of ids; those that are numbers, as complaint ids are, share a compressed bitmap."""
+    """A set of ids; numbers are in a compressed bitmap, other ids in a Python set."""
 
     def __init__(self) -> None:
         self._numbers = BitMap64()
@@ -33,5 +33,5 @@ class IdSet:
 
 
 def _is_number(text: str) -> bool:
-    """Return whether a text is a number in its only spelling; `07` is not, it differs from `7`."""
+    """Return whether a text is a number without leading zeros; `07` and `7` are different ids."""
     return text.isascii() and text.isdecimal() and text[0] != "0" and len(text) <= _MOST_DIGITS

@@ -1,4 +1,4 @@
-"""Files that killed runs, syncs and exports left: PruneSnapshots removes them, doctor counts them."""
+"""Leftover files of killed runs, syncs and exports: PruneSnapshots removes them, doctor counts them."""
 
 import contextlib
 import os
@@ -24,31 +24,31 @@ from luigi_etl.snapshot.paths import (
     syncs_folder,
 )
 
-ABANDONED_AFTER = 86_400.0  # seconds: no run leaves a file alone for a day
-_OF_LUIGI = re.compile(r".*-luigi-tmp-[0-9]+", re.ASCII)
+ABANDONED_AFTER = 86_400.0  # seconds: a running process writes its files more often
+_LUIGI_TEMPORARY = re.compile(r".*-luigi-tmp-[0-9]+", re.ASCII)
 _LOCK = ".lock"
 
-Failed = Callable[[Path, OSError], object]
+ErrorCallback = Callable[[Path, OSError], object]
 
 
-def leftovers(root: Path, failed: Failed) -> Iterator[Path]:
-    """Give the files below `root` that nothing uses or makes whole any more, and those of killed exports.
+def leftovers(root: Path, on_error: ErrorCallback) -> Iterator[Path]:
+    """Yield the abandoned files below `root`, and the temporary files of killed exports.
 
-    Nothing behind a symbolic link is among them. `failed` gets each folder that can't be read, and why.
+    Symbolic links to folders are not followed. `on_error` is called for each folder that can't be read.
     """
     before = time.time() - ABANDONED_AFTER
-    for find in (_in_latest, _in_snapshots, _in_syncs, _of_exports):
-        with _failures(root, failed):
-            yield from find(root, before, failed)
+    for find in (_find_in_latest, _find_in_snapshots, _find_in_syncs, _find_in_exports):
+        with _continue_on_error(root, on_error):
+            yield from find(root, before, on_error)
 
 
 def is_young(path: Path) -> bool:
-    """Return whether a file is there and was written within the last day."""
+    """Return whether a file exists and was written within the last day."""
     return _is_newer(path, time.time() - ABANDONED_AFTER)
 
 
 def killed_redos(root: Path, before: float) -> Iterator[SnapshotFiles]:
-    """Give the snapshots of which a redo put files aside before a moment (Unix time), and was killed.
+    """Yield the snapshots whose files a killed redo set aside before a moment (Unix time).
 
     Raises:
         OSError: a folder can't be read.
@@ -63,48 +63,48 @@ def killed_redos(root: Path, before: float) -> Iterator[SnapshotFiles]:
 
 
 def is_free(path: Path) -> bool:
-    """Return whether no process holds a file's lock; where there are no locks, whether it is old."""
+    """Return whether no process holds a file's lock; without support for locks, whether the file is old."""
     try:
-        return not is_locked(path, os.O_RDWR)  # others' files, which this user can't write, are not free
+        return not is_locked(path, os.O_RDWR)  # a file that this user can't write is not free
     except LocksUnsupportedError:
         return not is_young(path)
     except OSError:
         return False
 
 
-def _in_latest(root: Path, before: float, failed: Failed) -> Iterator[Path]:
-    for entry in _files(latest_folder(root), failed):
+def _find_in_latest(root: Path, before: float, on_error: ErrorCallback) -> Iterator[Path]:
+    for entry in _files(latest_folder(root), on_error):
         latest = latest_of_lock(Path(entry.path))
-        is_lock_of_none = (
+        is_unused_lock = (
             latest is not None and not latest.exists() and not query_folder(root, latest.stem).exists()
         )
-        if (_is_unfinished(entry.name) or is_lock_of_none) and _is_abandoned(Path(entry.path), before):
+        if (_is_unfinished(entry.name) or is_unused_lock) and _is_abandoned(Path(entry.path), before):
             yield Path(entry.path)
 
 
-def _in_snapshots(root: Path, before: float, failed: Failed) -> Iterator[Path]:
-    for query in _folders(snapshots_folder(root), failed):
-        with _failures(query, failed):
+def _find_in_snapshots(root: Path, before: float, on_error: ErrorCallback) -> Iterator[Path]:
+    for query in _folders(snapshots_folder(root), on_error):
+        with _continue_on_error(query, on_error):
             found = days(root, query.name)
             for day in found:
-                for entry in _files(day_folder(root, query.name, day), failed):
+                for entry in _files(day_folder(root, query.name, day), on_error):
                     if _is_unfinished(entry.name) and _is_abandoned(Path(entry.path), before):
                         yield Path(entry.path)
             if not found and _is_abandoned(query / _LOCK, before):
                 yield query / _LOCK
 
 
-def _in_syncs(root: Path, before: float, failed: Failed) -> Iterator[Path]:
-    """Give the working files of syncs that have written nothing for a day."""
-    for sync in _folders(syncs_folder(root), failed):
-        files = list(_below(sync, failed))
+def _find_in_syncs(root: Path, before: float, on_error: ErrorCallback) -> Iterator[Path]:
+    """Yield the working files of syncs that wrote nothing for a day."""
+    for sync in _folders(syncs_folder(root), on_error):
+        files = list(_below(sync, on_error))
         if all(_is_abandoned(path, before) for path in files):
             yield from files
 
 
-def _of_exports(root: Path, before: float, failed: Failed) -> Iterator[Path]:
-    """Give the temporary files of exports that were killed, and then the links that lead to them."""
-    for entry in _entries(exports_folder(root), failed):
+def _find_in_exports(root: Path, before: float, on_error: ErrorCallback) -> Iterator[Path]:
+    """Yield the temporary files of killed exports, each before the link to it."""
+    for entry in _entries(exports_folder(root), on_error):
         link = Path(entry.path)
         if not entry.is_symlink() or _is_newer(link, before):
             continue
@@ -116,45 +116,45 @@ def _of_exports(root: Path, before: float, failed: Failed) -> Iterator[Path]:
         yield link
 
 
-def _below(folder: Path, failed: Failed) -> Iterator[Path]:
-    for entry in _entries(folder, failed):
+def _below(folder: Path, on_error: ErrorCallback) -> Iterator[Path]:
+    for entry in _entries(folder, on_error):
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path), failed)
+            yield from _below(Path(entry.path), on_error)
         else:
             yield Path(entry.path)
 
 
-def _files(folder: Path, failed: Failed) -> Iterator[os.DirEntry[str]]:
-    return (entry for entry in _entries(folder, failed) if entry.is_file(follow_symlinks=False))
+def _files(folder: Path, on_error: ErrorCallback) -> Iterator[os.DirEntry[str]]:
+    return (entry for entry in _entries(folder, on_error) if entry.is_file(follow_symlinks=False))
 
 
-def _folders(folder: Path, failed: Failed) -> list[Path]:
-    found = [Path(entry.path) for entry in _entries(folder, failed) if entry.is_dir(follow_symlinks=False)]
+def _folders(folder: Path, on_error: ErrorCallback) -> list[Path]:
+    found = [Path(entry.path) for entry in _entries(folder, on_error) if entry.is_dir(follow_symlinks=False)]
     return sorted(found)
 
 
-def _entries(folder: Path, failed: Failed) -> list[os.DirEntry[str]]:
+def _entries(folder: Path, on_error: ErrorCallback) -> list[os.DirEntry[str]]:
     if folder.is_symlink() or not folder.exists():
         return []
-    with _failures(folder, failed):
+    with _continue_on_error(folder, on_error):
         return entries(folder)
     return []
 
 
 @contextlib.contextmanager
-def _failures(folder: Path, failed: Failed) -> Iterator[None]:
+def _continue_on_error(folder: Path, on_error: ErrorCallback) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        failed(folder, error)
+        on_error(folder, error)
 
 
 def _is_unfinished(name: str) -> bool:
-    return is_temporary(name) or bool(_OF_LUIGI.fullmatch(name))
+    return is_temporary(name) or bool(_LUIGI_TEMPORARY.fullmatch(name))
 
 
 def _is_abandoned(path: Path, before: float) -> bool:
-    """Return whether a file is there, old, and nobody holds its lock."""
+    """Return whether a file exists and is old; a lock file must also be free."""
     with contextlib.suppress(OSError):
         is_old = path.lstat().st_mtime < before
         return is_old and (not path.name.endswith(_LOCK) or is_free(path))

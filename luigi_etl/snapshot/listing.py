@@ -1,4 +1,4 @@
-"""The snapshots on disk, from the names of their files."""
+"""The snapshots on disk, found by the names of their files."""
 
 import contextlib
 import os
@@ -11,15 +11,15 @@ from luigi_etl.snapshot.paths import ASIDE_SUFFIX, SnapshotFiles, day_folder, qu
 
 _NAME = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})T([0-9]{2})([0-9]{2})Z\.([a-z.]+)", re.ASCII)
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", re.ASCII)
-_MADE = [path.name.partition(".")[2] for path in SnapshotFiles(Path(), "", datetime.min).all]
-_ENDINGS = [*(ending + ASIDE_SUFFIX for ending in _MADE), *_MADE]
+_RUN_ENDINGS = [path.name.partition(".")[2] for path in SnapshotFiles(Path(), "", datetime.min).all]
+_ENDINGS = [*(ending + ASIDE_SUFFIX for ending in _RUN_ENDINGS), *_RUN_ENDINGS]
 
 
 @dataclass(frozen=True)
 class FoundSnapshot:
-    """A snapshot that is on the disk, whole or not, and what the names of its files end in.
+    """A snapshot on disk, complete or not, and the endings of its file names.
 
-    What a killed redo put aside is part of it.
+    Files that a killed redo set aside belong to it.
     """
 
     files: SnapshotFiles
@@ -27,28 +27,28 @@ class FoundSnapshot:
 
     @property
     def is_stored(self) -> bool:
-        """Tell whether the chain came to its end."""
+        """Whether the chain wrote all files of the snapshot."""
         return "datapackage.json" in self.endings
 
     @property
     def is_merged(self) -> bool:
-        """Tell whether the snapshot is in the database, and what it brought was told."""
+        """Whether the snapshot was merged and its changes were written."""
         return "changes.csv" in self.endings
 
     @property
     def paths(self) -> list[Path]:
-        """The files that are there, in the order in which a run makes them."""
+        """The existing files, in the order in which a run writes them."""
         folder, prefix = self.files.folder, self.files.prefix
         return [folder / f"{prefix}.{ending}" for ending in _ENDINGS if ending in self.endings]
 
 
 def slugs(root: Path) -> list[str]:
-    """Return the queries that have snapshots, as their files name them, in order."""
+    """Return the slugs that have snapshots, sorted."""
     return sorted(entry.name for entry in entries(snapshots_folder(root)) if entry.is_dir())
 
 
 def days(root: Path, slug: str) -> list[date]:
-    """Return the days that have snapshots of a query, the newest first."""
+    """Return the days that have snapshots of a query, newest first."""
     found = []
     for entry in entries(query_folder(root, slug)):
         with contextlib.suppress(ValueError):
@@ -58,9 +58,9 @@ def days(root: Path, slug: str) -> list[date]:
 
 
 def snapshots(root: Path, slug: str, day: date) -> list[FoundSnapshot]:
-    """Return the snapshots of a query on a day, the newest first, from the names of the files alone.
+    """Return the snapshots of a query on a day, newest first.
 
-    A file that no run makes, or that is of another day, is none of a snapshot's.
+    Unknown files and files of other days are ignored.
     """
     endings: dict[datetime, set[str]] = {}
     for entry in entries(day_folder(root, slug, day)):
@@ -77,7 +77,7 @@ def snapshots(root: Path, slug: str, day: date) -> list[FoundSnapshot]:
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """Return what is in a folder, in no order; nothing where there is none."""
+    """Return the entries of a folder, unsorted; an empty list if there is no such folder."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
         return list(found)
     return []

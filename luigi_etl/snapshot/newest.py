@@ -1,4 +1,4 @@
-"""The newest CSV of a query: a run that holds implausibly less than the one before leaves it as it is."""
+"""The protection of a query's newest CSV from snapshots with implausibly few complaints."""
 
 import contextlib
 import csv
@@ -13,10 +13,10 @@ from luigi_etl.snapshot.paths import SnapshotFiles
 
 
 def find_reason_to_keep(files: SnapshotFiles, summary: Summary, guard: Guard) -> str:
-    """Return why the newest CSV must not be replaced by a snapshot yet, in one line; nothing if it may be.
+    """Return the reason to keep the newest CSV for now, in one line; "" if the snapshot may replace it.
 
-    A loss is believed where a snapshot of an earlier day shows it already. Data that the CFPB flags must not
-    replace more of it, and confirms nothing. An older snapshot than the newest never replaces it.
+    A snapshot of an earlier day confirms a loss. Data that the CFPB flags never replaces more data and
+    confirms nothing.
     """
     try:
         newest = _minute_of_newest(files)
@@ -41,7 +41,7 @@ def _minute_of_newest(files: SnapshotFiles) -> datetime:
 
 
 def _rows_of_newest(files: SnapshotFiles, minute: datetime) -> int:
-    """Return how many complaints the newest CSV holds: by its description or, without one, by its rows."""
+    """Return the number of complaints in the newest CSV, from its description or else from its rows."""
     try:
         return read_counts(SnapshotFiles(files.root, files.slug, minute).datapackage).parsed
     except DamagedFileError:
@@ -50,7 +50,7 @@ def _rows_of_newest(files: SnapshotFiles, minute: datetime) -> int:
 
 
 def _is_confirmed(files: SnapshotFiles, newest: datetime, rows: int, guard: Guard) -> bool:
-    """Return whether a snapshot since the newest CSV, of an earlier day than this one, was as small."""
+    """Return whether a snapshot of an earlier day, but newer than the newest CSV, had the same loss."""
     for day in days(files.root, files.slug):
         if day < newest.date():
             break

@@ -1,8 +1,8 @@
-"""The file of an extraction: the API's pages as they came, one a line, gzip.
+"""The page file of an extraction: the API's pages, unchanged, one per line, in gzip.
 
-Each page is a gzip member of its own, and the comment in the member's header (FCOMMENT, RFC 1952)
-is the address it was the answer to. So `zcat` gives the pages, the file alone proves how they were
-asked for, and an extraction that was killed goes on after the last whole member.
+Each page is a separate gzip member. The comment in its header (FCOMMENT, RFC 1952) is the address of the
+request. So `zcat` prints the pages, the file records the requests, and an interrupted extraction continues
+after the last complete member.
 """
 
 import contextlib
@@ -20,16 +20,16 @@ from luigi_etl.common.files import storage_errors, sync, sync_folder
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.snapshot.paths import PARTIAL_SUFFIX
 
-_COMPRESSION = 1  # several times as fast as the default, for half as many bytes again
-# Bytes that are inflated together: what comes of more would leave the processor's cache, at half the speed.
-_CHUNK = 1 << 14
+_COMPRESSION = 1  # several times faster than the default, for 50 % more bytes
+_CHUNK = 1 << 14  # bytes; the output of a larger chunk would not fit into the processor's cache
 _LONGEST_HEADER = 1 << 16
 _GZIP = 16 + zlib.MAX_WBITS
-_HEADER = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff"  # deflate, a comment, no time, no system: same pages, same bytes
+# With a comment, without time and system: the same pages give the same bytes.
+_HEADER = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff"
 
 
 def read_pages(path: Path) -> Iterator[Page]:
-    """Give the pages of a finished file, in the order they were fetched; it keeps none itself.
+    """Yield the pages of a finished file, in their order; only one page is in memory at a time.
 
     Raises:
         DamagedFileError: the file is missing, cut, or not gzip.
@@ -47,10 +47,10 @@ def read_pages(path: Path) -> Iterator[Page]:
 
 
 class PageFile:
-    """The pages of an extraction under way, kept beside `path` until they are proven complete.
+    """The pages of an unfinished extraction, in a partial file beside `path`.
 
     Raises:
-        StorageError: the file can't be written; it then still ends with a whole page.
+        StorageError: the file can't be written; it still ends with a complete page.
 
     """
 
@@ -61,10 +61,10 @@ class PageFile:
 
     @contextlib.contextmanager
     def opened(self) -> Iterator["PageFile"]:
-        """Hold the file for this process alone.
+        """Open and lock the partial file.
 
         Raises:
-            TransientError: another process is at the same extraction.
+            TransientError: another process is extracting the same file.
 
         """
         with storage_errors(self.partial):
@@ -82,8 +82,8 @@ class PageFile:
                     self.partial.unlink(missing_ok=True)
 
     def recover(self) -> Iterator[Page]:
-        """Give the whole pages an earlier process left, and cut off what follows them."""
-        stream = self._opened()
+        """Yield the complete pages of an interrupted extraction, then cut off any bytes after them."""
+        stream = self._open_stream()
         stream.seek(0)
         reader = _PageReader(stream)
         yield from iter(reader.next, None)
@@ -91,12 +91,12 @@ class PageFile:
             stream.truncate(reader.end)
 
     def append(self, page: Page) -> None:
-        """Add a page and bring it to the disk."""
-        stream = self._opened()
+        """Append a page and sync it to disk."""
+        stream = self._open_stream()
         with storage_errors(self.partial):
             end = os.fstat(stream.fileno()).st_size
             try:
-                rest = memoryview(_compressed(page))
+                rest = memoryview(_compress(page))
                 while rest:
                     rest = rest[stream.write(rest) :]
                 sync(stream)
@@ -105,24 +105,24 @@ class PageFile:
                 raise
 
     def discard(self) -> None:
-        """Forget the pages: they are not those of one state of the index."""
+        """Remove all pages."""
         with storage_errors(self.partial):
-            self._opened().truncate(0)
+            self._open_stream().truncate(0)
 
     def finish(self) -> None:
-        """Give the pages their final name."""
+        """Give the file its final name."""
         with storage_errors(self.path):
-            sync(self._opened())
+            sync(self._open_stream())
             self.partial.replace(self.path)
             sync_folder(self.path.parent)
 
-    def _opened(self) -> FileIO:
+    def _open_stream(self) -> FileIO:
         if self._stream is None:
             raise ValueError(f"{self.partial} is not open")
         return self._stream
 
 
-def _compressed(page: Page) -> bytes:
+def _compress(page: Page) -> bytes:
     deflate = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, -zlib.MAX_WBITS)
     content = deflate.compress(page.body) + deflate.compress(b"\n") + deflate.flush()
     checks = struct.pack("<II", zlib.crc32(b"\n", zlib.crc32(page.body)), len(page.body) + 1)
@@ -130,7 +130,7 @@ def _compressed(page: Page) -> bytes:
 
 
 class _PageReader:
-    """Reads pages, a gzip member each, from where a stream is; `end` is where the last whole one ended."""
+    """Reader of pages, one per gzip member; `end` is the offset after the last complete page."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.end = 0
@@ -139,10 +139,10 @@ class _PageReader:
         self._offset = 0
 
     def next(self) -> Page | None:
-        """Return the next page, or None where there is no whole one."""
+        """Return the next page, or None if there is no complete one."""
         inflate = zlib.decompressobj(_GZIP)
         header = b""
-        body = BytesIO()  # which, unlike a list of parts, is never there twice
+        body = BytesIO()  # a joined list of parts would need twice the memory
         while not inflate.eof:
             self._data = self._data or self._stream.read(_CHUNK)
             if not self._data:

@@ -1,4 +1,4 @@
-"""From the file of pages to typed complaints, and what is not one."""
+"""Parsing: pages become typed complaints, rejected hits and a summary."""
 
 from collections.abc import Iterable, Sequence
 from itertools import compress
@@ -21,17 +21,18 @@ from luigi_etl.snapshot.decoding import DecodedPage, read_page
 from luigi_etl.snapshot.ids import IdSet
 from luigi_etl.snapshot.page_file import read_pages
 
-_AT_ONCE = 250  # records that are encoded together: more would leave the processor's cache
+_AT_ONCE = 250  # records encoded together: more would not fit into the processor's cache
 
 
 class Summary(msgspec.Struct, kw_only=True):
-    """What a snapshot's pages held. `hits` is `parsed` + `rejected` + `duplicates`, always.
+    """The counts and metadata of a snapshot's pages; `hits` = `parsed` + `rejected` + `duplicates`.
 
-    `address` is the API's, `hits_total` how many complaints matched (the limit aside), `last_indexed` the
-    index's day as the API gives it, `total_record_count` how many complaints the index held, `sandbox` None
-    for real complaints. `unknown_fields` are sent but not in our record, `absent_fields` in our record but
-    sent with no complaint. `is_flagged`: the CFPB itself warned of its data (`is_data_stale`,
-    `has_data_issue`) in at least one answer.
+    - `address`: the API's; `sandbox`: None for real complaints
+    - `last_indexed`, `total_record_count`: the index's date and size, as the API gives them
+    - `hits_total`: the number of matches, without the limit
+    - `unknown_fields`: sent by the API, but not fields of `Complaint`
+    - `absent_fields`: fields of `Complaint` that no complaint has
+    - `is_flagged`: the CFPB flags its data (`is_data_stale`, `has_data_issue`) in at least one response
     """
 
     address: str = ""
@@ -53,7 +54,7 @@ def read_summary(path: Path) -> Summary:
     """Read a summary that `parse` wrote.
 
     Raises:
-        DamagedFileError: the file is missing or not a summary.
+        DamagedFileError: the file is missing or is not a summary.
 
     """
     return read_json(path, Summary, "parse again")
@@ -67,14 +68,14 @@ def parse(
     limit: int,
     report: ProgressCallback = ignore_progress,
 ) -> Summary:
-    """Write the complaints of a page file to `parsed`, the other hits to `rejected`, one JSON a line.
+    """Write the complaints of a page file to `parsed` and rejected hits to `rejected`, as JSON lines.
 
-    Of two hits with one id the first counts. The three files appear together, the summary last.
-    `report` hears of each page that others follow.
+    If an id occurs twice, the first hit counts. The three files appear together, the summary last.
+    `report` is called after each page except the last.
 
     Raises:
-        DamagedFileError: the page file is not what ExtractComplaints wrote, or holds fewer complaints
-            than matched then (than `limit`, where that is less and not 0).
+        DamagedFileError: the page file is damaged or has fewer hits than it should (the number of
+            matches, or `limit` if that is smaller and not 0).
         StorageError: a file can't be written.
 
     """
@@ -85,13 +86,13 @@ def parse(
 
 
 class Writer(Protocol):
-    """Anything that lines can be written to."""
+    """A binary stream, or another object that accepts lines."""
 
     def write(self, lines: bytes, /) -> object:
         """Write lines."""
 
 
-def parse_into(  # the files and their contents
+def parse_into(
     path: Path,
     pages: Iterable[Page],
     parsed: Writer,
@@ -99,23 +100,23 @@ def parse_into(  # the files and their contents
     limit: int,
     report: ProgressCallback = ignore_progress,
 ) -> Summary:
-    """Write the complaints of the pages of `path` to `parsed`, the other hits to `rejected`, as `parse` does.
+    """Write the complaints of pages to `parsed` and rejected hits to `rejected`, like `parse`.
 
-    No page is kept when the next is taken.
+    `path` names the page file in errors. Only one page is in memory at a time.
 
     Raises:
-        DamagedFileError: as `parse` raises it.
+        DamagedFileError: as for `parse`.
 
     """
     parser = _Parser(path, parsed, rejected)
-    for _ in map(parser.take, pages):
+    for _ in map(parser.parse_page, pages):  # unlike a loop variable, `map` does not keep the last page
         done, needed = parser.summary.hits, expected(parser.summary.hits_total, limit)
         if done < needed:
             report(done, needed)
-    result = parser.finished()
+    result = parser.finish()
     needed = expected(result.hits_total, limit)
     if result.hits < needed:
-        raise DamagedFileError.of(path, f"holds {result.hits:,} complaints of {needed:,}", "fetch them again")
+        raise DamagedFileError.of(path, f"holds {result.hits:,} of {needed:,} complaints", "fetch them again")
     return result
 
 
@@ -123,7 +124,7 @@ _identifier = attrgetter("complaint_id")
 
 
 class _Parser:
-    """Writes hits where they belong and keeps count."""
+    """Writer of complaints and rejected hits that also counts them."""
 
     def __init__(self, pages: Path, parsed: Writer, rejected: Writer) -> None:
         self.summary = Summary()
@@ -135,7 +136,7 @@ class _Parser:
         self._absent = {column.field for column in COLUMNS}
         self._encoder = msgspec.json.Encoder()
 
-    def take(self, page: Page) -> None:
+    def parse_page(self, page: Page) -> None:
         """Parse a page.
 
         Raises:
@@ -143,19 +144,19 @@ class _Parser:
 
         """
         try:
-            self._take(page.address, read_page(page.body))
+            self._add(page.address, read_page(page.body))
         except (TransientError, RefusedError, RecursionError) as error:
             problem = f"holds a page that can't be read ({error})"
             raise DamagedFileError.of(self._pages, problem, "fetch again") from error
 
-    def finished(self) -> Summary:
+    def finish(self) -> Summary:
         """Return the summary of all pages."""
         self.summary.unknown_fields = sorted(self._unknown)
         self.summary.absent_fields = sorted(self._absent) if self.summary.parsed else []
         return self.summary
 
-    def _take(self, address: str, decoded: DecodedPage) -> None:
-        self._take_answer(address, decoded.answer)
+    def _add(self, address: str, decoded: DecodedPage) -> None:
+        self._add_metadata(address, decoded.response)
         self._unknown |= decoded.unknown_fields
         complaints = [one for one in decoded.results if isinstance(one, Complaint)]
         new = list(compress(complaints, self._ids.add(map(_identifier, complaints))))
@@ -165,20 +166,20 @@ class _Parser:
         self.summary.rejected += len(rejections)
         self._write(self._parsed, new)
         self._write(self._rejected, rejections)
-        self._note_fields(new)
+        self._remove_from_absent(new)
 
-    def _take_answer(self, address: str, answer: SearchResponseOf[Any]) -> None:
+    def _add_metadata(self, address: str, response: SearchResponseOf[Any]) -> None:
         summary = self.summary
         summary.address = urlunsplit(urlsplit(address)._replace(query=""))
-        summary.sandbox = answer.meta.sandbox
-        summary.last_indexed = answer.meta.last_indexed
-        summary.total_record_count = answer.meta.total_record_count
-        summary.hits_total = answer.total
-        summary.is_flagged |= answer.meta.is_flagged
+        summary.sandbox = response.meta.sandbox
+        summary.last_indexed = response.meta.last_indexed
+        summary.total_record_count = response.meta.total_record_count
+        summary.hits_total = response.total
+        summary.is_flagged |= response.meta.is_flagged
         summary.pages += 1
-        summary.hits += len(answer.hits.hits)
+        summary.hits += len(response.hits.hits)
 
-    def _note_fields(self, complaints: Sequence[Complaint]) -> None:
+    def _remove_from_absent(self, complaints: Sequence[Complaint]) -> None:
         for field in list(self._absent):
             values = list(map(attrgetter(field), complaints))
             if values.count(UNSET) < len(values):

@@ -1,6 +1,6 @@
-"""Removing old snapshots, whole, and what interrupted runs left; never the newest of a query.
+"""The removal of old snapshots and of leftover files; the newest snapshots of a query are kept.
 
-Nothing else is touched: no file that no run makes, nothing behind a symbolic link.
+Unknown files are never removed, and symbolic links to folders are not followed.
 """
 
 import contextlib
@@ -16,16 +16,16 @@ from luigi_etl.snapshot.leftovers import is_young, leftovers
 from luigi_etl.snapshot.listing import FoundSnapshot, days, slugs, snapshots
 from luigi_etl.snapshot.paths import day_folder, latest_folder, query_folder, snapshots_folder, syncs_folder
 
-_STILL_IN_USE = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # a file that is not ours; or gone already
+_IGNORED_ERRORS = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # the folder has unknown files, or is removed
 _THOUSAND = 1000
 
 
 @dataclass
 class Pruned:
-    """What was removed, or would be: whole snapshots, leftover files, the bytes that freed.
+    """The numbers of removed snapshots, leftover files and bytes; in a dry run, of those it would remove.
 
-    `links` counts folders left alone because they are symbolic links, `failures` the paths that could not be
-    removed, and `failure` tells of the first.
+    - `links`: folders that are symbolic links, which were skipped
+    - `failures`: paths that could not be read or removed; `failure`: the message about the first
     """
 
     snapshots: int = 0
@@ -36,17 +36,17 @@ class Pruned:
     failure: str = ""
 
     def told(self, dry_run: bool) -> str:
-        """Return `removed 1,440 snapshots and 2 temporary files, which freed 12.3 MB`."""
-        done, freed = ("would remove", "frees") if dry_run else ("removed", "freed")
-        what = f"{counted(self.snapshots, 'snapshot')} and {counted(self.temporaries, 'temporary file')}"
+        """Return a line like `removed 1,440 snapshots and 2 temporary files, which freed 12.3 MB`."""
+        removed, freed = ("would remove", "frees") if dry_run else ("removed", "freed")
+        files = f"{counted(self.snapshots, 'snapshot')} and {counted(self.temporaries, 'temporary file')}"
         links = f"; left alone: {counted(self.links, 'symbolic link')}" if self.links else ""
-        return f"{done} {what}, which {freed} {_size(self.freed)}{links}"
+        return f"{removed} {files}, which {freed} {_format_size(self.freed)}{links}"
 
     def check(self) -> None:
-        """Tell what could not be removed.
+        """Check that nothing failed.
 
         Raises:
-            StorageError: there is something.
+            StorageError: a path could not be read or removed.
 
         """
         if self.failures:
@@ -57,10 +57,9 @@ class Pruned:
 def prune(root: Path, before: datetime, *, dry_run: bool = False) -> Pruned:
     """Remove the snapshots of minutes before `before` (naive UTC), and leftovers older than a day.
 
-    Of each query its newest snapshot stays, and the newest that is stored; so does one that was written
-    within the last day, by a run of an old minute, say. A snapshot goes from its end to
-    its start, so one that is half gone looks like a run that did not get far, and goes the next time. What
-    can't be removed is in the result; the rest is removed all the same.
+    Each query keeps its newest snapshot and its newest complete one. A snapshot that was written within the
+    last day is also kept. The files of a snapshot are removed last first, so an interrupted removal looks
+    like an interrupted run; the next prune removes the rest. A failure does not stop the removal of others.
     """
     pruning = _Pruning(root, before, dry_run)
     pruning.run()
@@ -76,34 +75,34 @@ class _Pruning:
         self._unreadable: set[Path] = set()
 
     def run(self) -> None:
-        with self._failures(self._root):
+        with self._continue_on_error(self._root):
             self._run()
 
     def _run(self) -> None:
-        snapshots_of_all = snapshots_folder(self._root)
-        self._is_ours(latest_folder(self._root))
+        all_snapshots = snapshots_folder(self._root)
+        self._is_prunable(latest_folder(self._root))
         self._remove_leftovers()
-        if self._is_ours(snapshots_of_all):
-            with self._failures(snapshots_of_all):
+        if self._is_prunable(all_snapshots):
+            with self._continue_on_error(all_snapshots):
                 for slug in slugs(self._root):
                     self._prune_query(slug)
 
     def _prune_query(self, slug: str) -> None:
         folder = query_folder(self._root, slug)
-        if not self._is_ours(folder):
+        if not self._is_prunable(folder):
             return
-        spared = _Spared()
-        with self._failures(folder):
+        newest = _NewestSnapshots()
+        with self._continue_on_error(folder):
             for day in days(self._root, slug):
                 of_day = day_folder(self._root, slug, day)
-                if self._is_ours(of_day):
-                    with self._failures(of_day):
-                        self._prune_day(of_day, snapshots(self._root, slug, day), spared)
+                if self._is_prunable(of_day):
+                    with self._continue_on_error(of_day):
+                        self._prune_day(of_day, snapshots(self._root, slug, day), newest)
 
-    def _prune_day(self, folder: Path, found: Iterable[FoundSnapshot], spared: "_Spared") -> None:
+    def _prune_day(self, folder: Path, found: Iterable[FoundSnapshot], newest: "_NewestSnapshots") -> None:
         for snapshot in found:
-            is_spared = spared.takes(snapshot) or snapshot.files.timestamp >= self._before
-            if not is_spared and not _is_in_use(snapshot):
+            is_kept = newest.add(snapshot) or snapshot.files.timestamp >= self._before
+            if not is_kept and not _is_in_use(snapshot):
                 self._remove_snapshot(snapshot)
         if folder.name <= f"{self._before:%Y-%m-%d}" and not self._dry_run:
             self._remove_empty(folder)
@@ -111,26 +110,26 @@ class _Pruning:
     def _remove_snapshot(self, snapshot: FoundSnapshot) -> None:
         for path in reversed(snapshot.paths):
             if not self._remove(path):
-                return  # what is before it stays: a Data Package must not outlive its CSV
+                return  # earlier files stay, because a Data Package must not remain without its CSV
         self.pruned.snapshots += 1
 
     def _remove_empty(self, folder: Path) -> None:
         try:
             folder.rmdir()
         except OSError as error:
-            if error.errno not in _STILL_IN_USE:
-                self._fail("remove", folder, error)
+            if error.errno not in _IGNORED_ERRORS:
+                self._add_failure("remove", folder, error)
 
     def _remove_leftovers(self) -> None:
-        top = {syncs_folder(self._root), snapshots_folder(self._root)}
-        for path in leftovers(self._root, self._cannot_read):
+        tops = {syncs_folder(self._root), snapshots_folder(self._root)}
+        for path in leftovers(self._root, self._add_unreadable):
             if self._remove(path):
                 self.pruned.temporaries += 1
                 if not self._dry_run:
-                    _remove_empty_folders(path.parent, top)
+                    _remove_empty_folders(path.parent, tops)
 
     def _remove(self, path: Path) -> bool:
-        """Remove a file; tell whether it is gone."""
+        """Remove a file; return whether it no longer exists."""
         try:
             status = path.lstat()
             if not self._dry_run:
@@ -138,43 +137,44 @@ class _Pruning:
         except FileNotFoundError:
             return True
         except OSError as error:
-            self._fail("remove", path, error)
+            self._add_failure("remove", path, error)
             return False
         if status.st_nlink == 1:
             self.pruned.freed += status.st_size
         return True
 
-    def _is_ours(self, folder: Path) -> bool:
+    def _is_prunable(self, folder: Path) -> bool:
+        """Return whether a folder is not a symbolic link; count links."""
         if folder.is_symlink():
             self.pruned.links += 1
             return False
         return True
 
-    def _fail(self, what: str, path: Path, error: OSError) -> None:
+    def _add_failure(self, action: str, path: Path, error: OSError) -> None:
         self.pruned.failures += 1
-        self.pruned.failure = self.pruned.failure or f"cannot {what} {path}: {error.strerror or error}"
+        self.pruned.failure = self.pruned.failure or f"cannot {action} {path}: {error.strerror or error}"
 
-    def _cannot_read(self, folder: Path, error: OSError) -> None:
+    def _add_unreadable(self, folder: Path, error: OSError) -> None:
         if folder not in self._unreadable:
             self._unreadable.add(folder)
-            self._fail("read", folder, error)
+            self._add_failure("read", folder, error)
 
     @contextlib.contextmanager
-    def _failures(self, folder: Path) -> Iterator[None]:
-        """Go on after a folder that can't be read."""
+    def _continue_on_error(self, folder: Path) -> Iterator[None]:
+        """Record that a folder can't be read, and continue."""
         try:
             yield
         except OSError as error:
-            self._cannot_read(folder, error)
+            self._add_unreadable(folder, error)
 
 
 def _is_in_use(snapshot: FoundSnapshot) -> bool:
-    """Return whether a snapshot has a young file; the CSV's time is the snapshot's minute."""
+    """Return whether a snapshot has a recent file other than the CSV, whose time is the snapshot's minute."""
     return any(is_young(path) for path in snapshot.paths if path.name != snapshot.files.complaints.name)
 
 
 def _remove_empty_folders(folder: Path, tops: set[Path]) -> None:
-    """Remove a folder and those above it that are empty, if they are below one of `tops`."""
+    """Remove a folder and its parents while they are empty, if they are below one of `tops`."""
     if not tops & set(folder.parents):
         return
     with contextlib.suppress(OSError):  # not empty
@@ -183,20 +183,21 @@ def _remove_empty_folders(folder: Path, tops: set[Path]) -> None:
             folder = folder.parent
 
 
-class _Spared:
-    """Picks a query's newest snapshot and its newest stored one, when it is shown all, the newest first."""
+class _NewestSnapshots:
+    """The newest snapshot of a query and its newest complete one."""
 
     def __init__(self) -> None:
         self._has_newest = self._has_stored = False
 
-    def takes(self, snapshot: FoundSnapshot) -> bool:
-        takes = not self._has_newest or (snapshot.is_stored and not self._has_stored)
+    def add(self, snapshot: FoundSnapshot) -> bool:
+        """Return whether a snapshot is one of the two; call this for all snapshots, newest first."""
+        is_newest = not self._has_newest or (snapshot.is_stored and not self._has_stored)
         self._has_newest = True
         self._has_stored = self._has_stored or snapshot.is_stored
-        return takes
+        return is_newest
 
 
-def _size(number: int) -> str:
+def _format_size(number: int) -> str:
     if number < _THOUSAND:
         return counted(number, "byte")
     size, units = float(number), iter(("kB", "MB", "GB", "TB"))

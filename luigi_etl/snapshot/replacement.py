@@ -1,4 +1,4 @@
-"""Replacing a file of the user's, anywhere: links, owner and mode stay; what a kill leaves is found again."""
+"""The replacement of a user's file in any folder: keep links, owner and mode; clean up after a kill."""
 
 import contextlib
 import os
@@ -15,23 +15,23 @@ from luigi_etl.snapshot.leftovers import is_free, is_young
 from luigi_etl.snapshot.listing import entries
 from luigi_etl.snapshot.paths import exports_folder
 
-_OTHERS_TO_GROUP = 3  # bits between the rights of others and those of the group
+_OTHERS_TO_GROUP = 3  # the shift from the permission bits of others to those of the group
 
 
 @contextlib.contextmanager
 def replacing(path: Path, root: Path, remedy: str) -> Iterator[IO[bytes]]:
-    """Open a binary file that takes the place of the one at `path` only when the block ends well.
+    """Open a binary file that replaces the file at `path` if the block succeeds.
 
-    A symbolic link stays, and leads to the new file. Of an existing file owner and mode stay, as far as this
-    user may set them. The temporary file is noted below `root`, the folder of all files: after a kill
-    PruneSnapshots finds it there, and so does the next call for a file of the same folder.
+    A symbolic link is kept; its target is replaced. Owner and mode of an existing file are kept as far as
+    this user may set them. A link to the temporary file is kept below `root`, the storage root. After a kill
+    PruneSnapshots and the next call for the same folder find the file through this link.
 
     Raises:
-        StorageError: the file can't be written; what was there is there.
+        StorageError: the file can't be written; the existing file is unchanged.
 
     """
     with storage_errors(path, remedy):
-        before = _existing(path, remedy)
+        before = _stat_existing(path, remedy)
         target = Path(os.path.realpath(path))
         if not target.parent.is_dir():
             raise StorageError(
@@ -39,9 +39,9 @@ def replacing(path: Path, root: Path, remedy: str) -> Iterator[IO[bytes]]:
             )
         _remove_abandoned(target, root)
         temporary = temporary_path(target)
-        with _noted(temporary, root):
+        with _recorded(temporary, root):
             try:
-                with _created(temporary, 0o600 if before else 0o666) as stream:
+                with _create_locked(temporary, 0o600 if before else 0o666) as stream:
                     yield stream
                     if before:
                         _keep_owner_and_mode(stream.fileno(), before)
@@ -53,7 +53,7 @@ def replacing(path: Path, root: Path, remedy: str) -> Iterator[IO[bytes]]:
         sync_folder(target.parent)
 
 
-def _existing(path: Path, remedy: str) -> os.stat_result | None:
+def _stat_existing(path: Path, remedy: str) -> os.stat_result | None:
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -63,8 +63,8 @@ def _existing(path: Path, remedy: str) -> os.stat_result | None:
     return status
 
 
-def _created(path: Path, mode: int) -> IO[bytes]:
-    """Create a file, and lock it as long as it is open, so that no other process takes it for abandoned."""
+def _create_locked(path: Path, mode: int) -> IO[bytes]:
+    """Create a file and lock it while it is open, so that no other process removes it as abandoned."""
     stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb", buffering=1 << 20)
     with contextlib.suppress(LocksUnsupportedError):
         lock(stream, path, "")
@@ -73,40 +73,40 @@ def _created(path: Path, mode: int) -> IO[bytes]:
 
 def _keep_owner_and_mode(file: int, before: os.stat_result) -> None:
     mode = stat.S_IMODE(before.st_mode)
-    with contextlib.suppress(PermissionError):  # only root may give files away
+    with contextlib.suppress(PermissionError):  # only root may change the owner
         os.fchown(file, before.st_uid, -1)
     try:
         os.fchown(file, -1, before.st_gid)
-    except PermissionError:  # another group gets no more than everybody
+    except PermissionError:  # the file has another group now, which gets only the rights of others
         mode &= ~0o070 | (mode & 0o007) << _OTHERS_TO_GROUP
     os.fchmod(file, mode)
 
 
 @contextlib.contextmanager
-def _noted(temporary: Path, root: Path) -> Iterator[None]:
-    """Keep a symbolic link to a temporary file below `root` for the block, where that can be written."""
-    note = exports_folder(root) / temporary.name
+def _recorded(temporary: Path, root: Path) -> Iterator[None]:
+    """Keep a symbolic link to a temporary file below `root` during the block, if it can be written."""
+    link = exports_folder(root) / temporary.name
     with contextlib.suppress(OSError):
         if root.is_dir():
-            note.parent.mkdir(exist_ok=True)
-            note.symlink_to(temporary.absolute())
+            link.parent.mkdir(exist_ok=True)
+            link.symlink_to(temporary.absolute())
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            note.unlink(missing_ok=True)
+            link.unlink(missing_ok=True)
 
 
 def _remove_abandoned(target: Path, root: Path) -> None:
-    """Remove what killed writers left: those that were noted, in this folder, and older ones of this file."""
+    """Remove temporary files of killed writers: recorded ones of this folder, old ones of this file."""
     stem = temporary_path(target).name[: -len(f"01234567{TEMPORARY_SUFFIX}")]
     own = re.compile(re.escape(stem) + r"[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX), re.ASCII)
     with contextlib.suppress(OSError):
-        notes = exports_folder(root)
-        noted = {entry.name for entry in entries(notes) if entry.is_symlink()}
+        links = exports_folder(root)
+        recorded = {entry.name for entry in entries(links) if entry.is_symlink()}
         for entry in entries(target.parent):
             path = Path(entry.path)
-            is_left = entry.name in noted or (own.fullmatch(entry.name) and not is_young(path))
-            if is_left and entry.is_file(follow_symlinks=False) and is_free(path):
+            is_candidate = entry.name in recorded or (own.fullmatch(entry.name) and not is_young(path))
+            if is_candidate and entry.is_file(follow_symlinks=False) and is_free(path):
                 path.unlink(missing_ok=True)
-                (notes / entry.name).unlink(missing_ok=True)
+                (links / entry.name).unlink(missing_ok=True)

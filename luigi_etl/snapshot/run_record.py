@@ -1,6 +1,6 @@
-"""What a run leaves on record, beside the files of its snapshot: how it ended, and how long it took.
+"""The record of a run, beside the files of its snapshot: outcome and duration.
 
-The Data Package holds what is true of the data whenever it was made; this holds what is true of the run.
+The Data Package describes the data and is reproducible; the record describes the run.
 """
 
 from datetime import datetime
@@ -16,11 +16,13 @@ Outcome = Literal["stored", "merged", "synced", "failed", "skipped"]
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How the last run of a minute ended.
+    """The end of a minute's last run.
 
-    `skipped`: another run of the query was under way. `seconds` is from the making of the task to the end,
-    `ended` aware (UTC), `task` the one that failed or was asked for, `error` one line, if any. `counts` is
-    what the run changed in the database (`new`, `changed`, `withdrawn`, `returned`), where it did.
+    - `outcome`: `skipped` means that another run of the query was in progress
+    - `task`: the task that failed, or the requested one
+    - `ended`: with time zone (UTC); `seconds`: from the creation of the task to its end
+    - `error`: one line, or empty
+    - `counts`: changes in the database (`new`, `changed`, `withdrawn`, `returned`), if the run merged
     """
 
     outcome: Outcome
@@ -32,10 +34,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write_record(path: Path, record: RunRecord) -> None:
-    """Put the record in the place of an older one.
+    """Write a record; replace an older one.
 
     Raises:
-        StorageError: it can't be written.
+        StorageError: the record can't be written.
 
     """
     with atomic_write(path) as stream:
@@ -46,7 +48,7 @@ def read_record(path: Path) -> RunRecord:
     """Read a record.
 
     Raises:
-        DamagedFileError: the file is missing or no record.
+        DamagedFileError: the file is missing or is not a record.
 
     """
     return read_json(path, RunRecord)

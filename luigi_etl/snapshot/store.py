@@ -1,4 +1,4 @@
-"""From typed complaints to the CSV, its description, and the newest one's fixed place."""
+"""The CSV of a snapshot, and the link to the newest CSV of a query."""
 
 import csv
 import hashlib
@@ -15,18 +15,18 @@ from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.common.files import atomic_write, storage_errors, sync_folder, temporary_path
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, locked
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
-from luigi_etl.snapshot.columns import Column, columns_labelled, parse_columns
+from luigi_etl.snapshot.columns import Column, find_columns, parse_columns
 from luigi_etl.snapshot.csv_format import Block, Cell, csv_blocks
 from luigi_etl.snapshot.paths import latest_lock
 
 _ROWS_BETWEEN_REPORTS = 10_000
-_READ_AT_ONCE = 1 << 18
+_READ_AT_ONCE = 1 << 18  # bytes
 
 
 class StoredFile(NamedTuple):
-    """A CSV as written: its columns, number of rows (header aside), bytes and SHA-256 (hex).
+    """The columns of a CSV, its number of rows without the header, its size in bytes and its SHA-256.
 
-    `parsed_sha256` is that of the parsed complaints it was made of.
+    `parsed_sha256` is the hash of the file of parsed complaints. Hashes are hexadecimal.
     """
 
     columns: tuple[Column, ...]
@@ -37,7 +37,10 @@ class StoredFile(NamedTuple):
 
 
 def create_document(path: Path, columns: str) -> int:
-    """Write an empty document: the header of the columns named (see `parse_columns`); return how many."""
+    """Write an empty document, the header of the chosen columns; return the number of columns.
+
+    `columns` is a text for `parse_columns`.
+    """
     chosen = parse_columns(columns)
     with atomic_write(path) as stream:
         stream.writelines(block.lines for block in csv_blocks(labels(chosen), []))
@@ -52,14 +55,14 @@ def store(
     modified: datetime,
     report: ProgressCallback = ignore_progress,
 ) -> StoredFile:
-    """Fill the document with the parsed complaints and write it to `target` as CSV (see `csv_blocks`).
+    """Write the parsed complaints to `target` as CSV (see `csv_blocks`), in the columns of the document.
 
-    A missing value is as one that is null. The file's modification time becomes `modified` (naive UTC).
-    `report` hears of every ten thousandth row.
+    Missing and null values become empty cells. `modified` (naive UTC) becomes the file's modification
+    time. `report` is called after each 10,000 rows.
 
     Raises:
-        DamagedFileError: the document or the parsed complaints are not what their tasks wrote, or the
-            latter are not as many as `expected`.
+        DamagedFileError: the document or the file of parsed complaints is damaged, or the number of
+            complaints differs from `expected`.
         StorageError: the file can't be written.
 
     """
@@ -67,59 +70,58 @@ def store(
     parsed_sha256 = hashlib.sha256()
     rows = 0
     with atomic_write(target) as stream:
-        measured = _Measured(stream)
+        writer = _HashingWriter(stream)
         for block in filled(columns, parsed, parsed_sha256):
-            measured.write(block.lines)
+            writer.write(block.lines)
             rows += block.rows
             if rows and rows % _ROWS_BETWEEN_REPORTS == 0:
                 report(rows, expected)
         if rows != expected:
-            raise DamagedFileError.of(parsed, f"holds {rows:,} complaints of {expected:,}", "parse again")
+            raise DamagedFileError.of(parsed, f"holds {rows:,} of {expected:,} complaints", "parse again")
         stream.flush()
-        os.utime(stream.fileno(), (_seconds(modified),) * 2)
-    return StoredFile(columns, rows, measured.size, measured.sha256.hexdigest(), parsed_sha256.hexdigest())
+        os.utime(stream.fileno(), (_unix_time(modified),) * 2)
+    return StoredFile(columns, rows, writer.size, writer.sha256.hexdigest(), parsed_sha256.hexdigest())
 
 
 def labels(columns: Iterable[Column]) -> list[str]:
-    """Return the header for columns."""
+    """Return the labels of columns, for a header."""
     return [column.label for column in columns]
 
 
 def publish(stored: Path, latest: Path) -> bool:
-    """Give `stored` the fixed name `latest` too, unless what has it is of a newer snapshot.
+    """Link `stored` as `latest`, unless `latest` belongs to a newer snapshot; return whether it was linked.
 
-    The snapshot's minute is the file's modification time, so the two can't disagree. Returns
-    whether the name changed hands.
+    A CSV's modification time is its snapshot's minute, so modification times are compared.
     """
     with storage_errors(latest):
         latest.parent.mkdir(parents=True, exist_ok=True)
         with locked(latest_lock(latest), ROOT_WITH_LOCKS):
             if latest.exists() and latest.stat().st_mtime > stored.stat().st_mtime:
                 return False
-            _replace(latest, stored)
+            _link(latest, stored)
             sync_folder(latest.parent)
     return True
 
 
-def _replace(latest: Path, stored: Path) -> None:
+def _link(latest: Path, stored: Path) -> None:
     temporary = temporary_path(latest)
     try:
         temporary.hardlink_to(stored)
-    except OSError:  # a file system without hard links
+    except OSError:  # the file system has no hard links
         with atomic_write(latest) as target, stored.open("rb") as source:
             shutil.copyfileobj(source, target)
             target.flush()
             os.utime(target.fileno(), (stored.stat().st_mtime,) * 2)
         return
     temporary.replace(latest)
-    temporary.unlink(missing_ok=True)  # renaming a file to another name of its own does nothing
+    temporary.unlink(missing_ok=True)  # a rename between two links to the same file does nothing
 
 
 def filled(columns: Sequence[Column], parsed: Path, sha256: "hashlib._Hash") -> Iterator[Block]:
-    """Give the CSV of the parsed complaints, a header first; `sha256` takes in the file.
+    """Yield the CSV of the parsed complaints, header first; update `sha256` with the bytes of `parsed`.
 
     Raises:
-        DamagedFileError: it is not what ParseComplaints wrote.
+        DamagedFileError: the file of parsed complaints is damaged.
 
     """
     return csv_blocks(labels(columns), _read_rows(parsed, columns, sha256))
@@ -129,18 +131,18 @@ def read_columns(document: Path) -> tuple[Column, ...]:
     """Return the columns of a document.
 
     Raises:
-        DamagedFileError: it is not what CreateDocument wrote.
+        DamagedFileError: the document is missing or damaged.
 
     """
     try:
         with document.open(encoding="utf-8", newline="") as stream:
-            return columns_labelled(next(csv.reader(stream)))
+            return find_columns(next(csv.reader(stream)))
     except (OSError, ValueError, StopIteration, csv.Error) as error:
         raise DamagedFileError.of(document, error, "create it again") from error
 
 
 def _read_rows(path: Path, columns: Sequence[Column], sha256: "hashlib._Hash") -> Iterator[tuple[Cell, ...]]:
-    """Give of each parsed complaint the cells of the columns; None for what it does not have."""
+    """Yield the cells of each parsed complaint; None for a missing value."""
     fields = [(column.field, str | bool | None, None) for column in columns]
     decoder = msgspec.json.Decoder(msgspec.defstruct("Row", fields, gc=False))
     try:
@@ -148,24 +150,24 @@ def _read_rows(path: Path, columns: Sequence[Column], sha256: "hashlib._Hash") -
             while lines := stream.read(_READ_AT_ONCE):
                 lines += stream.readline()
                 sha256.update(lines)
-                yield from map(msgspec.structs.astuple, _decoded(decoder, lines))
+                yield from map(msgspec.structs.astuple, _decode_lines(decoder, lines))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError.of(path, error, "parse again") from error
 
 
-def _decoded(decoder: msgspec.json.Decoder[Any], lines: bytes) -> list[Any]:
+def _decode_lines(decoder: msgspec.json.Decoder[Any], lines: bytes) -> list[Any]:
     rows: list[Any] = decoder.decode_lines(lines)
     if len(rows) < lines.count(b"\n"):
         raise ValueError("an empty line")
     return rows
 
 
-def _seconds(moment: datetime) -> float:
+def _unix_time(moment: datetime) -> float:
     return moment.replace(tzinfo=timezone.utc).timestamp()
 
 
-class _Measured:
-    """Measures what it writes."""
+class _HashingWriter:
+    """Writer that counts and hashes the bytes."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.size = 0

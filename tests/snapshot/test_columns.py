@@ -1,7 +1,7 @@
 import pytest
 
 from luigi_etl.common.errors import SettingError
-from luigi_etl.snapshot.columns import columns_labelled, parse_columns
+from luigi_etl.snapshot.columns import find_columns, parse_columns
 
 
 def test_columns_are_chosen_and_ordered_by_api_name() -> None:
@@ -21,7 +21,7 @@ def test_without_a_choice_the_columns_are_the_cfpbs_eighteen(text: str) -> None:
     [
         ("complaint_id,compny", "no column 'compny'; did you mean 'company'"),
         ("Complaint ID", "no column 'Complaint ID'; did you mean 'complaint_id'"),
-        ("xyz", "they are date_received, product"),
+        ("xyz", "choose from date_received, product"),
         ("state,company,state", "named twice"),
     ],
 )
@@ -33,9 +33,9 @@ def test_a_choice_of_columns_that_is_none_is_refused(text: str, said: str) -> No
 def test_columns_are_known_by_their_labels() -> None:
     labels = [column.label for column in parse_columns("")]
 
-    assert columns_labelled(labels) == parse_columns("")
+    assert find_columns(labels) == parse_columns("")
 
 
 def test_an_unknown_label_is_refused() -> None:
     with pytest.raises(ValueError, match="'state' is not a column"):
-        columns_labelled(["Complaint ID", "state"])
+        find_columns(["Complaint ID", "state"])

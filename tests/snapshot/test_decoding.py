@@ -324,9 +324,9 @@ def test_a_page_is_read_alike_at_once_and_hit_by_hit(era: str) -> None:
 
 @pytest.mark.parametrize("odd", [[], [hit(complaint_id="2", risk=5)], [hit(complaint_id="x"), b"7"]])
 def test_what_a_page_tells_beside_its_hits_is_told_however_it_is_read(odd: list[bytes]) -> None:
-    answer = read_page(page(GOOD, *odd)).answer
+    response = read_page(page(GOOD, *odd)).response
 
-    assert (answer.total, len(answer.hits.hits)) == (9, 1 + len(odd))
+    assert (response.total, len(response.hits.hits)) == (9, 1 + len(odd))
 
 
 # --- unknown fields ------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_an_index_that_changes_on_every_walk_is_told_and_leaves_nothing(
     served: Serve, tmp_path: Path
 ) -> None:
     server = served(50, "every 1:arrive=1")
-    with pytest.raises(TransientError, match="no complete walk in 3: the number of matches changed from"):
+    with pytest.raises(TransientError, match="in 3 attempts: the number of matches changed from"):
         walk(server, tmp_path / "gz", page_size=20)
     assert list(tmp_path.iterdir()) == []
     assert len(server.asked) == 6  # each walk ends where it is lost
@@ -88,7 +88,7 @@ def test_an_index_that_changes_on_every_walk_is_told_and_leaves_nothing(
 
 def test_an_index_that_is_built_anew_all_the_time_is_told(served: Serve, tmp_path: Path) -> None:
     server = served(50, "every 1:reindex")
-    with pytest.raises(TransientError, match="the index of 20.* became that of 20"):
+    with pytest.raises(TransientError, match="the index changed from 20.* to 20"):
         walk(server, tmp_path / "gz", page_size=20)
 
 
@@ -126,7 +126,7 @@ class Short(Index):
 def test_a_hole_is_never_taken_for_the_whole(served: Serve, tmp_path: Path) -> None:
     rows = served(50).sandbox.index
     server = served(index=Short(rows.rows.values(), rows.last_indexed, rows._generator, "short"))
-    with pytest.raises(TransientError, match="no complete walk in 3: 49 complaints came of 50"):
+    with pytest.raises(TransientError, match="no complete walk in 3 attempts: received 49 of 50 complaints"):
         walk(server, tmp_path / "gz")
 
 
@@ -179,7 +179,8 @@ def test_walk_over_capped_pages_is_resumed(served: Serve, tmp_path: Path) -> Non
 def test_walk_that_a_cap_ends_names_the_setting(served: Serve, tmp_path: Path) -> None:
     server = serve_index(served, CappedOnce)
     expected = (
-        "no complete walk in 3: 7 complaints came of 50; a page held 7 of 10,000 asked for: "
+        "no complete walk in 3 attempts: received 7 of 50 complaints; "
+        "a page had 7 of 10,000 requested complaints: "
         r"if the API caps pages, set \[ccdb\] page_size=7$"
     )
 
@@ -197,11 +198,11 @@ def page_of(*ids: str, total: int = 9) -> SearchResponse:
 @pytest.mark.parametrize(
     ("pages", "problem"),
     [
-        ([("5", "4"), ("5", "4")], "2 complaints came of 9"),
-        ([("5",), ("4",), ("3",), ("5",)], "3 complaints came of 9"),
-        ([("5",), ()], "1 complaints came of 9"),
-        ([()], "0 complaints came of 9"),
-        ([("9", "8", "7", "6", "5"), ("4", "3", "2", "1", "0")], "10 complaints came of 9"),
+        ([("5", "4"), ("5", "4")], "received 2 of 9 complaints"),
+        ([("5",), ("4",), ("3",), ("5",)], "received 3 of 9 complaints"),
+        ([("5",), ()], "received 1 of 9 complaints"),
+        ([()], "received 0 of 9 complaints"),
+        ([("9", "8", "7", "6", "5"), ("4", "3", "2", "1", "0")], "received 10 of 9 complaints"),
     ],
 )
 def test_pages_that_bring_nothing_new_end_the_walk(pages: list[tuple[str, ...]], problem: str) -> None:
@@ -239,7 +240,7 @@ def test_text_of_the_api_in_a_problem_is_printable_and_short() -> None:
     one_walk.add(msgspec.structs.replace(first, meta=Meta(last_indexed="2026\x1b[31m\n")))
     one_walk.add(msgspec.structs.replace(second, meta=Meta(last_indexed="x" * 1_000_000)))
 
-    assert one_walk.problem.startswith(r"the index of 2026\x1b[31m became that of xxx")
+    assert one_walk.problem.startswith(r"the index changed from 2026\x1b[31m to xxx")
     assert len(one_walk.problem) < 300
 
 

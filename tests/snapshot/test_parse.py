@@ -357,7 +357,7 @@ def test_every_hit_is_parsed_rejected_or_a_duplicate(
 def test_pages_with_fewer_hits_than_matched_are_damaged(files: Files, limit: int) -> None:
     write_pages(files.pages, answer(hit("1"), hit("2"), total=5))
 
-    with pytest.raises(DamagedFileError, match=rf"holds 2 complaints of {min(limit or 5, 5)}; delete it"):
+    with pytest.raises(DamagedFileError, match=rf"holds 2 of {min(limit or 5, 5)} complaints; delete it"):
         parse(*files, limit)
 
     assert [path.name for path in files.pages.parent.iterdir()] == ["pages.gz"]

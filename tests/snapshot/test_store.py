@@ -387,7 +387,7 @@ def test_fewer_complaints_than_were_parsed_are_damage(files: Files) -> None:
     files.store("", {"complaint_id": "1"})
     files.csv.unlink()
 
-    with pytest.raises(DamagedFileError, match=r"parsed\.jsonl holds 1 complaints of 2; delete it"):
+    with pytest.raises(DamagedFileError, match=r"parsed\.jsonl holds 1 of 2 complaints; delete it"):
         store(files.document, files.parsed, files.csv, 2, MINUTE)
 
     assert not files.csv.exists()

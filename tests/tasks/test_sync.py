@@ -635,7 +635,7 @@ def test_a_renamed_field_fails_a_sync_that_merged_the_rest(upkeep: Syncer) -> No
 
     assert not upkeep.sync(1)
 
-    assert "the API sends no zip_code any more; the API sends a new field zip5" in upkeep.error(1)
+    assert "the API no longer sends zip_code; the API sends a new field zip5" in upkeep.error(1)
     assert upkeep.current() == upkeep.truth(since=FIRST)
     upkeep.pipeline.configure("guard", expected_fields="zip_code,zip5")
     assert upkeep.sync(2)
