@@ -11,13 +11,13 @@ def test_columns_are_chosen_and_ordered_by_api_name() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", ","])
-def test_without_a_choice_the_columns_are_the_cfpbs_eighteen(text: str) -> None:
+def test_default_columns_are_the_18_of_the_cfpb(text: str) -> None:
     assert len(parse_columns(text)) == 18
     assert "has_narrative" not in {column.field for column in parse_columns(text)}
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("complaint_id,compny", "no column 'compny'; did you mean 'company'"),
         ("Complaint ID", "no column 'Complaint ID'; did you mean 'complaint_id'"),
@@ -25,17 +25,17 @@ def test_without_a_choice_the_columns_are_the_cfpbs_eighteen(text: str) -> None:
         ("state,company,state", "named twice"),
     ],
 )
-def test_a_choice_of_columns_that_is_none_is_refused(text: str, said: str) -> None:
-    with pytest.raises(SettingError, match=said):
+def test_invalid_choice_of_columns_is_refused(text: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
         parse_columns(text)
 
 
-def test_columns_are_known_by_their_labels() -> None:
+def test_columns_are_found_by_their_labels() -> None:
     labels = [column.label for column in parse_columns("")]
 
     assert find_columns(labels) == parse_columns("")
 
 
-def test_an_unknown_label_is_refused() -> None:
+def test_unknown_label_is_refused() -> None:
     with pytest.raises(ValueError, match="'state' is not a column"):
         find_columns(["Complaint ID", "state"])

@@ -1,4 +1,4 @@
-"""How a snapshot is named on a command line."""
+"""The command-line options that select a snapshot."""
 
 import re
 import shlex
@@ -21,7 +21,7 @@ MINUTE = datetime(2026, 11, 22, 9, 26)
 
 
 @given(st.text(min_size=1, max_size=30), st.integers(0, 99))
-def test_the_name_of_the_files_holds_query_and_limit(company: str, limit: int) -> None:
+def test_slug_yields_query_and_limit(company: str, limit: int) -> None:
     try:
         query = parse_query("company=" + "".join(f"%{byte:02X}" for byte in company.encode(errors="replace")))
     except QueryError:
@@ -35,15 +35,15 @@ def test_the_name_of_the_files_holds_query_and_limit(company: str, limit: int) -
 
 
 @pytest.mark.parametrize("slug", ["", "x", "state=ca", "all-newest-", "all-newest-x", "all-newest-010", "~"])
-def test_other_names_hold_none(slug: str) -> None:
+def test_invalid_slug_yields_none(slug: str) -> None:
     assert query_of_slug(slug) is None
 
 
-def test_a_sync_has_no_limit() -> None:
+def test_sync_has_no_limit() -> None:
     assert options_for("state=CA~sync", ("state=CA", 0)) == "--query state=CA"
 
 
-def test_a_damaged_package_is_named_with_the_command_that_makes_it_again(tmp_path: Path) -> None:
+def test_damaged_package_error_has_the_redo_command(tmp_path: Path) -> None:
     query = "product=Debt collection&state=CA"
     files = taken(tmp_path, MINUTE, [], query=query, limit=7)
     files.datapackage.write_bytes(b"{")
@@ -59,7 +59,7 @@ def test_a_damaged_package_is_named_with_the_command_that_makes_it_again(tmp_pat
     ]
 
 
-def test_a_name_that_was_cut_is_named() -> None:
+def test_command_for_a_cut_slug_names_the_slug() -> None:
     slug = "company=a~0123456789abcdef"
 
     command = redo_command(SnapshotFiles(Path("data"), slug, MINUTE), "store")

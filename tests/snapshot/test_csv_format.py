@@ -1,4 +1,4 @@
-"""Rows as CSV: the same bytes as Python's own writer, whatever the cells hold."""
+"""CSV writing gives the same bytes as Python's `csv.writer`."""
 
 import csv
 import io
@@ -16,12 +16,12 @@ cells = st.none() | st.booleans() | st.dates() | texts
 tables = st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(cells, min_size=width, max_size=width)))
 
 
-def written(header: list[str], rows: list[list[Cell]]) -> bytes:
+def write(header: list[str], rows: list[list[Cell]]) -> bytes:
     return b"".join(block.lines for block in csv_blocks(header, rows))
 
 
-def as_python_writes_it(*rows: Sequence[Cell]) -> bytes:
-    """Write each row by itself: `csv` quotes a lone carriage return only where lines end in one."""
+def write_with_csv_module(*rows: Sequence[Cell]) -> bytes:
+    """Write each row separately with CRLF, because `csv` quotes a lone CR only then."""
     flags: dict[Cell, str] = {True: "true", False: "false"}
     lines = []
     for row in rows:
@@ -32,25 +32,25 @@ def as_python_writes_it(*rows: Sequence[Cell]) -> bytes:
 
 
 @given(tables)
-def test_any_cells_are_written_as_pythons_writer_would(rows: list[list[Cell]]) -> None:
+def test_any_cells_are_written_as_by_csv_writer(rows: list[list[Cell]]) -> None:
     header = ["a, b"] * (len(rows[0]) if rows else 1)
 
-    assert written(header, rows) == as_python_writes_it(header, *rows)
+    assert write(header, rows) == write_with_csv_module(header, *rows)
 
 
-def test_many_rows_are_written_in_their_order_whatever_each_holds() -> None:
+def test_many_rows_of_mixed_values_keep_their_order() -> None:
     kinds: list[list[Cell]] = [["1", None], ['"', True], ["", date(2026, 11, 22)], ["plain", "a,b"]]
     rows = [kinds[(number * number) % 4] for number in range(2_001)]
 
-    assert written(["one", "two"], rows) == as_python_writes_it(["one", "two"], *rows)
+    assert write(["one", "two"], rows) == write_with_csv_module(["one", "two"], *rows)
 
 
-def test_the_header_counts_as_no_row() -> None:
+def test_header_is_not_counted_as_a_row() -> None:
     rows: list[list[Cell]] = [["1"]] * 777
 
     assert sum(block.rows for block in csv_blocks(["id"], rows)) == 777
 
 
-def test_a_row_of_another_length_is_a_mistake() -> None:
+def test_row_of_another_length_raises_an_error() -> None:
     with pytest.raises(ValueError, match="shorter"):
-        written(["one", "two"], [["1", "2"], ["1"]])
+        write(["one", "two"], [["1", "2"], ["1"]])

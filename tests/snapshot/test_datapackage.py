@@ -1,4 +1,4 @@
-"""A snapshot's description: a Data Package that is valid, true, and says where the data is from."""
+"""The Data Package of a snapshot is valid and describes the CSV correctly."""
 
 import json
 import re
@@ -22,7 +22,7 @@ EVERY_COLUMN = ",".join(column.field for column in COLUMNS)
 
 
 class Described(NamedTuple):
-    """A snapshot's CSV, its description and the summary that it should agree with."""
+    """The CSV of a snapshot, its description and its summary."""
 
     csv: Path
     path: Path
@@ -40,10 +40,10 @@ class Described(NamedTuple):
         return resource
 
 
-def described(
+def make_package(
     folder: Path, *hits: Any, query: str = "", limit: int = 0, columns: str = "", **meta: Any
 ) -> Described:
-    """Make a snapshot of a page of hits, description and all."""
+    """Write a snapshot from one page of hits, with its description."""
     pages, parsed, rejected, summary_file, document = (folder / name for name in "abcde")
     csv = folder / "20261122T0926Z.complaints.csv"
     path = folder / "20261122T0926Z.datapackage.json"
@@ -55,7 +55,7 @@ def described(
     return Described(csv, path, summary)
 
 
-# --- to frictionless -----------------------------------------------------------------------------
+# --- validation -----------------------------------------------------------------------------------
 
 HARD_TO_READ = [
     hit(
@@ -73,7 +73,7 @@ HARD_TO_READ = [
 ]
 
 
-def problems(path: Path) -> list[str]:
+def find_errors(path: Path) -> list[str]:
     """Return the kinds of errors that frictionless finds."""
     import frictionless
 
@@ -83,9 +83,9 @@ def problems(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("columns", ["", EVERY_COLUMN, "state,company"])
-@pytest.mark.parametrize("hits", [[], HARD_TO_READ], ids=["no complaints", "complaints hard to read"])
-def test_frictionless_finds_the_package_valid(tmp_path: Path, hits: list[Any], columns: str) -> None:
-    assert problems(described(tmp_path, *hits, columns=columns).path) == []
+@pytest.mark.parametrize("hits", [[], HARD_TO_READ], ids=["no complaints", "difficult complaints"])
+def test_package_is_valid_for_frictionless(tmp_path: Path, hits: list[Any], columns: str) -> None:
+    assert find_errors(make_package(tmp_path, *hits, columns=columns).path) == []
 
 
 @pytest.mark.parametrize(
@@ -98,35 +98,32 @@ def test_frictionless_finds_the_package_valid(tmp_path: Path, hits: list[Any], c
         ("Complaint ID", "complaint_id", {"incorrect-label"}),
     ],
 )
-def test_frictionless_finds_a_csv_that_was_changed(
-    tmp_path: Path, old: str, new: str, found: set[str]
-) -> None:
+def test_frictionless_detects_a_changed_csv(tmp_path: Path, old: str, new: str, found: set[str]) -> None:
     columns = "complaint_id,date_received,zip_code"
-    package = described(tmp_path, *HARD_TO_READ, columns=columns)
+    package = make_package(tmp_path, *HARD_TO_READ, columns=columns)
     content = package.csv.read_text()
 
     package.csv.write_text(content.replace(old, new, 1))
 
     assert old in content
-    assert found <= set(problems(package.path))
+    assert found <= set(find_errors(package.path))
 
 
-def test_frictionless_finds_a_csv_that_was_cut(tmp_path: Path) -> None:
-    package = described(tmp_path, *HARD_TO_READ)
+def test_frictionless_detects_a_cut_csv(tmp_path: Path) -> None:
+    package = make_package(tmp_path, *HARD_TO_READ)
     lines = package.csv.read_bytes().splitlines(keepends=True)
 
     package.csv.write_bytes(b"".join(lines[:-1]))
 
-    assert {"hash-count", "byte-count", "row-count"} <= set(problems(package.path))
+    assert {"hash-count", "byte-count", "row-count"} <= set(find_errors(package.path))
 
 
-# --- what it says --------------------------------------------------------------------------------
+# --- content --------------------------------------------------------------------------------------
 
 
-def test_the_package_says_what_was_asked(tmp_path: Path) -> None:
-    package = described(tmp_path, query="state=NY&state=CA&search_term=late+fee", limit=1000).package
+def test_package_has_query_limit_and_timestamp(tmp_path: Path) -> None:
+    package = make_package(tmp_path, query="state=NY&state=CA&search_term=late+fee", limit=1000).package
 
-    assert package["snapshot"]["timestamp"] == "2026-11-22T09:26Z"
     assert package["snapshot"]["timestamp"] == "2026-11-22T09:26Z"
     assert package["snapshot"]["query"] == "field=all&search_term=late%20fee&state=CA&state=NY"
     assert package["snapshot"]["limit"] == 1000
@@ -135,12 +132,12 @@ def test_the_package_says_what_was_asked(tmp_path: Path) -> None:
     )
 
 
-def test_no_limit_and_no_filter_are_every_complaint_of_the_database(tmp_path: Path) -> None:
-    assert described(tmp_path).package["description"].endswith("every complaint of the whole database.")
+def test_description_without_query_names_the_whole_database(tmp_path: Path) -> None:
+    assert make_package(tmp_path).package["description"].endswith("every complaint of the whole database.")
 
 
-def test_the_package_says_where_the_data_is_from_and_that_it_is_free(tmp_path: Path) -> None:
-    package = described(tmp_path, last_indexed="2026-09-26T12:00:00-05:00").package
+def test_package_has_source_and_licence(tmp_path: Path) -> None:
+    package = make_package(tmp_path, last_indexed="2026-09-26T12:00:00-05:00").package
 
     assert [source["path"] for source in package["sources"]] == [API]
     assert package["snapshot"]["api"] == API
@@ -148,24 +145,24 @@ def test_the_package_says_where_the_data_is_from_and_that_it_is_free(tmp_path: P
     assert [licence["name"] for licence in package["licenses"]] == ["CC0-1.0"]
 
 
-def test_real_data_is_the_cfpbs(tmp_path: Path) -> None:
-    package = described(tmp_path, hit("1")).package
+def test_real_data_is_attributed_to_the_cfpb(tmp_path: Path) -> None:
+    package = make_package(tmp_path, hit("1")).package
 
     assert "CFPB" in package["title"]
     assert package["snapshot"]["sandbox"] is None
     assert "SANDBOX" not in json.dumps(package)
 
 
-def test_data_of_the_sandbox_says_so(tmp_path: Path) -> None:
-    package = described(tmp_path, hit("1"), sandbox="50 generated complaints").package
+def test_sandbox_data_is_marked(tmp_path: Path) -> None:
+    package = make_package(tmp_path, hit("1"), sandbox="50 generated complaints").package
 
     assert package["title"] == "SANDBOX, not CFPB data: 50 generated complaints"
     assert package["description"].startswith("For trials of luigi_etl only")
     assert package["snapshot"]["sandbox"] == "50 generated complaints"
 
 
-def test_the_numbers_are_those_of_the_summary(tmp_path: Path) -> None:
-    package = described(tmp_path, hit("1"), hit("1"), hit("1"), hit("2"), hit("x"), hit("3"))
+def test_counts_equal_those_of_the_summary(tmp_path: Path) -> None:
+    package = make_package(tmp_path, hit("1"), hit("1"), hit("1"), hit("2"), hit("x"), hit("3"))
 
     numbers = msgspec.to_builtins(package.summary)
     snapshot = package.package["snapshot"]
@@ -177,20 +174,20 @@ def test_the_numbers_are_those_of_the_summary(tmp_path: Path) -> None:
     assert package.resource["rows"] == 3
 
 
-def test_the_package_is_named_as_the_specification_allows(tmp_path: Path) -> None:
-    assert re.fullmatch(r"[a-z0-9._-]+", described(tmp_path).package["name"])
+def test_package_name_follows_the_specification(tmp_path: Path) -> None:
+    assert re.fullmatch(r"[a-z0-9._-]+", make_package(tmp_path).package["name"])
 
 
-def test_fields_unknown_and_absent_are_named(tmp_path: Path) -> None:
+def test_unknown_and_absent_fields_are_listed(tmp_path: Path) -> None:
     present = {column.field: None for column in COLUMNS if column.field not in ("tags", "complaint_id")}
 
-    snapshot = described(tmp_path, hit("1", **present, risk=5, ape={})).package["snapshot"]
+    snapshot = make_package(tmp_path, hit("1", **present, risk=5, ape={})).package["snapshot"]
 
     assert (snapshot["unknown_fields"], snapshot["absent_fields"]) == (["ape", "risk"], ["tags"])
 
 
-def test_the_csv_is_described_as_it_is(tmp_path: Path) -> None:
-    package = described(tmp_path, hit("1", company="é\n"), hit("2"), columns="company")
+def test_resource_has_size_rows_and_hash_of_the_csv(tmp_path: Path) -> None:
+    package = make_package(tmp_path, hit("1", company="é\n"), hit("2"), columns="company")
 
     assert package.csv.read_bytes() == 'Company\n"é\n"\n""\n'.encode()
     assert package.resource["path"] == package.csv.name
@@ -198,8 +195,8 @@ def test_the_csv_is_described_as_it_is(tmp_path: Path) -> None:
     assert package.resource["hash"].startswith("sha256:")
 
 
-def test_each_column_has_its_api_name_type_and_meaning(tmp_path: Path) -> None:
-    schema = described(tmp_path, columns="zip_code,date_received,has_narrative").resource["schema"]
+def test_columns_have_api_name_type_and_description(tmp_path: Path) -> None:
+    schema = make_package(tmp_path, columns="zip_code,date_received,has_narrative").resource["schema"]
 
     assert [(field["name"], field["title"], field["type"]) for field in schema["fields"]] == [
         ("ZIP code", "zip_code", "string"),
@@ -213,20 +210,18 @@ def test_each_column_has_its_api_name_type_and_meaning(tmp_path: Path) -> None:
     ("columns", "key"),
     [("", ["Complaint ID"]), ("state,complaint_id", ["Complaint ID"]), ("state,company", None)],
 )
-def test_the_id_is_the_primary_key_where_it_is_a_column(
-    tmp_path: Path, columns: str, key: list[str] | None
-) -> None:
-    assert described(tmp_path, columns=columns).resource["schema"].get("primaryKey") == key
+def test_id_column_is_the_primary_key(tmp_path: Path, columns: str, key: list[str] | None) -> None:
+    assert make_package(tmp_path, columns=columns).resource["schema"].get("primaryKey") == key
 
 
-def test_describing_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    first = described(tmp_path, hit("1")).path.read_bytes()
+def test_description_is_reproducible(tmp_path: Path) -> None:
+    first = make_package(tmp_path, hit("1")).path.read_bytes()
 
-    assert described(tmp_path, hit("1")).path.read_bytes() == first
+    assert make_package(tmp_path, hit("1")).path.read_bytes() == first
 
 
-def test_a_description_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    package = described(tmp_path, hit("1"))
+def test_error_names_a_description_that_cannot_be_written(tmp_path: Path) -> None:
+    package = make_package(tmp_path, hit("1"))
     stored = store(tmp_path / "e", tmp_path / "b", package.csv, 1, MINUTE)
     target = package.csv / "datapackage.json"
 

@@ -19,7 +19,7 @@ from tests.conftest import Serve, Served
 def walk(
     server: Served, path: Path, limit: int = 0, query: tuple[tuple[str, str], ...] = (), **settings: object
 ) -> list[str]:
-    """Extract, and return the ids in the file."""
+    """Extract; return the ids in the page file."""
     with server.client(**settings) as client:
         extract(client, query, limit, path, lambda _: None)
     return ids_in(path)
@@ -35,95 +35,104 @@ def newest_first(server: Served) -> list[str]:
 
 
 @pytest.mark.parametrize("page_size", [7, 10, 50, 51, 10_000])
-def test_a_walk_brings_every_complaint_once_newest_first(
+def test_walk_collects_every_complaint_once_newest_first(
     served: Serve, tmp_path: Path, page_size: int
 ) -> None:
     server = served(50)
+
     assert walk(server, tmp_path / "gz", page_size=page_size) == newest_first(server)
 
 
 @pytest.mark.parametrize(("page_size", "requests"), [(10, 5), (50, 1), (7, 8)])
-def test_a_walk_makes_no_request_after_it_is_proven(
+def test_complete_walk_sends_no_further_request(
     served: Serve, tmp_path: Path, page_size: int, requests: int
 ) -> None:
     server = served(50)
     walk(server, tmp_path / "gz", page_size=page_size)
+
     assert len(server.asked) == requests
 
 
 @pytest.mark.parametrize(("limit", "page_size"), [(10, 10_000), (10, 3), (49, 10), (50, 10), (60, 25)])
-def test_a_limit_brings_the_newest_so_many(served: Serve, tmp_path: Path, limit: int, page_size: int) -> None:
+def test_limit_selects_the_newest_complaints(
+    served: Serve, tmp_path: Path, limit: int, page_size: int
+) -> None:
     server = served(50)
+
     assert walk(server, tmp_path / "gz", limit, page_size=page_size) == newest_first(server)[:limit]
 
 
-def test_a_limit_asks_for_no_more_than_it_needs(served: Serve, tmp_path: Path) -> None:
+def test_requests_with_a_limit_are_no_larger_than_needed(served: Serve, tmp_path: Path) -> None:
     server = served(50)
     walk(server, tmp_path / "gz", 10, page_size=8)
+
     assert ["size=8&" in server.asked[0], "size=2&" in server.asked[1]] == [True, True]
 
 
 def test_no_match_is_a_complete_walk_of_one_page(served: Serve, tmp_path: Path) -> None:
     server = served(50)
+
     assert walk(server, tmp_path / "gz", query=(("company", "No such company"),)) == []
     assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("rule", ["2:arrive=3", "2:vanish=3", "2:during:vanish=5", "3:reindex"])
-def test_an_index_that_changes_on_the_way_is_walked_again(served: Serve, tmp_path: Path, rule: str) -> None:
+def test_walk_restarts_when_the_index_changes(served: Serve, tmp_path: Path, rule: str) -> None:
     server = served(50, rule)
+
     assert sorted(walk(server, tmp_path / "gz", page_size=20)) == sorted(server.sandbox.index.rows)
     assert len(server.asked) > 3
 
 
-def test_an_index_that_changes_on_every_walk_is_told_and_leaves_nothing(
-    served: Serve, tmp_path: Path
-) -> None:
+def test_index_that_changes_on_every_walk_is_an_error(served: Serve, tmp_path: Path) -> None:
     server = served(50, "every 1:arrive=1")
     with pytest.raises(TransientError, match="in 3 attempts: the number of matches changed from"):
         walk(server, tmp_path / "gz", page_size=20)
+
     assert list(tmp_path.iterdir()) == []
-    assert len(server.asked) == 6  # each walk ends where it is lost
+    assert len(server.asked) == 6  # each walk ends with the page that shows the change
 
 
-def test_an_index_that_is_built_anew_all_the_time_is_told(served: Serve, tmp_path: Path) -> None:
+def test_index_that_is_always_rebuilt_is_an_error(served: Serve, tmp_path: Path) -> None:
     server = served(50, "every 1:reindex")
     with pytest.raises(TransientError, match="the index changed from 20.* to 20"):
         walk(server, tmp_path / "gz", page_size=20)
 
 
-def test_changes_of_other_queries_do_not_matter(served: Serve, tmp_path: Path) -> None:
+def test_change_within_the_same_total_is_accepted(served: Serve, tmp_path: Path) -> None:
     server = served(200, "2:change=1")
     before = newest_first(server)
+
     assert walk(server, tmp_path / "gz", page_size=100) == before
     assert len(server.asked) == 2
 
 
 class Stuck(Index):
-    """An index that does not move on: what a cursor without the right sort gives."""
+    """An index that ignores the cursor."""
 
     def search(self, search: Search) -> Found:
         return super().search(replace(search, search_after=None))
 
 
-def test_a_page_that_comes_again_for_ever_ends_the_walk(served: Serve, tmp_path: Path) -> None:
+def test_page_that_repeats_forever_ends_the_walk(served: Serve, tmp_path: Path) -> None:
     rows = served(50).sandbox.index
     stuck = Stuck(rows.rows.values(), rows.last_indexed, rows._generator, "stuck")
     server = served(index=stuck)
     with pytest.raises(RefusedError, match="the API ignored search_after="):
         walk(server, tmp_path / "gz", page_size=20)
+
     assert len(server.asked) == 2
 
 
 class Short(Index):
-    """An index whose pages lack a hit."""
+    """An index whose pages lack their first hit."""
 
     def search(self, search: Search) -> Found:
         found = super().search(search)
         return replace(found, rows=found.rows[1:])
 
 
-def test_a_hole_is_never_taken_for_the_whole(served: Serve, tmp_path: Path) -> None:
+def test_page_that_lacks_a_hit_is_an_error(served: Serve, tmp_path: Path) -> None:
     rows = served(50).sandbox.index
     server = served(index=Short(rows.rows.values(), rows.last_indexed, rows._generator, "short"))
     with pytest.raises(TransientError, match="no complete walk in 3 attempts: received 49 of 50 complaints"):
@@ -131,14 +140,14 @@ def test_a_hole_is_never_taken_for_the_whole(served: Serve, tmp_path: Path) -> N
 
 
 class Capped(Index):
-    """An index that gives seven rows at most."""
+    """An index that returns at most seven rows per page."""
 
     def search(self, search: Search) -> Found:
         return super().search(replace(search, size=min(search.size, 7)))
 
 
 class CappedOnce(Capped):
-    """An index that gives seven rows at most, and only once."""
+    """An index that returns at most seven rows on the first page and none after it."""
 
     def search(self, search: Search) -> Found:
         found = super().search(search)
@@ -154,7 +163,7 @@ def serve_index(served: Serve, kind: type[Index], *rules: str) -> Served:
 
 @pytest.mark.parametrize("limit", [0, 5, 7, 20, 50, 60])
 @pytest.mark.parametrize("page_size", [8, 10_000])
-def test_pages_that_the_api_caps_are_walked_to_the_end(
+def test_walk_over_capped_pages_is_complete(
     served: Serve, tmp_path: Path, limit: int, page_size: int
 ) -> None:
     server = serve_index(served, Capped)
@@ -173,10 +182,10 @@ def test_walk_over_capped_pages_is_resumed(served: Serve, tmp_path: Path) -> Non
     ids = walk(server, tmp_path / "gz")
 
     assert ids == newest_first(server)
-    assert len(server.asked) == 9  # eight pages, one of them asked for twice
+    assert len(server.asked) == 9  # eight pages, one of them requested twice
 
 
-def test_walk_that_a_cap_ends_names_the_setting(served: Serve, tmp_path: Path) -> None:
+def test_error_after_a_capped_page_names_the_setting(served: Serve, tmp_path: Path) -> None:
     server = serve_index(served, CappedOnce)
     expected = (
         "no complete walk in 3 attempts: received 7 of 50 complaints; "
@@ -205,7 +214,7 @@ def page_of(*ids: str, total: int = 9) -> SearchResponse:
         ([("9", "8", "7", "6", "5"), ("4", "3", "2", "1", "0")], "received 10 of 9 complaints"),
     ],
 )
-def test_pages_that_bring_nothing_new_end_the_walk(pages: list[tuple[str, ...]], problem: str) -> None:
+def test_page_without_new_complaints_ends_the_walk(pages: list[tuple[str, ...]], problem: str) -> None:
     one_walk = Walk(0)
 
     for page in pages:
@@ -218,8 +227,8 @@ def test_pages_that_bring_nothing_new_end_the_walk(pages: list[tuple[str, ...]],
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.sampled_from("123456"), max_size=3), max_size=60), st.integers(0, 6))
-def test_walk_ends_after_no_more_pages_than_complaints(pages: list[list[str]], limit: int) -> None:
-    """Each page but the last brings something new, whatever the API answers."""
+def test_number_of_pages_is_bounded(pages: list[list[str]], limit: int) -> None:
+    """Each page except the last has a new complaint, for any answers of the API."""
     one_walk = Walk(limit)
     taken = 0
 
@@ -233,7 +242,7 @@ def test_walk_ends_after_no_more_pages_than_complaints(pages: list[list[str]], l
     assert one_walk.is_over or len(pages) == taken
 
 
-def test_text_of_the_api_in_a_problem_is_printable_and_short() -> None:
+def test_api_text_in_a_problem_is_printable_and_short() -> None:
     one_walk = Walk(0)
     first, second = page_of("5"), page_of("4")
 
@@ -244,18 +253,19 @@ def test_text_of_the_api_in_a_problem_is_printable_and_short() -> None:
     assert len(one_walk.problem) < 300
 
 
-def test_a_refused_query_makes_one_request(served: Serve, tmp_path: Path) -> None:
+def test_refused_query_sends_one_request(served: Serve, tmp_path: Path) -> None:
     server = served()
     with pytest.raises(RefusedError, match="state"):
         walk(server, tmp_path / "gz", query=(("state", "ZZ"),))
+
     assert server.statuses == [400]
 
 
-# --- interruptions -------------------------------------------------------------------------------
+# --- interruptions --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fault_at", [2, 3, 4, 5])
-def test_an_interrupted_walk_fetches_no_page_twice(served: Serve, tmp_path: Path, fault_at: int) -> None:
+def test_resumed_walk_fetches_no_page_twice(served: Serve, tmp_path: Path, fault_at: int) -> None:
     undisturbed = served(50)
     walk(undisturbed, tmp_path / "undisturbed", page_size=10)
     server = served(50, f"{fault_at}:status=403")
@@ -264,43 +274,48 @@ def test_an_interrupted_walk_fetches_no_page_twice(served: Serve, tmp_path: Path
     assert not (tmp_path / "gz").exists()
     walk(server, tmp_path / "gz", page_size=10)
     answered = [path for path, status in server.sandbox.requests if status == 200]
+
     assert answered == undisturbed.asked
     assert ids_in(tmp_path / "gz") == ids_in(tmp_path / "undisturbed")
 
 
-def test_a_walk_that_was_whole_but_not_yet_named_makes_no_request(served: Serve, tmp_path: Path) -> None:
+def test_complete_partial_file_needs_no_request(served: Serve, tmp_path: Path) -> None:
     server = served(50)
     walk(server, tmp_path / "gz", page_size=20)
     (tmp_path / "gz").rename(tmp_path / "gz.partial")
     walk(server, tmp_path / "gz", page_size=20)
+
     assert len(server.asked) == 3
 
 
-def test_pages_of_an_older_index_are_not_mixed_with_newer_ones(served: Serve, tmp_path: Path) -> None:
+def test_pages_of_two_index_states_are_not_mixed(served: Serve, tmp_path: Path) -> None:
     server = served(50, "3:status=403")
     with pytest.raises(RefusedError):
         walk(server, tmp_path / "gz", page_size=20)
     server.sandbox.index.vanish(5)
+
     assert walk(server, tmp_path / "gz", page_size=20) == newest_first(server)
 
 
-def test_pages_of_another_address_are_not_gone_on_with(served: Serve, tmp_path: Path) -> None:
+def test_pages_from_another_address_are_not_resumed(served: Serve, tmp_path: Path) -> None:
     first, second = served(50, "2:status=403", seed=1), served(50, seed=2)
     with pytest.raises(RefusedError):
         walk(first, tmp_path / "gz", page_size=20)
+
     assert walk(second, tmp_path / "gz", page_size=20) == newest_first(second)
 
 
-def test_a_finished_extraction_is_not_made_again(served: Serve, tmp_path: Path) -> None:
-    """Two processes at one snapshot: the second finds the file when its turn comes."""
+def test_finished_extraction_is_not_repeated(served: Serve, tmp_path: Path) -> None:
+    """The second of two processes finds the finished file."""
     server = served(50)
     walk(server, tmp_path / "gz")
     walk(server, tmp_path / "gz")
+
     assert len(server.asked) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["gz"]
 
 
-def test_while_one_process_extracts_another_is_turned_away(served: Serve, tmp_path: Path) -> None:
+def test_second_process_cannot_extract_the_same_file(served: Serve, tmp_path: Path) -> None:
     with PageFile(tmp_path / "gz").opened(), pytest.raises(TransientError, match="another process"):
         walk(served(50), tmp_path / "gz")
 
@@ -309,14 +324,15 @@ def test_progress_is_reported_after_each_page(served: Serve, tmp_path: Path) -> 
     seen: list[Progress] = []
     with served(50).client(page_size=20) as client:
         extract(client, (), 0, tmp_path / "gz", seen.append)
+
     assert seen == [Progress(20, 50, 1), Progress(40, 50, 2), Progress(50, 50, 3)]
 
 
-# --- odd hits ------------------------------------------------------------------------------------
+# --- odd hits -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("place", range(12))
-def test_an_odd_hit_costs_no_other_wherever_it_stands(served: Serve, tmp_path: Path, place: int) -> None:
+def test_hit_with_an_odd_id_does_not_affect_others(served: Serve, tmp_path: Path, place: int) -> None:
     hits = [
         {"_id": str(number), "sort": [1000 - number, str(number)], "_source": {"complaint_id": str(number)}}
         for number in range(12)
@@ -325,35 +341,35 @@ def test_an_odd_hit_costs_no_other_wherever_it_stands(served: Serve, tmp_path: P
     (tmp_path / "recorded.json").write_text(json.dumps({"hits": {"hits": hits}}))
     server = served(index=replayed_index([tmp_path / "recorded.json"], 1, ERAS["2026-08"]))
     ids = walk(server, tmp_path / "gz", page_size=4)
+
     assert len(ids) == 12
     assert len(server.asked) == 3
 
 
 class LowerBound(Index):
-    """An index that counts only so far."""
+    """An index that reports only a lower bound of the total."""
 
     def search(self, search: Search) -> Found:
         return replace(super().search(search), relation="gte")
 
 
-def test_a_total_that_is_a_lower_bound_proves_nothing(served: Serve, tmp_path: Path) -> None:
+def test_total_that_is_a_lower_bound_is_an_error(served: Serve, tmp_path: Path) -> None:
     rows = served(50).sandbox.index
     server = served(index=LowerBound(rows.rows.values(), rows.last_indexed, rows._generator, "counts so far"))
     with pytest.raises(TransientError, match=r"hits\.total is only a lower bound"):
         walk(server, tmp_path / "gz")
 
 
-def test_a_row_that_moves_behind_the_cursor_comes_twice_and_counts_once(
-    served: Serve, tmp_path: Path
-) -> None:
+def test_row_that_moves_behind_the_cursor_counts_once(served: Serve, tmp_path: Path) -> None:
     server = served(50, "2:redate=1")
     ids = walk(server, tmp_path / "gz", page_size=30)
+
     assert len(ids) == 51
     assert sorted(set(ids)) == sorted(server.sandbox.index.rows)
     assert len(server.asked) == 2
 
 
-def test_eras_are_walked_alike(served: Serve, tmp_path: Path) -> None:
+def test_walk_is_complete_in_every_era(served: Serve, tmp_path: Path) -> None:
     for era in ERAS:
         server = served(30, era=era)
         assert sorted(walk(server, tmp_path / era, page_size=10)) == sorted(server.sandbox.index.rows)

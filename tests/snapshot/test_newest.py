@@ -1,4 +1,4 @@
-"""The newest CSV is never replaced by less, and a run that reads less than it should fails in one line."""
+"""A snapshot with implausibly few complaints does not replace the newest CSV and fails with one line."""
 
 import csv
 import json
@@ -16,7 +16,7 @@ MINUTE = datetime(2026, 11, 22, 9, 26)
 
 
 class Newest:
-    """A pipeline, the API it reads, and the newest CSV."""
+    """A pipeline, its API and the newest CSV."""
 
     def __init__(self, pipeline: Pipeline, served: Served) -> None:
         self.pipeline = pipeline
@@ -29,11 +29,11 @@ class Newest:
         return self.pipeline.run(family, timestamp=MINUTE + timedelta(minutes=at), **given)
 
     def script(self, *events: str) -> None:
-        """Let events happen at each further request."""
+        """Trigger events on each further request."""
         self.served.sandbox.script = Script([read_rule(f"1:{event}", True) for event in events])
 
     def rows(self, name: str = "all.csv") -> int | None:
-        """Return how many rows the newest CSV has, or None where there is none."""
+        """Return the number of rows of the newest CSV; None if there is no CSV."""
         path = self.pipeline.root / "latest" / name
         if not path.exists():
             return None
@@ -52,7 +52,7 @@ class Newest:
 
 @pytest.fixture
 def database_address(sqlite_address: Path) -> Path:
-    """Give one kind of database: these tests are about files."""
+    """Use SQLite only, because these tests are about files."""
     return sqlite_address
 
 
@@ -61,11 +61,11 @@ def newest(pipeline: Pipeline, served: Serve) -> Newest:
     return Newest(pipeline, served(300))
 
 
-# --- implausible losses --------------------------------------------------------------------------
+# --- implausible losses ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("limit", [0, 10])
-def test_an_empty_index_replaces_nothing(newest: Newest, limit: int) -> None:
+def test_empty_index_replaces_nothing(newest: Newest, limit: int) -> None:
     name = "all-newest-10.csv" if limit else "all.csv"
     newest.run(0, limit=limit)
     newest.script("empty")
@@ -76,7 +76,7 @@ def test_an_empty_index_replaces_nothing(newest: Newest, limit: int) -> None:
     assert "its index is empty" in newest.error(1)
 
 
-def test_a_half_loaded_index_replaces_nothing(newest: Newest) -> None:
+def test_half_loaded_index_replaces_nothing(newest: Newest) -> None:
     newest.run(0)
     newest.script("half")
 
@@ -87,7 +87,7 @@ def test_a_half_loaded_index_replaces_nothing(newest: Newest) -> None:
     assert len(newest.stored(1)) == 1, "what the API answered is kept all the same"
 
 
-def test_a_later_day_confirms_a_smaller_csv(newest: Newest) -> None:
+def test_later_day_confirms_a_smaller_csv(newest: Newest) -> None:
     newest.run(0)
     newest.index.vanish(150)
     assert not newest.run(1)
@@ -98,7 +98,7 @@ def test_a_later_day_confirms_a_smaller_csv(newest: Newest) -> None:
     assert newest.rows() == 150
 
 
-def test_an_option_lets_a_smaller_csv_through(newest: Newest) -> None:
+def test_guard_accept_allows_a_smaller_csv(newest: Newest) -> None:
     newest.run(0)
     newest.index.vanish(150)
     newest.pipeline.configure("guard", accept="true")
@@ -118,7 +118,7 @@ def test_flagged_data_confirms_nothing(newest: Newest) -> None:
     assert newest.rows() == 300
 
 
-def test_an_older_snapshot_is_stored_beside_a_larger_newest(newest: Newest) -> None:
+def test_older_snapshot_is_stored_beside_a_larger_newest(newest: Newest) -> None:
     newest.run(5)
     newest.index.vanish(150)
 
@@ -126,7 +126,7 @@ def test_an_older_snapshot_is_stored_beside_a_larger_newest(newest: Newest) -> N
     assert newest.rows() == 300
 
 
-def test_a_held_back_csv_is_merged_all_the_same(newest: Newest) -> None:
+def test_held_back_csv_is_still_merged(newest: Newest) -> None:
     newest.run(0)
     newest.index.vanish(150)
     newest.index.arrive(3)
@@ -136,7 +136,7 @@ def test_a_held_back_csv_is_merged_all_the_same(newest: Newest) -> None:
     assert newest.pipeline.sql("SELECT count(*) FROM complaints") == [(153,)]
 
 
-def test_a_few_complaints_less_are_plausible(newest: Newest) -> None:
+def test_small_loss_is_plausible(newest: Newest) -> None:
     newest.run(0)
     newest.index.vanish(50)
 
@@ -144,7 +144,7 @@ def test_a_few_complaints_less_are_plausible(newest: Newest) -> None:
     assert newest.rows() == 250
 
 
-def test_flagged_data_replaces_no_more_of_it(newest: Newest) -> None:
+def test_flagged_data_replaces_no_larger_csv(newest: Newest) -> None:
     newest.run(0)
     newest.index.vanish(3)
     newest.script("stale")
@@ -155,17 +155,17 @@ def test_flagged_data_replaces_no_more_of_it(newest: Newest) -> None:
     assert "the CFPB flags its data as stale or faulty" in newest.error(1)
 
 
-def test_flagged_data_that_lacks_nothing_is_taken(newest: Newest) -> None:
+def test_flagged_data_without_a_loss_is_accepted(newest: Newest) -> None:
     newest.script("stale")
 
     assert newest.run(0)
     assert newest.rows() == 300
 
 
-# --- another form --------------------------------------------------------------------------------
+# --- drift ----------------------------------------------------------------------------------------
 
 
-def test_a_list_for_a_text_fails_the_run(newest: Newest) -> None:
+def test_list_instead_of_text_fails_the_run(newest: Newest) -> None:
     newest.run(0)
     newest.script("tags_list")
 
@@ -175,23 +175,23 @@ def test_a_list_for_a_text_fails_the_run(newest: Newest) -> None:
     assert newest.error(1).startswith("300 of 300 hits are no valid complaints; ")
 
 
-def test_rejected_hits_make_no_first_csv(newest: Newest) -> None:
+def test_rejected_hits_publish_no_first_csv(newest: Newest) -> None:
     newest.script("tags_list")
 
     assert not newest.run(0)
     assert newest.rows() is None
 
 
-@pytest.mark.parametrize(("bad", "is_well"), [(3, True), (4, False)])
-def test_one_hit_in_a_hundred_may_be_rejected(newest: Newest, bad: int, is_well: bool) -> None:
+@pytest.mark.parametrize(("bad", "is_success"), [(3, True), (4, False)])
+def test_one_percent_of_hits_may_be_rejected(newest: Newest, bad: int, is_success: bool) -> None:
     rows = list(newest.index.rows.values())[:bad]
     newest.index.put([{**row.source, "state": ["CA"]} for row in rows])
 
-    assert newest.run(0) is is_well
-    assert newest.rows() == (297 if is_well else None)
+    assert newest.run(0) is is_success
+    assert newest.rows() == (297 if is_success else None)
 
 
-def test_a_renamed_field_fails_the_run_by_its_name(newest: Newest) -> None:
+def test_renamed_field_fails_the_run_and_is_named(newest: Newest) -> None:
     newest.run(0)
     before = (newest.pipeline.root / "latest" / "all.csv").read_bytes()
     newest.script("rename")
@@ -205,7 +205,7 @@ def test_a_renamed_field_fails_the_run_by_its_name(newest: Newest) -> None:
     )
 
 
-def test_a_field_that_is_expected_to_change_fails_nothing(newest: Newest) -> None:
+def test_expected_field_change_does_not_fail_the_run(newest: Newest) -> None:
     newest.pipeline.configure("guard", expected_fields="zip_code, zip5")
     newest.script("rename")
 
@@ -213,7 +213,7 @@ def test_a_field_that_is_expected_to_change_fails_nothing(newest: Newest) -> Non
     assert newest.rows() == 300
 
 
-def test_a_new_field_fails_a_run_that_lost_nothing(newest: Newest) -> None:
+def test_new_field_fails_the_run_without_a_loss(newest: Newest) -> None:
     newest.index.put({**row.source, "mood": "bad"} for row in list(newest.index.rows.values()))
 
     assert not newest.run(0)
@@ -222,7 +222,7 @@ def test_a_new_field_fails_a_run_that_lost_nothing(newest: Newest) -> None:
     assert "the API sends a new field mood" in newest.error(0)
 
 
-def test_a_name_of_a_field_is_shown_without_escapes(newest: Newest) -> None:
+def test_field_name_in_an_error_is_printable_and_short(newest: Newest) -> None:
     newest.index.put({**row.source, "\x1b[31m" + "x" * 999: 1} for row in list(newest.index.rows.values()))
 
     assert not newest.run(0)
@@ -231,7 +231,7 @@ def test_a_name_of_a_field_is_shown_without_escapes(newest: Newest) -> None:
     assert len(newest.error(0)) <= 500
 
 
-def test_a_deeply_nested_hit_costs_no_merge(newest: Newest) -> None:
+def test_deeply_nested_hit_does_not_fail_the_merge(newest: Newest) -> None:
     row = next(iter(newest.index.rows.values()))
     deep: Any = "x"
     for _ in range(900):
@@ -243,7 +243,7 @@ def test_a_deeply_nested_hit_costs_no_merge(newest: Newest) -> None:
     assert newest.pipeline.sql("SELECT count(*) FROM complaints") == [(299,)]
 
 
-def test_a_merge_takes_every_valid_complaint_and_then_fails(newest: Newest) -> None:
+def test_merge_stores_valid_complaints_and_then_fails(newest: Newest) -> None:
     newest.script("rename")
 
     assert not newest.run(0, MergeComplaints)
@@ -253,10 +253,10 @@ def test_a_merge_takes_every_valid_complaint_and_then_fails(newest: Newest) -> N
     assert len(newest.pipeline.files("0926Z.changes.csv")) == 1
 
 
-# --- merges look up what they miss ---------------------------------------------------------------
+# --- merges look up missing complaints ------------------------------------------------------------
 
 
-def test_a_merge_of_a_part_withdraws_what_is_gone(newest: Newest) -> None:
+def test_merge_of_a_query_withdraws_missing_complaints(newest: Newest) -> None:
     newest.run(0, MergeComplaints, query="state=FL")
     gone, moved = [row for row in newest.index.rows.values() if row.value("state") == "FL"][:2]
     newest.index.remove([gone.identifier])
@@ -272,7 +272,7 @@ def test_a_merge_of_a_part_withdraws_what_is_gone(newest: Newest) -> None:
     ]
 
 
-# --- as its user sees it -------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

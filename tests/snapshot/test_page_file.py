@@ -13,7 +13,7 @@ FIRST = Page("http://api/?size=1", b'{"page": 1}')
 SECOND = Page("http://api/?size=1&search_after=1_2", b'{"page": 2}')
 
 
-def written(path: Path, *pages: Page) -> Path:
+def write_finished(path: Path, *pages: Page) -> Path:
     with PageFile(path).opened() as file:
         for page in pages:
             file.append(page)
@@ -21,7 +21,7 @@ def written(path: Path, *pages: Page) -> Path:
     return path
 
 
-def interrupted(path: Path, *pages: Page) -> Path:
+def write_partial(path: Path, *pages: Page) -> Path:
     with PageFile(path).opened() as file:
         for page in pages:
             file.append(page)
@@ -29,13 +29,15 @@ def interrupted(path: Path, *pages: Page) -> Path:
 
 
 def test_pages_are_lines_of_a_plain_gzip_file(tmp_path: Path) -> None:
-    path = written(tmp_path / "pages.gz", FIRST, SECOND)
+    path = write_finished(tmp_path / "pages.gz", FIRST, SECOND)
+
     assert gzip.decompress(path.read_bytes()) == b'{"page": 1}\n{"page": 2}\n'
 
 
-def test_each_page_is_read_back_with_the_address_it_answered(tmp_path: Path) -> None:
-    path = written(tmp_path / "pages.gz", FIRST, SECOND)
+def test_pages_are_read_back_with_their_addresses(tmp_path: Path) -> None:
+    path = write_finished(tmp_path / "pages.gz", FIRST, SECOND)
     pages = [(page.address, page.body.rstrip()) for page in read_pages(path)]
+
     assert pages == [(FIRST.address, FIRST.body), (SECOND.address, SECOND.body)]
 
 
@@ -43,62 +45,70 @@ def test_large_pages_and_long_addresses_are_read_back(tmp_path: Path) -> None:
     pages = [
         Page("http://api/?" + "x" * size, os.urandom(size).hex().encode()) for size in (10, 9_000, 900_000)
     ]
-    assert [len(page.body) - 1 for page in read_pages(written(tmp_path / "gz", *pages))] == [
+
+    assert [len(page.body) - 1 for page in read_pages(write_finished(tmp_path / "gz", *pages))] == [
         20,
         18_000,
         1_800_000,
     ]
 
 
-def test_the_same_pages_are_the_same_bytes(tmp_path: Path) -> None:
-    one, other = written(tmp_path / "one", FIRST, SECOND), written(tmp_path / "other", FIRST, SECOND)
+def test_same_pages_give_the_same_bytes(tmp_path: Path) -> None:
+    one = write_finished(tmp_path / "one", FIRST, SECOND)
+    other = write_finished(tmp_path / "other", FIRST, SECOND)
+
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_pages_have_their_final_name_only_when_finished(tmp_path: Path) -> None:
-    partial = interrupted(tmp_path / "pages.gz", FIRST)
+    partial = write_partial(tmp_path / "pages.gz", FIRST)
+
     assert os.listdir(tmp_path) == [partial.name] == ["pages.gz.partial"]
 
 
-def test_a_file_without_a_page_leaves_nothing(tmp_path: Path) -> None:
-    interrupted(tmp_path / "pages.gz")
+def test_file_without_pages_is_removed(tmp_path: Path) -> None:
+    write_partial(tmp_path / "pages.gz")
+
     assert os.listdir(tmp_path) == []
 
 
-def test_an_interrupted_extraction_goes_on_after_its_whole_pages(tmp_path: Path) -> None:
-    interrupted(tmp_path / "pages.gz", FIRST)
+def test_extraction_resumes_after_the_last_complete_page(tmp_path: Path) -> None:
+    write_partial(tmp_path / "pages.gz", FIRST)
     with PageFile(tmp_path / "pages.gz").opened() as file:
         assert [page.address for page in file.recover()] == [FIRST.address]
         file.append(SECOND)
         file.finish()
+
     assert len(list(read_pages(tmp_path / "pages.gz"))) == 2
 
 
 @pytest.mark.parametrize("kept", range(1, 60, 7))
-def test_half_a_page_is_cut_off(tmp_path: Path, kept: int) -> None:
-    partial = interrupted(tmp_path / "pages.gz", FIRST)
+def test_incomplete_page_is_cut_off(tmp_path: Path, kept: int) -> None:
+    partial = write_partial(tmp_path / "pages.gz", FIRST)
     whole = partial.stat().st_size
-    interrupted(tmp_path / "pages.gz", SECOND)
+    write_partial(tmp_path / "pages.gz", SECOND)
     os.truncate(partial, whole + kept)
     with PageFile(tmp_path / "pages.gz").opened() as file:
         assert [page.address for page in file.recover()] == [FIRST.address]
+
     assert partial.stat().st_size == whole
 
 
-def test_rubbish_after_a_page_is_cut_off(tmp_path: Path) -> None:
-    partial = interrupted(tmp_path / "pages.gz", FIRST)
+def test_invalid_bytes_after_a_page_are_cut_off(tmp_path: Path) -> None:
+    partial = write_partial(tmp_path / "pages.gz", FIRST)
     with partial.open("ab") as stream:
         stream.write(b"rubbish" * 100)
     with PageFile(tmp_path / "pages.gz").opened() as file:
         assert len(list(file.recover())) == 1
 
 
-def test_discarded_pages_are_gone(tmp_path: Path) -> None:
-    interrupted(tmp_path / "pages.gz", FIRST)
+def test_discarded_pages_are_removed(tmp_path: Path) -> None:
+    write_partial(tmp_path / "pages.gz", FIRST)
     with PageFile(tmp_path / "pages.gz").opened() as file:
         file.discard()
         file.append(SECOND)
         file.finish()
+
     assert [page.address for page in read_pages(tmp_path / "pages.gz")] == [SECOND.address]
 
 
@@ -111,12 +121,12 @@ def test_two_processes_cannot_write_one_file(tmp_path: Path) -> None:
         pass
 
 
-def test_a_closed_file_takes_no_pages(tmp_path: Path) -> None:
+def test_closed_file_accepts_no_pages(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not open"):
         PageFile(tmp_path / "pages.gz").append(FIRST)
 
 
-def test_a_folder_that_cannot_be_made_is_told_with_the_path(tmp_path: Path) -> None:
+def test_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(StorageError, match=r"file/pages\.gz\.partial"),
@@ -125,12 +135,12 @@ def test_a_folder_that_cannot_be_made_is_told_with_the_path(tmp_path: Path) -> N
         pass
 
 
-OTHERS = gzip.compress(b"{}\n", mtime=0)  # without the time, which would be in a test's name
+OTHERS = gzip.compress(b"{}\n", mtime=0)  # a time would change the test's id
 
 
 @pytest.mark.parametrize("damage", [b"", b"no gzip", OTHERS[:10], OTHERS])
-def test_damage_in_a_finished_file_is_told_with_its_place(tmp_path: Path, damage: bytes) -> None:
-    path = written(tmp_path / "pages.gz", FIRST)
+def test_error_names_the_offset_of_damage(tmp_path: Path, damage: bytes) -> None:
+    path = write_finished(tmp_path / "pages.gz", FIRST)
     end = path.stat().st_size
     with path.open("ab") as stream:
         stream.write(damage or b"\0")
@@ -138,19 +148,20 @@ def test_damage_in_a_finished_file_is_told_with_its_place(tmp_path: Path, damage
         list(read_pages(path))
 
 
-def test_an_empty_file_is_damaged(tmp_path: Path) -> None:
+def test_empty_file_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "pages.gz").touch()
     with pytest.raises(DamagedFileError, match=r"pages\.gz is damaged after byte 0; delete it"):
         list(read_pages(tmp_path / "pages.gz"))
 
 
-def test_a_page_is_not_kept_when_the_next_is_read(tmp_path: Path) -> None:
-    pages = read_pages(written(tmp_path / "pages.gz", FIRST, SECOND))
+def test_page_is_freed_when_the_next_is_read(tmp_path: Path) -> None:
+    pages = read_pages(write_finished(tmp_path / "pages.gz", FIRST, SECOND))
     first = weakref.ref(next(pages))
     next(pages)
+
     assert first() is None
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DamagedFileError, match=r"cannot read .*pages\.gz: No such file"):
         list(read_pages(tmp_path / "pages.gz"))

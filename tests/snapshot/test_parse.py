@@ -1,4 +1,4 @@
-"""From the file of pages to three files: complaints, rejected hits, and a summary that adds up."""
+"""Parsing writes complaints, rejected hits and a summary with correct counts."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ API = "https://example.org/api/v1/"
 
 
 class Files(NamedTuple):
-    """The files of a snapshot that parsing reads and writes."""
+    """The files that parsing reads and writes."""
 
     pages: Path
     parsed: Path
@@ -41,7 +41,7 @@ def files_in(folder: Path) -> Files:
 
 
 def answer(*hits: Any, total: int | None = None, **meta: Any) -> bytes:
-    """Write a page as the API does; a hit may be given as its bytes. By default no more match."""
+    """Return a page in the API's format; a hit may be bytes; `total` is the number of hits by default."""
     written = b",".join(hit if isinstance(hit, bytes) else json.dumps(hit).encode() for hit in hits)
     matching = len(hits) if total is None else total
     before = f'{{"_meta":{json.dumps(meta)},"hits":{{"total":{{"value":{matching}}},"hits":['
@@ -53,7 +53,7 @@ def hit(identifier: Any, **source: Any) -> dict[str, Any]:
 
 
 def write_pages(path: Path, *bodies: bytes) -> None:
-    """Write the pages of an extraction."""
+    """Write a page file."""
     with PageFile(path).opened() as pages:
         for number, body in enumerate(bodies):
             pages.append(Page(f"{API}?state=CA&search_after={number}", body))
@@ -62,7 +62,7 @@ def write_pages(path: Path, *bodies: bytes) -> None:
 
 @contextlib.contextmanager
 def largest_file(size: int) -> Iterator[None]:
-    """Let writing fail, as on a full disk, where a file would grow over `size` bytes."""
+    """Make writes fail, as on a full disk, beyond `size` bytes of a file."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
     try:
@@ -71,10 +71,10 @@ def largest_file(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-# --- the three files -----------------------------------------------------------------------------
+# --- the three files ------------------------------------------------------------------------------
 
 
-def test_complaints_are_written_one_a_line_with_utc_days(files: Files) -> None:
+def test_complaints_are_written_as_lines_with_utc_days(files: Files) -> None:
     write_pages(
         files.pages,
         answer(hit(1, company="Söhne\n", date_received="2025-06-30T21:45:02-05:00")),
@@ -92,7 +92,7 @@ def test_complaints_are_written_one_a_line_with_utc_days(files: Files) -> None:
     )
 
 
-def test_missing_stays_missing_null_stays_null_and_empty_stays_empty(files: Files) -> None:
+def test_missing_null_and_empty_values_stay_different(files: Files) -> None:
     write_pages(files.pages, answer(hit("1"), hit("2", tags=None), hit("3", tags="")))
 
     files.parse()
@@ -102,7 +102,7 @@ def test_missing_stays_missing_null_stays_null_and_empty_stays_empty(files: File
     )
 
 
-def test_rejected_hits_are_written_verbatim_with_the_reason_and_its_place(files: Files) -> None:
+def test_rejected_hits_are_written_with_reason_and_path(files: Files) -> None:
     write_pages(files.pages, answer(hit("1"), b'{ "_source": {"complaint_id":"1","state":5} }', 7))
 
     files.parse()
@@ -114,7 +114,7 @@ def test_rejected_hits_are_written_verbatim_with_the_reason_and_its_place(files:
     )
 
 
-def test_without_rejected_hits_their_file_is_empty(files: Files) -> None:
+def test_file_without_rejected_hits_is_empty(files: Files) -> None:
     write_pages(files.pages, answer(hit("1")))
 
     files.parse()
@@ -122,7 +122,7 @@ def test_without_rejected_hits_their_file_is_empty(files: Files) -> None:
     assert files.rejected.read_bytes() == b""
 
 
-def test_the_summary_counts_every_hit_and_names_what_the_api_said(files: Files) -> None:
+def test_summary_has_counts_and_api_metadata(files: Files) -> None:
     write_pages(
         files.pages,
         answer(hit("1"), hit("2"), total=5, last_indexed="2026-09-25T12:00:00-05:00"),
@@ -152,13 +152,13 @@ def test_real_complaints_have_no_sandbox(files: Files) -> None:
     assert files.parse().sandbox is None
 
 
-def test_the_summary_is_read_back_equal(files: Files) -> None:
+def test_summary_is_read_back_equal(files: Files) -> None:
     write_pages(files.pages, answer(hit("1", new=1), hit("x")))
 
     assert files.parse() == read_summary(files.summary)
 
 
-def test_of_two_hits_with_one_id_the_first_counts(files: Files) -> None:
+def test_first_of_two_hits_with_one_id_counts(files: Files) -> None:
     write_pages(files.pages, answer(hit("1", state="CA"), hit(1, state="NY")), answer(hit("1", state="TX")))
 
     assert files.parse().duplicates == 2
@@ -171,13 +171,13 @@ def test_ids_are_compared_as_text(files: Files) -> None:
     assert files.parse().parsed == 3
 
 
-def test_fields_the_api_sent_that_we_do_not_know_are_named(files: Files) -> None:
+def test_unknown_fields_are_listed(files: Files) -> None:
     write_pages(files.pages, answer(hit("1", zebra=1)), answer(hit("2", ape=None, zebra={})))
 
     assert files.parse().unknown_fields == ["ape", "zebra"]
 
 
-def test_fields_no_complaint_has_are_named_but_not_those_that_are_null(files: Files) -> None:
+def test_fields_missing_in_all_complaints_are_listed(files: Files) -> None:
     names = "product issue sub_product sub_issue company state zip_code tags timely date_received"
     write_pages(files.pages, answer(hit("1", **dict.fromkeys(names.split())), hit("2", submitted_via="Web")))
 
@@ -192,7 +192,7 @@ def test_fields_no_complaint_has_are_named_but_not_those_that_are_null(files: Fi
     ]
 
 
-def test_no_complaints_prove_nothing_absent(files: Files) -> None:
+def test_no_field_is_absent_without_complaints(files: Files) -> None:
     write_pages(files.pages, answer(total=0))
 
     summary = files.parse()
@@ -201,7 +201,7 @@ def test_no_complaints_prove_nothing_absent(files: Files) -> None:
     assert files.parsed.read_bytes() == files.rejected.read_bytes() == b""
 
 
-def test_parsing_again_gives_the_same_bytes(files: Files) -> None:
+def test_parsing_is_reproducible(files: Files) -> None:
     write_pages(files.pages, answer(hit("2"), hit("1", new=1), hit("x")))
     files.parse()
     before = [path.read_bytes() for path in files]
@@ -211,7 +211,7 @@ def test_parsing_again_gives_the_same_bytes(files: Files) -> None:
     assert [path.read_bytes() for path in files] == before
 
 
-# --- bad files -----------------------------------------------------------------------------------
+# --- damaged files and failures -------------------------------------------------------------------
 
 Damage = Callable[[bytes], bytes]
 
@@ -228,7 +228,7 @@ Damage = Callable[[bytes], bytes]
         pytest.param(lambda _: b"", id="empty"),
     ],
 )
-def test_a_damaged_page_file_is_named_and_leaves_no_file(files: Files, damage: Damage) -> None:
+def test_damaged_page_file_is_an_error_and_leaves_no_file(files: Files, damage: Damage) -> None:
     write_pages(files.pages, answer(hit("1")), answer(hit("2")))
     files.pages.write_bytes(damage(files.pages.read_bytes()))
 
@@ -239,7 +239,7 @@ def test_a_damaged_page_file_is_named_and_leaves_no_file(files: Files, damage: D
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"{}", b'{"error":"x"}', answer(hit("1"))[:-9]])
-def test_a_page_that_is_no_answer_is_damage_too(files: Files, body: bytes) -> None:
+def test_page_that_is_not_a_response_is_damage(files: Files, body: bytes) -> None:
     write_pages(files.pages, answer(hit("1")), body)
 
     with pytest.raises(DamagedFileError, match=str(files.pages)):
@@ -248,7 +248,7 @@ def test_a_page_that_is_no_answer_is_damage_too(files: Files, body: bytes) -> No
     assert list(files.pages.parent.iterdir()) == [files.pages]
 
 
-def test_a_missing_page_file_is_named(files: Files) -> None:
+def test_error_names_a_missing_page_file(files: Files) -> None:
     with pytest.raises(DamagedFileError, match=str(files.pages)):
         files.parse()
 
@@ -262,17 +262,17 @@ def test_a_missing_page_file_is_named(files: Files) -> None:
         b"{",
         b"[]",
         b'{"hits":"5"}',
-        pytest.param(b'{"address":"\xff"}'),
+        b'{"address":"\xff"}',
     ],
 )
-def test_a_damaged_summary_is_named(files: Files, content: bytes) -> None:
+def test_error_names_a_damaged_summary(files: Files, content: bytes) -> None:
     files.summary.write_bytes(content)
 
     with pytest.raises(DamagedFileError, match=str(files.summary)):
         read_summary(files.summary)
 
 
-def test_a_missing_summary_is_named(files: Files) -> None:
+def test_error_names_a_missing_summary(files: Files) -> None:
     with pytest.raises(DamagedFileError, match=str(files.summary)):
         read_summary(files.summary)
 
@@ -287,7 +287,7 @@ LONG = {"complaint_what_happened": "x" * 2_000_000}
         pytest.param([hit(number, company="x" * 500) for number in range(100)], id="at the end"),
     ],
 )
-def test_a_failing_write_leaves_nothing(files: Files, hits: list[dict[str, Any]]) -> None:
+def test_failed_write_leaves_no_file(files: Files, hits: list[dict[str, Any]]) -> None:
     write_pages(files.pages, answer(*hits))
 
     with largest_file(10_000), pytest.raises(StorageError):
@@ -303,14 +303,14 @@ def test_a_failing_write_leaves_nothing(files: Files, hits: list[dict[str, Any]]
         pytest.param([hit("1", **LONG)], id="during the pages"),
     ],
 )
-def test_a_failing_write_names_its_file(files: Files, hits: list[dict[str, Any]]) -> None:
+def test_error_names_the_file_of_a_failed_write(files: Files, hits: list[dict[str, Any]]) -> None:
     write_pages(files.pages, answer(*hits))
 
     with largest_file(10_000), pytest.raises(StorageError, match=str(files.parsed)):
         files.parse()
 
 
-def test_a_folder_that_cannot_be_made_is_told(files: Files) -> None:
+def test_error_names_a_folder_that_cannot_be_created(files: Files) -> None:
     write_pages(files.pages, answer(hit("1")))
     below_a_file = files_in(files.pages / "folder")
 
@@ -318,7 +318,7 @@ def test_a_folder_that_cannot_be_made_is_told(files: Files) -> None:
         parse(files.pages, *below_a_file[1:], 0)
 
 
-# --- for any hits --------------------------------------------------------------------------------
+# --- generated hits -------------------------------------------------------------------------------
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -354,7 +354,7 @@ def test_every_hit_is_parsed_rejected_or_a_duplicate(
 
 
 @pytest.mark.parametrize("limit", [0, 3, 9])
-def test_pages_with_fewer_hits_than_matched_are_damaged(files: Files, limit: int) -> None:
+def test_pages_with_too_few_hits_are_damaged(files: Files, limit: int) -> None:
     write_pages(files.pages, answer(hit("1"), hit("2"), total=5))
 
     with pytest.raises(DamagedFileError, match=rf"holds 2 of {min(limit or 5, 5)} complaints; delete it"):
@@ -363,14 +363,15 @@ def test_pages_with_fewer_hits_than_matched_are_damaged(files: Files, limit: int
     assert [path.name for path in files.pages.parent.iterdir()] == ["pages.gz"]
 
 
-def test_a_limit_needs_no_more_hits_than_it_says(files: Files) -> None:
+def test_limit_reduces_the_number_of_expected_hits(files: Files) -> None:
     write_pages(files.pages, answer(hit("1"), hit("2"), total=5))
 
     assert parse(*files, 2).parsed == 2
 
 
-def test_each_page_that_others_follow_is_reported(files: Files) -> None:
+def test_progress_is_reported_after_all_pages_but_the_last(files: Files) -> None:
     write_pages(files.pages, *[answer(hit(2 * page), hit(2 * page + 1), total=6) for page in range(3)])
     reported: list[tuple[int, int]] = []
     parse(*files, 0, lambda done, expected: reported.append((done, expected)))
+
     assert reported == [(2, 6), (4, 6)]

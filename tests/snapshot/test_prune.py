@@ -1,4 +1,4 @@
-"""PruneSnapshots: what goes, what stays, and what is told of it."""
+"""PruneSnapshots: the removed files, the kept files and the report."""
 
 import fcntl
 import os
@@ -34,7 +34,7 @@ WHOLE = {
 }
 
 
-def minutes(root: Path) -> list[datetime]:
+def kept_minutes(root: Path) -> list[datetime]:
     return [run.minute for run in runs_since(root, datetime.min)]
 
 
@@ -42,8 +42,8 @@ def tree(root: Path) -> set[str]:
     return {str(path.relative_to(root)) for path in root.rglob("*")}
 
 
-def aged(path: Path, seconds: float = TWO_DAYS, content: bytes = b"half") -> Path:
-    """Make a file that was last written so many seconds ago."""
+def write_old(path: Path, seconds: float = TWO_DAYS, content: bytes = b"half") -> Path:
+    """Write a file with a modification time `seconds` ago."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     os.utime(path, (time.time() - seconds,) * 2)
@@ -51,7 +51,7 @@ def aged(path: Path, seconds: float = TWO_DAYS, content: bytes = b"half") -> Pat
 
 
 def endings_by_minute(paths: list[Path]) -> list[set[str]]:
-    """Return what the names of each snapshot's files end in."""
+    """Return the endings of each snapshot's file names."""
     found: dict[str, set[str]] = {}
     for path in paths:
         minute, _, ending = path.name.partition(".")
@@ -59,27 +59,29 @@ def endings_by_minute(paths: list[Path]) -> list[set[str]]:
     return list(found.values())
 
 
-# --- which snapshots -----------------------------------------------------------------------------
+# --- snapshots ------------------------------------------------------------------------------------
 
 
-def test_old_snapshots_go_whole_and_so_do_their_days(tmp_path: Path) -> None:
+def test_old_snapshots_and_their_folders_are_removed(tmp_path: Path) -> None:
     for age in (0, 29, 31, 400):
         stored(tmp_path, NOW - age * DAY)
     assert prune(tmp_path, BEFORE).snapshots == 2
-    assert minutes(tmp_path) == [NOW, NOW - 29 * DAY]
+    assert kept_minutes(tmp_path) == [NOW, NOW - 29 * DAY]
     days = {path.name for path in (tmp_path / "snapshots" / SLUG).iterdir()}
+
     assert days == {"2026-11-22", "2026-10-24"}
 
 
-def test_a_snapshot_is_old_to_the_minute(tmp_path: Path) -> None:
+def test_age_is_compared_to_the_minute(tmp_path: Path) -> None:
     ages = [timedelta(), 30 * DAY, 30 * DAY + timedelta(minutes=1)]
     for age in ages:
         stored(tmp_path, NOW - age)
+
     assert prune(tmp_path, BEFORE).snapshots == 1
-    assert minutes(tmp_path) == [NOW, BEFORE]
+    assert kept_minutes(tmp_path) == [NOW, BEFORE]
 
 
-def test_what_is_left_of_a_run_goes_too(tmp_path: Path) -> None:
+def test_files_of_failed_runs_are_removed(tmp_path: Path) -> None:
     stored(tmp_path, NOW)
     ended(tmp_path, NOW - 31 * DAY, "failed")
     ended(tmp_path, NOW - 32 * DAY, "skipped")
@@ -87,40 +89,45 @@ def test_what_is_left_of_a_run_goes_too(tmp_path: Path) -> None:
     interrupted = ended(tmp_path, NOW - 34 * DAY, "failed")
     interrupted.partial.write_bytes(b"page")
     unused(interrupted)
+
     assert prune(tmp_path, BEFORE).snapshots == 4
-    assert minutes(tmp_path) == [NOW]
+    assert kept_minutes(tmp_path) == [NOW]
     assert len(list((tmp_path / "snapshots" / SLUG).iterdir())) == 1
 
 
-def test_what_a_killed_redo_put_aside_goes_with_its_snapshot(tmp_path: Path) -> None:
+def test_files_set_aside_by_a_killed_redo_are_removed(tmp_path: Path) -> None:
     files = stored(tmp_path, BEFORE - DAY)
     stored(tmp_path, NOW)
     files.complaints.rename(files.complaints.with_name(files.complaints.name + ".redo"))
+
     assert prune(tmp_path, BEFORE).snapshots == 1
     assert not files.folder.exists()
 
 
-def test_what_a_merge_left_goes_with_its_snapshot(tmp_path: Path) -> None:
+def test_merged_snapshot_is_removed(tmp_path: Path) -> None:
     old = merged(tmp_path, BEFORE - DAY)
     merged(tmp_path, NOW)
+
     assert prune(tmp_path, BEFORE).snapshots == 1
     assert not old.folder.exists()
 
 
-def test_the_changes_go_before_what_they_are_of(tmp_path: Path) -> None:
+def test_changes_are_removed_before_the_csv(tmp_path: Path) -> None:
     merged(tmp_path, NOW)
     files = merged(tmp_path, BEFORE - DAY)
     files.datapackage.unlink()
-    files.datapackage.mkdir()  # which no unlink removes
+    files.datapackage.mkdir()  # `unlink` fails for a folder
     unused(files)
+
     assert prune(tmp_path, BEFORE).failures == 1
     assert not files.changes.exists()
     assert files.complaints.exists()
 
 
-def test_a_sync_s_old_minutes_go_and_its_newest_stays(tmp_path: Path) -> None:
+def test_old_syncs_are_removed_except_the_newest(tmp_path: Path) -> None:
     for age in (300, 301, 302):
         synced(tmp_path, NOW - age * DAY, changes=True)
+
     assert prune(tmp_path, BEFORE).snapshots == 2
     assert [(run.minute, run.outcome) for run in runs_since(tmp_path, datetime.min)] == [
         (NOW - 300 * DAY, "synced")
@@ -128,19 +135,21 @@ def test_a_sync_s_old_minutes_go_and_its_newest_stays(tmp_path: Path) -> None:
     assert len(list((tmp_path / "snapshots/all~sync").iterdir())) == 1
 
 
-def test_the_newest_of_each_query_stays_however_old(tmp_path: Path) -> None:
+def test_newest_snapshot_of_each_query_is_kept(tmp_path: Path) -> None:
     for slug in ("all", SLUG):
         for age in (300, 301, 302):
             stored(tmp_path, NOW - age * DAY, slug=slug)
+
     assert prune(tmp_path, BEFORE).snapshots == 4
-    assert minutes(tmp_path) == [NOW - 300 * DAY] * 2
+    assert kept_minutes(tmp_path) == [NOW - 300 * DAY] * 2
 
 
-def test_the_newest_that_is_stored_stays_behind_a_newer_that_is_not(tmp_path: Path) -> None:
+def test_newest_complete_snapshot_is_kept(tmp_path: Path) -> None:
     ended(tmp_path, NOW - 299 * DAY, "skipped")
     ended(tmp_path, NOW - 300 * DAY, "failed")
     for age in (301, 302):
         stored(tmp_path, NOW - age * DAY)
+
     assert prune(tmp_path, BEFORE).snapshots == 2
     assert [(run.minute, run.outcome) for run in runs_since(tmp_path, datetime.min)] == [
         (NOW - 299 * DAY, "skipped"),
@@ -148,11 +157,11 @@ def test_the_newest_that_is_stored_stays_behind_a_newer_that_is_not(tmp_path: Pa
     ]
 
 
-def test_a_snapshot_goes_from_its_end_so_half_of_it_is_no_whole_one(tmp_path: Path) -> None:
+def test_files_of_a_snapshot_are_removed_last_first(tmp_path: Path) -> None:
     stored(tmp_path, NOW)
     files = stored(tmp_path, NOW - 40 * DAY)
     files.complaints.unlink()
-    files.complaints.mkdir()  # which no unlink removes
+    files.complaints.mkdir()  # `unlink` fails for a folder
     with pytest.raises(StorageError):
         prune(tmp_path, BEFORE).check()
     left = {path.name.partition(".")[2] for path in files.folder.iterdir()}
@@ -166,36 +175,39 @@ def test_a_snapshot_goes_from_its_end_so_half_of_it_is_no_whole_one(tmp_path: Pa
     }
     assert [run.outcome for run in runs_since(tmp_path, datetime.min)] == ["stored", "unfinished"]
     files.complaints.rmdir()
+
     assert prune(tmp_path, BEFORE).snapshots == 1
     assert not files.folder.exists()
 
 
-def test_an_old_day_that_was_left_empty_goes_and_a_new_one_stays(tmp_path: Path) -> None:
+def test_empty_folders_of_old_days_are_removed(tmp_path: Path) -> None:
     folder = stored(tmp_path, NOW).folder
     folder.with_name("2026-10-01").mkdir()
     folder.with_name("2026-11-23").mkdir()
     prune(tmp_path, BEFORE)
+
     assert {path.name for path in folder.parent.iterdir()} == {"2026-11-22", "2026-11-23"}
 
 
-def test_there_may_be_nothing_at_all(tmp_path: Path) -> None:
+def test_missing_root_is_not_an_error(tmp_path: Path) -> None:
     assert prune(tmp_path / "none", BEFORE) == Pruned()
     assert tree(tmp_path) == set()
 
 
 @pytest.mark.slow
-def test_two_at_a_time_remove_no_more_than_one(tmp_path: Path) -> None:
+def test_concurrent_prunes_do_not_fail(tmp_path: Path) -> None:
     model = stored(tmp_path / "model", NOW)
     stored(tmp_path, NOW)
     many(tmp_path, model, NOW - 31 * DAY, 500)
     with ThreadPoolExecutor() as threads:
         found = list(threads.map(prune, [tmp_path] * 4, [BEFORE] * 4))
+
     assert {pruned.failure for pruned in found} == {""}
-    assert minutes(tmp_path) == [NOW]
+    assert kept_minutes(tmp_path) == [NOW]
 
 
 @pytest.mark.parametrize("name", ["document", "partial", "extracted", "parsed", "changes", "run"])
-def test_snapshot_of_an_old_minute_stays_while_it_is_young(tmp_path: Path, name: str) -> None:
+def test_recently_written_snapshot_of_an_old_minute_is_kept(tmp_path: Path, name: str) -> None:
     stored(tmp_path, NOW)
     files = stored(tmp_path, NOW - 40 * DAY)
     getattr(files, name).write_bytes(b"just now")
@@ -233,31 +245,34 @@ def test_task_marks_an_old_snapshot_as_in_use(tmp_path: Path, pipeline: Pipeline
     assert prune(tmp_path, BEFORE).snapshots == 0
 
 
-# --- which other files ---------------------------------------------------------------------------
+# --- other files ----------------------------------------------------------------------------------
 
 
-def test_files_it_does_not_know_stay_and_so_do_their_folders(tmp_path: Path) -> None:
+def test_unknown_files_and_their_folders_are_kept(tmp_path: Path) -> None:
     stored(tmp_path, NOW)
     folder = stored(tmp_path, NOW - 40 * DAY).folder
     names = ["notes.txt", "20261013T0926Z.notes.txt", "20261013T0926Z.complaints.csv.bak", ".hidden", "x.tmp"]
     for name in names:
-        aged(folder / name)
+        write_old(folder / name)
     for path in ("snapshots/file", f"snapshots/{SLUG}/file", f"snapshots/{SLUG}/2026-10-xx/.a.tmp", ".b.tmp"):
-        aged(tmp_path / path)
+        write_old(tmp_path / path)
+
     assert prune(tmp_path, BEFORE).temporaries == 0
     assert {path.name for path in folder.iterdir()} == set(names)
     assert tree(tmp_path) >= {"snapshots/file", f"snapshots/{SLUG}/file", ".b.tmp"}
     assert (tmp_path / "snapshots" / SLUG / "2026-10-xx" / ".a.tmp").exists()
 
 
-def test_temporary_files_go_after_a_day_also_of_snapshots_that_stay(tmp_path: Path) -> None:
+def test_temporary_files_are_removed_after_a_day(tmp_path: Path) -> None:
     folder = stored(tmp_path, NOW).folder
     old = [
-        aged(place / ".a.0123abcd.tmp") for place in (folder, folder / "../2026-10-01", tmp_path / "latest")
+        write_old(place / ".a.0123abcd.tmp")
+        for place in (folder, folder / "../2026-10-01", tmp_path / "latest")
     ]
-    young = aged(folder / ".b.0123abcd.tmp", 86_000)
-    lock = aged(tmp_path / "latest" / f".{SLUG}.csv.lock")
+    young = write_old(folder / ".b.0123abcd.tmp", 86_000)
+    lock = write_old(tmp_path / "latest" / f".{SLUG}.csv.lock")
     pruned = prune(tmp_path, BEFORE)
+
     assert (pruned.temporaries, pruned.snapshots, pruned.freed) == (3, 0, 12)
     assert not any(path.exists() for path in old)
     assert young.exists()
@@ -277,9 +292,9 @@ LEFT = [
 
 
 @pytest.mark.parametrize("name", LEFT)
-def test_leftovers_go_after_a_day(tmp_path: Path, name: str) -> None:
+def test_leftovers_are_removed_after_a_day(tmp_path: Path, name: str) -> None:
     stored(tmp_path, NOW)
-    left = aged(tmp_path / name)
+    left = write_old(tmp_path / name)
 
     pruned = prune(tmp_path, BEFORE)
 
@@ -288,25 +303,25 @@ def test_leftovers_go_after_a_day(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LEFT)
-def test_leftovers_stay_for_a_day(tmp_path: Path, name: str) -> None:
+def test_leftovers_are_kept_for_a_day(tmp_path: Path, name: str) -> None:
     stored(tmp_path, NOW)
-    young = aged(tmp_path / name, 86_000)
+    young = write_old(tmp_path / name, 86_000)
 
     assert prune(tmp_path, BEFORE).temporaries == 0
     assert young.exists()
 
 
-def test_files_of_a_sync_stay_while_one_of_them_is_young(tmp_path: Path) -> None:
-    old = aged(tmp_path / SYNC / "one")
-    aged(tmp_path / SYNC / "folder" / "two", 600)
+def test_sync_files_are_kept_while_one_is_recent(tmp_path: Path) -> None:
+    old = write_old(tmp_path / SYNC / "one")
+    write_old(tmp_path / SYNC / "folder" / "two", 600)
 
     assert prune(tmp_path, BEFORE).temporaries == 0
     assert old.exists()
 
 
 @pytest.mark.parametrize("name", ["latest/.gone.csv.lock", f"{SYNC}/.lock", "snapshots/gone~sync/.lock"])
-def test_lock_that_is_held_stays(tmp_path: Path, name: str) -> None:
-    path = aged(tmp_path / name)
+def test_held_lock_is_kept(tmp_path: Path, name: str) -> None:
+    path = write_old(tmp_path / name)
 
     with path.open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -314,16 +329,17 @@ def test_lock_that_is_held_stays(tmp_path: Path, name: str) -> None:
     assert prune(tmp_path, BEFORE).temporaries == 1
 
 
-def test_a_file_that_is_being_written_stays(tmp_path: Path) -> None:
+def test_file_that_is_being_written_is_kept(tmp_path: Path) -> None:
     stored(tmp_path, NOW)
     with atomic_write(tmp_path / "snapshots" / SLUG / "2026-10-01" / "file") as stream:
         stream.write(b"x")
         assert prune(tmp_path, BEFORE).temporaries == 0
+
     assert (tmp_path / "snapshots" / SLUG / "2026-10-01" / "file").exists()
 
 
 @pytest.mark.parametrize("link", ["snapshots", "snapshots/all", f"snapshots/{SLUG}/2026-10-02", "latest"])
-def test_folders_behind_a_symbolic_link_are_left_alone(tmp_path: Path, link: str) -> None:
+def test_folders_behind_a_symbolic_link_are_skipped(tmp_path: Path, link: str) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     stored(root, NOW)
     target = {"snapshots": "snapshots", "snapshots/all": f"snapshots/{SLUG}", "latest": "latest"}.get(
@@ -331,65 +347,70 @@ def test_folders_behind_a_symbolic_link_are_left_alone(tmp_path: Path, link: str
     )
     stored(elsewhere, NOW)
     stored(elsewhere, datetime(2026, 10, 2))
-    aged(elsewhere / target / ".a.tmp")
+    write_old(elsewhere / target / ".a.tmp")
     if link == "snapshots":
         (root / "snapshots").rename(tmp_path / "away")
     (root / link).symlink_to(elsewhere / target)
     before = tree(elsewhere)
     pruned = prune(root, BEFORE)
+
     assert (pruned.links, pruned.snapshots, pruned.temporaries) == (1, 0, 0)
     assert tree(elsewhere) == before
     assert pruned.told(dry_run=False).endswith("; left alone: 1 symbolic link")
 
 
-def test_a_link_in_the_place_of_a_file_goes_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+def test_symbolic_link_is_removed_but_not_its_target(tmp_path: Path) -> None:
     root = tmp_path / "root"
     stored(root, NOW)
-    outside = aged(tmp_path / "outside")
+    outside = write_old(tmp_path / "outside")
     files = stored(root, NOW - 40 * DAY)
     files.complaints.unlink()
     files.complaints.symlink_to(outside)
     temporary = files.folder / ".a.tmp"
     temporary.symlink_to(outside)
     prune(root, BEFORE)
+
     assert outside.read_bytes() == b"half"
     assert [path.name for path in files.folder.iterdir()] == [".a.tmp"]
 
 
-def test_a_root_that_is_a_link_is_the_root(tmp_path: Path) -> None:
+def test_root_may_be_a_symbolic_link(tmp_path: Path) -> None:
     stored(tmp_path / "real", NOW)
     stored(tmp_path / "real", NOW - 40 * DAY)
     (tmp_path / "link").symlink_to("real")
+
     assert prune(tmp_path / "link", BEFORE).snapshots == 1
 
 
-# --- what is told --------------------------------------------------------------------------------
+# --- the report -----------------------------------------------------------------------------------
 
 
-def test_only_what_no_other_name_keeps_counts_as_freed(tmp_path: Path) -> None:
+def test_file_with_another_link_is_not_counted_as_freed(tmp_path: Path) -> None:
     stored(tmp_path, NOW)
     files = stored(tmp_path, NOW - 40 * DAY, rows=2000)
     publish(files.complaints, files.latest)
     sizes = [path.stat().st_size for path in files.all if path.exists() and path != files.complaints]
     latest = files.latest.read_bytes()
+
     assert prune(tmp_path, BEFORE).freed == sum(sizes)
     assert files.latest.read_bytes() == latest
 
 
-def test_a_dry_run_tells_the_same_and_removes_nothing(tmp_path: Path) -> None:
+def test_dry_run_reports_the_same_and_removes_nothing(tmp_path: Path) -> None:
     for age in (0, 31, 40):
         stored(tmp_path, NOW - age * DAY)
     ended(tmp_path, NOW - 50 * DAY, "failed")
-    aged(tmp_path / "latest" / ".a.tmp")
+    write_old(tmp_path / "latest" / ".a.tmp")
     before = tree(tmp_path)
-    told = prune(tmp_path, BEFORE, dry_run=True)
+    expected = prune(tmp_path, BEFORE, dry_run=True)
+
     assert tree(tmp_path) == before
-    assert prune(tmp_path, BEFORE) == told
+    assert prune(tmp_path, BEFORE) == expected
     assert tree(tmp_path) < before
 
 
 @pytest.mark.parametrize(
-    ("pruned", "told"),
+    ("pruned", "line"),
     [
         (Pruned(), "removed 0 snapshots and 0 temporary files, which freed 0 bytes"),
         (Pruned(1, 1, 1), "removed 1 snapshot and 1 temporary file, which freed 1 byte"),
@@ -398,11 +419,11 @@ def test_a_dry_run_tells_the_same_and_removes_nothing(tmp_path: Path) -> None:
         (Pruned(2, 0, 10**16), "removed 2 snapshots and 0 temporary files, which freed 10,000.0 TB"),
     ],
 )
-def test_it_is_told_in_a_line(pruned: Pruned, told: str) -> None:
-    assert pruned.told(dry_run=False) == told
+def test_result_is_formatted_as_one_line(pruned: Pruned, line: str) -> None:
+    assert pruned.told(dry_run=False) == line
 
 
-def test_what_cannot_be_removed_is_told_with_its_path_and_the_rest_goes(tmp_path: Path) -> None:
+def test_failure_is_reported_and_other_files_are_removed(tmp_path: Path) -> None:
     stored(tmp_path, NOW)
     stuck = [stored(tmp_path, NOW - age * DAY).run for age in (40, 42)]
     for path in stuck:
@@ -410,16 +431,17 @@ def test_what_cannot_be_removed_is_told_with_its_path_and_the_rest_goes(tmp_path
         path.mkdir()
         os.utime(path, (time.time() - TWO_DAYS,) * 2)
     stored(tmp_path, NOW - 41 * DAY)
-    aged(tmp_path / "latest" / ".a.tmp")
+    write_old(tmp_path / "latest" / ".a.tmp")
     pruned = prune(tmp_path, BEFORE)
     assert (pruned.snapshots, pruned.temporaries, pruned.failures) == (1, 1, 2)
     with pytest.raises(StorageError) as caught:
         pruned.check()
+
     assert str(caught.value) == (f"cannot remove {stuck[0]}: Is a directory (and 1 more); give access there")
 
 
-def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
-    aged_record(tmp_path)
+def test_unreadable_folders_are_reported(tmp_path: Path) -> None:
+    make_old_snapshots(tmp_path)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
     try:
@@ -428,11 +450,12 @@ def test_folders_that_cannot_be_read_are_told(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     with pytest.raises(StorageError) as caught:
         pruned.check()
+
     assert str(caught.value) == (f"cannot read {tmp_path}/snapshots: Too many open files; give access there")
 
 
 @pytest.mark.parametrize("folder", ["", "snapshots", "latest", "syncs", "exports", f"snapshots/{SLUG}"])
-def test_folder_without_rights_is_told(folder: str) -> None:
+def test_folder_without_permission_is_reported(folder: str) -> None:
     root = Path(tempfile.mkdtemp())
     root.chmod(0o755)
     stored(root, NOW)
@@ -447,14 +470,14 @@ def test_folder_without_rights_is_told(folder: str) -> None:
     assert pruned.failure.endswith(": Permission denied")
 
 
-# --- the task ------------------------------------------------------------------------------------
+# --- the task -------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def configured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[luigi.configuration.LuigiConfigParser]:
-    """Set the folder of the test as `[storage] root`, and nothing else."""
+    """Set only `[storage] root`, to the test's folder."""
     configuration = luigi.configuration.LuigiConfigParser()
     configuration.set("storage", "root", str(tmp_path))
     monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
@@ -463,25 +486,24 @@ def configured(
     PruneSnapshots.clear_instance_cache()
 
 
-def test_the_days_are_30_unless_the_configuration_says_others(
+def test_keep_days_is_30_by_default(
     configured: luigi.configuration.LuigiConfigParser,
 ) -> None:
     assert PruneSnapshots().keep_days == 30
     configured.set("PruneSnapshots", "keep_days", "7")
+
     assert PruneSnapshots().keep_days == 7
 
 
 @pytest.mark.usefixtures("configured")
 @pytest.mark.parametrize("days", [0, -1, 40_000, True, "7"])
-def test_other_numbers_of_days_are_refused(days: object) -> None:
+def test_invalid_keep_days_is_refused(days: object) -> None:
     with pytest.raises(ValueError, match="keep_days: .* is not a whole number from 1 to 36500"):
         PruneSnapshots(keep_days=days)
 
 
 @pytest.mark.usefixtures("configured")
-def test_it_is_complete_when_it_has_run_and_not_before(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_task_is_complete_only_after_its_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
     kept = [now, now - DAY + timedelta(minutes=2)]
     for minute in (*kept, now - DAY - timedelta(minutes=2)):
@@ -490,13 +512,14 @@ def test_it_is_complete_when_it_has_run_and_not_before(
     assert not task.complete()
     task.run()
     assert task.complete()
-    assert minutes(tmp_path) == kept
-    told = r"older than 1 day: removed 1 snapshot and 0 temporary files, which freed \d+ bytes\n"
-    assert re.fullmatch(told, capsys.readouterr().out)
+    assert kept_minutes(tmp_path) == kept
+    line = r"older than 1 day: removed 1 snapshot and 0 temporary files, which freed \d+ bytes\n"
+
+    assert re.fullmatch(line, capsys.readouterr().out)
 
 
-def aged_record(root: Path) -> datetime:
-    """Make a record of which PruneSnapshots removes 2 snapshots of 3; return the minute that stays."""
+def make_old_snapshots(root: Path) -> datetime:
+    """Write three snapshots, of which PruneSnapshots removes two; return the minute of the third."""
     now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
     for age in (0, 31, 32):
         stored(root, now - age * DAY)
@@ -504,27 +527,29 @@ def aged_record(root: Path) -> datetime:
 
 
 @pytest.mark.slow
-def test_luigi_runs_it_by_name_as_often_as_it_is_asked(chain: Chain) -> None:
-    now = aged_record(chain.folder / "data")
+def test_luigi_repeats_the_task_on_each_call(chain: Chain) -> None:
+    now = make_old_snapshots(chain.folder / "data")
     prune_snapshots = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
     found = [chain.program(*prune_snapshots, *options) for options in (("--dry-run",), (), ())]
+
     assert [(run.code, run.err) for run in found] == [(0, "")] * 3
     assert [run.out.partition(" and ")[0] for run in found] == [
         "older than 30 days: would remove 2 snapshots",
         "older than 30 days: removed 2 snapshots",
         "older than 30 days: removed 0 snapshots",
     ]
-    assert minutes(chain.folder / "data") == [now]
+    assert kept_minutes(chain.folder / "data") == [now]
 
 
 @pytest.mark.slow
-def test_a_failure_is_a_line_and_an_exit_code(chain: Chain) -> None:
-    now = aged_record(chain.folder / "data")
+def test_failure_is_one_line_and_exit_code_30(chain: Chain) -> None:
+    now = make_old_snapshots(chain.folder / "data")
     record = next((chain.folder / "data").rglob(f"{now - 31 * DAY:%Y%m%dT%H%MZ}.run.json"))
     record.unlink()
     record.mkdir()
     os.utime(record, (time.time() - TWO_DAYS,) * 2)
     run = chain.program("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+
     assert run.code == 30
     assert run.err == (
         f"ERROR: PruneSnapshots: cannot remove {record.relative_to(chain.folder)}: Is a directory; "
@@ -534,10 +559,11 @@ def test_a_failure_is_a_line_and_an_exit_code(chain: Chain) -> None:
 
 
 @pytest.mark.slow
-def test_bad_days_are_a_line_and_exit_code_2(chain: Chain) -> None:
+def test_invalid_keep_days_is_one_line_and_exit_code_2(chain: Chain) -> None:
     with (chain.folder / "luigi.cfg").open("a") as stream:
         stream.write("\n[PruneSnapshots]\nkeep_days=0\n")
     run = chain.program("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
+
     assert (run.code, run.err) == (
         2,
         "luigi: error: keep_days: 0 is not a whole number from 1 to 36500\n",
@@ -545,7 +571,7 @@ def test_bad_days_are_a_line_and_exit_code_2(chain: Chain) -> None:
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_removes_it(
+def test_next_prune_finishes_after_a_kill(
     chain: Chain,
 ) -> None:
     root = chain.folder / "data"
@@ -557,12 +583,12 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_re
     moments = random.Random(2026)
     halves = 0
     for attempt in range(20):
-        if halves and attempt >= 5:  # on a busy machine many a moment is between two snapshots
+        if halves and attempt >= 5:  # on a busy machine many kills hit between two snapshots
             break
         before = chain.files("Z.datapackage.json")
         process = chain.start(*command)
         deadline = time.monotonic() + 30
-        while before[-2].exists() and time.monotonic() < deadline:  # the newest that goes, so the first
+        while before[-2].exists() and time.monotonic() < deadline:  # prune removes this one first
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.03))
         process.kill()
@@ -575,6 +601,7 @@ def test_killed_at_any_moment_it_leaves_nothing_that_looks_whole_and_the_next_re
         halves += len(found) - len(whole)
     assert halves > 0
     run = chain.program(*command)
+
     assert (run.code, run.err) == (0, "")
-    assert minutes(root) == [now]
+    assert kept_minutes(root) == [now]
     assert len(list((root / "snapshots" / SLUG).iterdir())) == 1

@@ -1,4 +1,4 @@
-"""The replacement of a user's file keeps its links, mode and owner; kills leave nothing for good."""
+"""The replacement of a user's file keeps links, mode and owner, and cleans up after kills."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ REMEDY = "name another FILE"
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Give the folder of all files."""
+    """Create the storage root."""
     root = tmp_path / "data"
     root.mkdir()
     return root
@@ -30,7 +30,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give the user's folder."""
+    """Create the user's folder."""
     folder = tmp_path / "exports"
     folder.mkdir()
     return folder
@@ -46,7 +46,7 @@ def mode(path: Path) -> int:
 
 
 def kill_while_writing(path: Path, root: Path) -> Path:
-    """Let another process be killed while it writes; return its temporary file."""
+    """Kill another process while it writes; return its temporary file."""
     before = set(path.parent.iterdir())
     child = os.fork()
     if child == 0:
@@ -102,7 +102,7 @@ def test_mode_of_a_new_file_is_that_of_the_umask(folder: Path, root: Path) -> No
     assert mode(folder / "file.csv") == 0o640
 
 
-def test_temporary_file_is_never_more_open_than_the_file(folder: Path, root: Path) -> None:
+def test_temporary_file_has_no_wider_mode_than_the_file(folder: Path, root: Path) -> None:
     path = folder / "file.csv"
     path.touch()
     path.chmod(0o640)
@@ -139,7 +139,7 @@ def test_another_group_gets_no_rights(root: Path) -> None:
     assert (path.stat().st_gid != 23456, oct(mode(path))) == (True, oct(0o644))
 
 
-def test_missing_folder_is_not_made(folder: Path, root: Path) -> None:
+def test_missing_folder_is_an_error(folder: Path, root: Path) -> None:
     path = folder / "new" / "file.csv"
 
     with pytest.raises(StorageError) as caught:
@@ -151,7 +151,7 @@ def test_missing_folder_is_not_made(folder: Path, root: Path) -> None:
     assert os.listdir(folder) == []
 
 
-def test_loop_of_links_is_one_line(folder: Path, root: Path) -> None:
+def test_loop_of_symbolic_links_is_an_error(folder: Path, root: Path) -> None:
     path = folder / "file.csv"
     path.symlink_to("file.csv")
 
@@ -160,7 +160,7 @@ def test_loop_of_links_is_one_line(folder: Path, root: Path) -> None:
     assert path.is_symlink()
 
 
-def test_what_is_no_file_is_refused(folder: Path, root: Path) -> None:
+def test_path_that_is_not_a_file_is_refused(folder: Path, root: Path) -> None:
     path = folder / "fifo.csv"
     os.mkfifo(path)
 
@@ -175,7 +175,7 @@ def test_longest_names_can_be_written(folder: Path, root: Path, name: str) -> No
     assert os.listdir(folder) == [name]
 
 
-def test_nothing_is_left_where_it_ends_well_or_fails(folder: Path, root: Path) -> None:
+def test_no_temporary_file_remains_after_success_or_failure(folder: Path, root: Path) -> None:
     write(folder / "file.csv", root)
     with pytest.raises(RuntimeError), replacing(folder / "file.csv", root, REMEDY):
         raise RuntimeError
@@ -184,7 +184,7 @@ def test_nothing_is_left_where_it_ends_well_or_fails(folder: Path, root: Path) -
     assert os.listdir(root / "exports") == []
 
 
-def test_root_that_cannot_be_written_is_no_reason_to_fail(folder: Path, tmp_path: Path) -> None:
+def test_root_that_cannot_be_written_is_no_error(folder: Path, tmp_path: Path) -> None:
     write(folder / "one.csv", tmp_path / "none")
     (tmp_path / "file").touch()
     write(folder / "two.csv", tmp_path / "file")
@@ -193,7 +193,7 @@ def test_root_that_cannot_be_written_is_no_reason_to_fail(folder: Path, tmp_path
     assert not (tmp_path / "none").exists()
 
 
-def test_next_write_to_the_folder_removes_what_a_kill_left(folder: Path, root: Path) -> None:
+def test_next_write_to_the_folder_cleans_up_after_a_kill(folder: Path, root: Path) -> None:
     left = kill_while_writing(folder / "file.csv", root)
 
     write(folder / "another.csv", root)
@@ -202,7 +202,7 @@ def test_next_write_to_the_folder_removes_what_a_kill_left(folder: Path, root: P
     assert os.listdir(root / "exports") == []
 
 
-def test_file_under_way_is_not_removed(folder: Path, root: Path) -> None:
+def test_file_that_is_being_written_is_not_removed(folder: Path, root: Path) -> None:
     with replacing(folder / "file.csv", root, REMEDY) as stream:
         write(folder / "another.csv", root)
         write(folder / "file.csv", root)
@@ -211,7 +211,7 @@ def test_file_under_way_is_not_removed(folder: Path, root: Path) -> None:
     assert (folder / "file.csv").read_bytes() == b"slow"
 
 
-def test_prune_finds_what_a_kill_left_after_a_day(folder: Path, root: Path) -> None:
+def test_prune_cleans_up_a_day_after_a_kill(folder: Path, root: Path) -> None:
     left = kill_while_writing(folder / "file.csv", root)
     (note,) = (root / "exports").iterdir()
 
@@ -236,7 +236,7 @@ def test_prune_follows_no_link_to_another_file(folder: Path, root: Path) -> None
     assert (folder / "mine.csv").exists()
 
 
-def test_export_under_way_for_days_is_not_pruned(folder: Path, root: Path) -> None:
+def test_export_that_runs_for_days_is_not_pruned(folder: Path, root: Path) -> None:
     with replacing(folder / "file.csv", root, REMEDY):
         (note,) = (root / "exports").iterdir()
         os.utime(note, (time.time() - TWO_DAYS,) * 2, follow_symlinks=False)

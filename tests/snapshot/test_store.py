@@ -1,4 +1,4 @@
-"""From complaints to a CSV that reads back equal, and the newest one's fixed place."""
+"""The CSV reads back equal, and the newest one is linked as `latest`."""
 
 import csv
 import hashlib
@@ -27,7 +27,7 @@ HEADER = (
 
 
 class Files(NamedTuple):
-    """The files of a snapshot that storing reads and writes."""
+    """The files that storing reads and writes."""
 
     document: Path
     parsed: Path
@@ -60,32 +60,32 @@ def read_csv(path: Path) -> list[list[str]]:
         csv.field_size_limit(limit)
 
 
-# --- the document --------------------------------------------------------------------------------
+# --- the document ---------------------------------------------------------------------------------
 
 
-def test_a_document_is_the_cfpbs_own_header(tmp_path: Path) -> None:
+def test_document_is_the_header_of_the_cfpb(tmp_path: Path) -> None:
     create_document(tmp_path / "new" / "document.csv", "")
 
     assert (tmp_path / "new" / "document.csv").read_bytes() == HEADER.encode()
 
 
-def test_a_documents_columns_can_be_chosen(tmp_path: Path) -> None:
+def test_columns_of_a_document_can_be_chosen(tmp_path: Path) -> None:
     create_document(tmp_path / "document.csv", "complaint_id, has_narrative,state")
 
     assert (tmp_path / "document.csv").read_bytes() == b"Complaint ID,Has narrative?,State\n"
 
 
-def test_a_document_of_unknown_columns_is_not_made(tmp_path: Path) -> None:
+def test_document_with_unknown_columns_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="did you mean 'state'"):
         create_document(tmp_path / "document.csv", "stat")
 
     assert list(tmp_path.iterdir()) == []
 
 
-# --- the CSV -------------------------------------------------------------------------------------
+# --- the CSV --------------------------------------------------------------------------------------
 
 
-def test_a_complaint_is_a_row_in_the_documents_columns(files: Files) -> None:
+def test_complaint_becomes_a_row_in_the_chosen_columns(files: Files) -> None:
     files.store(
         "state,complaint_id", {"complaint_id": "2", "state": "CA"}, {"state": "NY", "complaint_id": "1"}
     )
@@ -104,13 +104,13 @@ def test_missing_null_and_empty_are_empty_cells(files: Files) -> None:
     assert files.csv.read_bytes() == b"Complaint ID,Tags\n1,\n2,\n,\n"
 
 
-def test_an_empty_row_of_one_column_is_no_blank_line(files: Files) -> None:
+def test_empty_row_of_one_column_is_not_a_blank_line(files: Files) -> None:
     files.store("tags", {"tags": None}, {"tags": "Servicemember"})
 
     assert files.read() == [["Tags"], [""], ["Servicemember"]]
 
 
-def test_a_flag_is_true_or_false(files: Files) -> None:
+def test_boolean_is_written_as_true_or_false(files: Files) -> None:
     files.store("has_narrative,tags", {"has_narrative": True}, {"has_narrative": False}, {})
 
     assert files.csv.read_bytes() == b"Has narrative?,Tags\ntrue,\nfalse,\n,\n"
@@ -140,19 +140,19 @@ def test_a_flag_is_true_or_false(files: Files) -> None:
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_a_text_is_stored_exactly(files: Files, text: str) -> None:
+def test_text_is_stored_exactly(files: Files, text: str) -> None:
     files.store("complaint_what_happened,state", {"complaint_what_happened": text, "state": "CA"})
 
     assert files.read() == [["Consumer complaint narrative", "State"], [text, "CA"]]
 
 
-def test_a_row_ends_in_a_line_feed_and_keeps_those_inside(files: Files) -> None:
+def test_line_ends_inside_a_text_are_kept(files: Files) -> None:
     files.store("company,state", {"company": "a\r\nb\rc\nd", "state": "CA"})
 
     assert files.csv.read_bytes() == b'Company,State\n"a\r\nb\rc\nd",CA\n'
 
 
-def test_what_is_told_of_the_csv_is_true(files: Files) -> None:
+def test_result_has_columns_rows_size_and_hash_of_the_csv(files: Files) -> None:
     stored = files.store(
         "complaint_id,company", {"complaint_id": "1", "company": "é\n"}, {"complaint_id": "2"}
     )
@@ -163,17 +163,17 @@ def test_what_is_told_of_the_csv_is_true(files: Files) -> None:
     assert stored.sha256 == hashlib.sha256(content).hexdigest()
 
 
-def test_the_modification_time_is_the_snapshots_minute(files: Files) -> None:
+def test_modification_time_is_the_minute_of_the_snapshot(files: Files) -> None:
     files.store("", modified=MINUTE)
 
     assert files.csv.stat().st_mtime == datetime(2026, 11, 22, 9, 26, tzinfo=timezone.utc).timestamp()
 
 
-def test_storing_again_gives_the_same_bytes(files: Files) -> None:
+def test_storing_is_reproducible(files: Files) -> None:
     assert files.store("", {"complaint_id": "1"}) == files.store("", {"complaint_id": "1"})
 
 
-# --- bad files -----------------------------------------------------------------------------------
+# --- damaged files and failures -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_storing_again_gives_the_same_bytes(files: Files) -> None:
         pytest.param(b"State,State\n"),
     ],
 )
-def test_a_damaged_document_is_named_and_leaves_no_csv(files: Files, content: bytes) -> None:
+def test_damaged_document_is_an_error_and_leaves_no_csv(files: Files, content: bytes) -> None:
     files.store("", {"complaint_id": "1"})
     files.csv.unlink()
     files.document.write_bytes(content)
@@ -209,7 +209,7 @@ def test_a_damaged_document_is_named_and_leaves_no_csv(files: Files, content: by
         b'{"company":"\\ud800"}\n',
     ],
 )
-def test_a_damaged_parsed_file_is_named_and_leaves_no_csv(files: Files, content: bytes) -> None:
+def test_damaged_parsed_file_is_an_error_and_leaves_no_csv(files: Files, content: bytes) -> None:
     create_document(files.document, "")
     files.parsed.write_bytes(content)
 
@@ -220,7 +220,7 @@ def test_a_damaged_parsed_file_is_named_and_leaves_no_csv(files: Files, content:
 
 
 @pytest.mark.parametrize("missing", ["document", "parsed"])
-def test_a_missing_file_is_named(files: Files, missing: str) -> None:
+def test_error_names_a_missing_file(files: Files, missing: str) -> None:
     files.store("")
     path: Path = getattr(files, missing)
     path.unlink()
@@ -230,7 +230,7 @@ def test_a_missing_file_is_named(files: Files, missing: str) -> None:
 
 
 @pytest.mark.parametrize("length", [20_000, 3_000_000])
-def test_a_failing_write_is_told_and_leaves_what_was_there(files: Files, length: int) -> None:
+def test_failed_write_keeps_the_existing_csv(files: Files, length: int) -> None:
     files.store("company", {"company": "before"})
     before = files.csv.read_bytes()
     files.parsed.write_text(json.dumps({"company": "x" * length}))
@@ -242,18 +242,18 @@ def test_a_failing_write_is_told_and_leaves_what_was_there(files: Files, length:
     assert sorted(files.csv.parent.iterdir()) == sorted(files)
 
 
-# --- the newest one's fixed place ----------------------------------------------------------------
+# --- the newest CSV -------------------------------------------------------------------------------
 
 
 def snapshot(folder: Path, minute: int, company: str) -> Path:
-    """Store a snapshot of a minute; return its CSV."""
+    """Store a snapshot for a minute; return its CSV."""
     folder = folder / f"{minute}"
     folder.mkdir(parents=True)
     files_in(folder).store("company", {"company": company}, modified=MINUTE.replace(minute=minute))
     return folder / "complaints.csv"
 
 
-def test_the_first_snapshot_becomes_the_latest(tmp_path: Path) -> None:
+def test_first_snapshot_becomes_the_latest(tmp_path: Path) -> None:
     latest = tmp_path / "latest" / "all.csv"
 
     assert publish(snapshot(tmp_path, 1, "first"), latest)
@@ -262,7 +262,7 @@ def test_the_first_snapshot_becomes_the_latest(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("minute", "company"), [(3, "newer"), (2, "same minute")])
-def test_a_snapshot_that_is_not_older_replaces_the_latest(tmp_path: Path, minute: int, company: str) -> None:
+def test_snapshot_that_is_not_older_replaces_the_latest(tmp_path: Path, minute: int, company: str) -> None:
     latest = tmp_path / "latest.csv"
     publish(snapshot(tmp_path / "a", 2, "old"), latest)
 
@@ -272,7 +272,7 @@ def test_a_snapshot_that_is_not_older_replaces_the_latest(tmp_path: Path, minute
     assert latest.stat().st_mtime == MINUTE.replace(minute=minute, tzinfo=timezone.utc).timestamp()
 
 
-def test_an_older_snapshot_never_replaces_the_latest(tmp_path: Path) -> None:
+def test_older_snapshot_never_replaces_the_latest(tmp_path: Path) -> None:
     latest = tmp_path / "latest.csv"
     publish(snapshot(tmp_path, 2, "newest"), latest)
 
@@ -281,7 +281,7 @@ def test_an_older_snapshot_never_replaces_the_latest(tmp_path: Path) -> None:
     assert read_csv(latest) == [["Company"], ["newest"]]
 
 
-def test_who_reads_the_latest_while_it_is_replaced_reads_one_whole_file(tmp_path: Path) -> None:
+def test_reader_of_a_replaced_file_reads_the_whole_old_file(tmp_path: Path) -> None:
     latest = tmp_path / "latest.csv"
     publish(snapshot(tmp_path, 1, "first"), latest)
 
@@ -291,7 +291,7 @@ def test_who_reads_the_latest_while_it_is_replaced_reads_one_whole_file(tmp_path
         assert reader.read() == b"Company\nfirst\n"
 
 
-def test_redoing_a_snapshot_does_not_touch_the_latest_until_it_is_published(tmp_path: Path) -> None:
+def test_latest_changes_only_when_a_snapshot_is_published(tmp_path: Path) -> None:
     latest = tmp_path / "latest.csv"
     stored = snapshot(tmp_path, 1, "first")
     publish(stored, latest)
@@ -301,7 +301,7 @@ def test_redoing_a_snapshot_does_not_touch_the_latest_until_it_is_published(tmp_
     assert read_csv(latest) == [["Company"], ["first"]]
 
 
-def test_what_an_interrupted_run_left_is_no_hindrance_and_its_snapshot_stays(tmp_path: Path) -> None:
+def test_leftover_link_does_not_hinder_publishing(tmp_path: Path) -> None:
     latest = tmp_path / "latest.csv"
     earlier = snapshot(tmp_path, 1, "earlier")
     latest.with_name(".latest.csv.tmp").hardlink_to(earlier)
@@ -312,7 +312,7 @@ def test_what_an_interrupted_run_left_is_no_hindrance_and_its_snapshot_stays(tmp
     assert read_csv(earlier) == [["Company"], ["earlier"]]
 
 
-def test_publishing_a_snapshot_again_leaves_nothing_else(tmp_path: Path) -> None:
+def test_repeated_publishing_leaves_no_other_file(tmp_path: Path) -> None:
     latest = tmp_path / "latest" / "all.csv"
     stored = snapshot(tmp_path, 1, "first")
     publish(stored, latest)
@@ -323,9 +323,7 @@ def test_publishing_a_snapshot_again_leaves_nothing_else(tmp_path: Path) -> None
     assert sorted(latest.parent.iterdir()) == before
 
 
-def test_a_file_system_without_hard_links_gets_a_copy(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_system_without_hard_links_gets_a_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
@@ -341,7 +339,7 @@ def test_a_file_system_without_hard_links_gets_a_copy(
     assert latest.stat().st_nlink == 1
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_error_names_a_path_that_cannot_be_written(tmp_path: Path) -> None:
     stored = snapshot(tmp_path, 1, "first")
     latest = stored / "latest.csv"
 
@@ -349,7 +347,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         publish(stored, latest)
 
 
-# --- for any complaints --------------------------------------------------------------------------
+# --- generated complaints -------------------------------------------------------------------------
 
 texts = st.none() | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 hostile = st.text('",\r\n=@+-; \t\xa0\ufeff\U0001f600ab', max_size=8)
@@ -383,7 +381,7 @@ def test_any_texts_of_a_page_are_read_back_equal(
     assert files.read()[1:] == [[hit["_source"].get(name) or "" for name in COLUMNS] for hit in hits]
 
 
-def test_fewer_complaints_than_were_parsed_are_damage(files: Files) -> None:
+def test_too_few_parsed_complaints_are_damage(files: Files) -> None:
     files.store("", {"complaint_id": "1"})
     files.csv.unlink()
 
@@ -393,7 +391,7 @@ def test_fewer_complaints_than_were_parsed_are_damage(files: Files) -> None:
     assert not files.csv.exists()
 
 
-def test_every_ten_thousandth_row_is_reported(tmp_path: Path) -> None:
+def test_progress_is_reported_after_each_10_000_rows(tmp_path: Path) -> None:
     files = files_in(tmp_path)
     files.store("tags", *[{"tags": None}] * 25_000)
     reported: list[tuple[int, int]] = []
@@ -405,4 +403,5 @@ def test_every_ten_thousandth_row_is_reported(tmp_path: Path) -> None:
         MINUTE,
         lambda done, expected: reported.append((done, expected)),
     )
+
     assert reported == [(10_000, 25_000), (20_000, 25_000)]
