@@ -16,9 +16,9 @@ from luigi_etl.snapshot.store import StoredFile
 
 Descriptor = dict[str, Any]
 
-SOURCE = "CFPB Consumer Complaint Database, search API"
-SANDBOX = "Sandbox of luigi_etl, not the CFPB"
-LICENCE = {
+_SOURCE = "CFPB Consumer Complaint Database, search API"
+_SANDBOX = "Sandbox of luigi_etl, not the CFPB"
+_LICENCE = {
     "name": "CC0-1.0",
     "path": "https://creativecommons.org/publicdomain/zero/1.0/",
     "title": "CC0 1.0 Universal",
@@ -45,8 +45,8 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, spec
         "profile": "tabular-data-package",
         "name": csv.name.removesuffix(".csv").lower(),
         **_titles(summary, spec),
-        "licenses": [LICENCE],
-        "sources": [{"title": SANDBOX if summary.sandbox else SOURCE, "path": summary.address}],
+        "licenses": [_LICENCE],
+        "sources": [{"title": _SANDBOX if summary.sandbox else _SOURCE, "path": summary.address}],
         "snapshot": {**snapshot_fields(summary, spec), "parsed_hash": HASH + stored.parsed_sha256},
         "resources": [_resource(csv, stored)],
     }

@@ -11,7 +11,8 @@ from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.common.files import read_json
 from luigi_etl.snapshot.datapackage import HASH, Descriptor, hash_of
 
-REDO = "luigi-etl redo MINUTE --from store"
+_REDO = "luigi-etl redo MINUTE --from store"
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -31,18 +32,6 @@ class Facts(msgspec.Struct, frozen=True):
     is_flagged: bool = False
 
 
-def read_facts(path: Path, csv: Path, command: str = REDO) -> Facts:
-    """Return the facts of a description; verify that it and `csv` are unchanged.
-
-    Errors name `command` as the remedy.
-
-    Raises:
-        DamagedFileError: one of the files is missing, damaged or changed.
-
-    """
-    return read_description(path, csv, command).snapshot
-
-
 class Resource(msgspec.Struct, frozen=True):
     """The CSV in a description: file name, size in bytes, hash and number of rows."""
 
@@ -58,6 +47,32 @@ class Description(NamedTuple):
     snapshot: Facts
     snapshot_fields: Descriptor
     resource: Resource
+
+
+class SnapshotCounts(msgspec.Struct):
+    """The facts of a snapshot that lists of runs need."""
+
+    parsed: _Count
+    rejected: _Count
+    query: str = ""
+    limit: int = 0
+    is_flagged: bool = False
+
+
+class _Package(msgspec.Struct):
+    snapshot: SnapshotCounts
+
+
+def read_facts(path: Path, csv: Path, command: str = _REDO) -> Facts:
+    """Return the facts of a description; verify that it and `csv` are unchanged.
+
+    Errors name `command` as the remedy.
+
+    Raises:
+        DamagedFileError: one of the files is missing, damaged or changed.
+
+    """
+    return read_description(path, csv, command).snapshot
 
 
 def read_description(path: Path, csv: Path, command: str) -> Description:
@@ -92,23 +107,6 @@ def hash_of_file(path: Path) -> str:
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
     return HASH + sha256.hexdigest()
-
-
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class SnapshotCounts(msgspec.Struct):
-    """The facts of a snapshot that lists of runs need."""
-
-    parsed: _Count
-    rejected: _Count
-    query: str = ""
-    limit: int = 0
-    is_flagged: bool = False
-
-
-class _Package(msgspec.Struct):
-    snapshot: SnapshotCounts
 
 
 def read_counts(path: Path) -> SnapshotCounts:

@@ -19,7 +19,7 @@ from luigi_etl.common.terminal import brief
 from luigi_etl.snapshot.ids import IdSet
 from luigi_etl.snapshot.page_file import PageFile
 
-WALKS = 3
+_MOST_WALKS = 3
 
 
 @dataclass(frozen=True)
@@ -49,14 +49,14 @@ def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report
             pages.discard()
             return
         walk = _resume(pages, client, query, limit)
-        for _ in range(WALKS):
+        for _ in range(_MOST_WALKS):
             _fetch_pages(walk, pages, client, query, report)
             if walk.is_proven:
                 pages.finish()
                 return
             pages.discard()
             problem, walk = walk.problem, Walk(limit)
-    raise TransientError(f"{client.host}: no complete walk in {WALKS} attempts: {problem}")
+    raise TransientError(f"{client.host}: no complete walk in {_MOST_WALKS} attempts: {problem}")
 
 
 class _IndexState(NamedTuple):

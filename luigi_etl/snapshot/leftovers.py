@@ -24,7 +24,7 @@ from luigi_etl.snapshot.paths import (
     syncs_folder,
 )
 
-ABANDONED_AFTER = 86_400.0  # seconds: a running process writes its files more often
+_ABANDONED_AFTER = 86_400.0  # seconds: a running process writes its files more often
 _LUIGI_TEMPORARY = re.compile(r".*-luigi-tmp-[0-9]+", re.ASCII)
 _LOCK = ".lock"
 
@@ -36,7 +36,7 @@ def leftovers(root: Path, on_error: ErrorCallback) -> Iterator[Path]:
 
     Symbolic links to folders are not followed. `on_error` is called for each folder that can't be read.
     """
-    before = time.time() - ABANDONED_AFTER
+    before = time.time() - _ABANDONED_AFTER
     for find in (_find_in_latest, _find_in_snapshots, _find_in_syncs, _find_in_exports):
         with _continue_on_error(root, on_error):
             yield from find(root, before, on_error)
@@ -44,7 +44,7 @@ def leftovers(root: Path, on_error: ErrorCallback) -> Iterator[Path]:
 
 def is_young(path: Path) -> bool:
     """Return whether a file exists and was written within the last day."""
-    return _is_newer(path, time.time() - ABANDONED_AFTER)
+    return _is_newer(path, time.time() - _ABANDONED_AFTER)
 
 
 def killed_redos(root: Path, before: float) -> Iterator[SnapshotFiles]:

@@ -80,24 +80,24 @@ class _Pruning:
 
     def _run(self) -> None:
         all_snapshots = snapshots_folder(self._root)
-        self._is_prunable(latest_folder(self._root))
+        self._count_link(latest_folder(self._root))
         self._remove_leftovers()
-        if self._is_prunable(all_snapshots):
+        if not self._count_link(all_snapshots):
             with self._continue_on_error(all_snapshots):
                 for slug in slugs(self._root):
                     self._prune_query(slug)
 
     def _prune_query(self, slug: str) -> None:
         folder = query_folder(self._root, slug)
-        if not self._is_prunable(folder):
+        if self._count_link(folder):
             return
         newest = _NewestSnapshots()
         with self._continue_on_error(folder):
             for day in days(self._root, slug):
-                of_day = day_folder(self._root, slug, day)
-                if self._is_prunable(of_day):
-                    with self._continue_on_error(of_day):
-                        self._prune_day(of_day, snapshots(self._root, slug, day), newest)
+                path = day_folder(self._root, slug, day)
+                if not self._count_link(path):
+                    with self._continue_on_error(path):
+                        self._prune_day(path, snapshots(self._root, slug, day), newest)
 
     def _prune_day(self, folder: Path, found: Iterable[FoundSnapshot], newest: "_NewestSnapshots") -> None:
         for snapshot in found:
@@ -143,12 +143,11 @@ class _Pruning:
             self.pruned.freed += status.st_size
         return True
 
-    def _is_prunable(self, folder: Path) -> bool:
-        """Return whether a folder is not a symbolic link; count links."""
-        if folder.is_symlink():
-            self.pruned.links += 1
-            return False
-        return True
+    def _count_link(self, folder: Path) -> bool:
+        """Count a folder that is a symbolic link; return whether it is one."""
+        is_link = folder.is_symlink()
+        self.pruned.links += is_link
+        return is_link
 
     def _add_failure(self, action: str, path: Path, error: OSError) -> None:
         self.pruned.failures += 1
