@@ -22,8 +22,8 @@ from luigi_etl.snapshot.paths import PARTIAL_SUFFIX
 
 _COMPRESSION = 1  # several times faster than the default, for 50 % more bytes
 _CHUNK = 1 << 14  # bytes; the output of a larger chunk would not fit into the processor's cache
-_LONGEST_HEADER = 1 << 16
-_GZIP = 16 + zlib.MAX_WBITS
+_LONGEST_HEADER = 1 << 16  # bytes
+_GZIP = 16 + zlib.MAX_WBITS  # 16 selects the gzip format
 # With a comment, without time and system: the same pages give the same bytes.
 _HEADER = b"\x1f\x8b\x08\x10\0\0\0\0\0\xff"
 
@@ -39,10 +39,10 @@ def read_pages(path: Path) -> Iterator[Page]:
         with path.open("rb") as stream:
             reader = _PageReader(stream)
             yield from iter(reader.next, None)
-            whole = 0 < reader.end == os.fstat(stream.fileno()).st_size
+            is_whole = 0 < reader.end == os.fstat(stream.fileno()).st_size
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
-    if not whole:
+    if not is_whole:
         raise DamagedFileError.of(path, f"is damaged after byte {reader.end}", "fetch its pages again")
 
 

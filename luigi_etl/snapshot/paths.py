@@ -1,4 +1,4 @@
-"""The path of every file of a snapshot; no other module forms one."""
+"""The paths of all files below the storage root; no other module forms them."""
 
 import contextlib
 import hashlib

@@ -86,6 +86,7 @@ def test_walk_restarts_when_the_index_changes(served: Serve, tmp_path: Path, rul
 
 def test_index_that_changes_on_every_walk_is_an_error(served: Serve, tmp_path: Path) -> None:
     server = served(50, "every 1:arrive=1")
+
     with pytest.raises(TransientError, match="in 3 attempts: the number of matches changed from"):
         walk(server, tmp_path / "gz", page_size=20)
 
@@ -95,6 +96,7 @@ def test_index_that_changes_on_every_walk_is_an_error(served: Serve, tmp_path: P
 
 def test_index_that_is_always_rebuilt_is_an_error(served: Serve, tmp_path: Path) -> None:
     server = served(50, "every 1:reindex")
+
     with pytest.raises(TransientError, match="the index changed from 20.* to 20"):
         walk(server, tmp_path / "gz", page_size=20)
 
@@ -118,6 +120,7 @@ def test_page_that_repeats_forever_ends_the_walk(served: Serve, tmp_path: Path) 
     rows = served(50).sandbox.index
     stuck = Stuck(rows.rows.values(), rows.last_indexed, rows._generator, "stuck")
     server = served(index=stuck)
+
     with pytest.raises(RefusedError, match="the API ignored search_after="):
         walk(server, tmp_path / "gz", page_size=20)
 
@@ -135,6 +138,7 @@ class Short(Index):
 def test_page_that_lacks_a_hit_is_an_error(served: Serve, tmp_path: Path) -> None:
     rows = served(50).sandbox.index
     server = served(index=Short(rows.rows.values(), rows.last_indexed, rows._generator, "short"))
+
     with pytest.raises(TransientError, match="no complete walk in 3 attempts: received 49 of 50 complaints"):
         walk(server, tmp_path / "gz")
 
@@ -176,6 +180,7 @@ def test_walk_over_capped_pages_is_complete(
 
 def test_walk_over_capped_pages_is_resumed(served: Serve, tmp_path: Path) -> None:
     server = serve_index(served, Capped, "4:status=403")
+
     with pytest.raises(RefusedError):
         walk(server, tmp_path / "gz")
 
@@ -255,6 +260,7 @@ def test_api_text_in_a_problem_is_printable_and_short() -> None:
 
 def test_refused_query_sends_one_request(served: Serve, tmp_path: Path) -> None:
     server = served()
+
     with pytest.raises(RefusedError, match="state"):
         walk(server, tmp_path / "gz", query=(("state", "ZZ"),))
 
@@ -269,6 +275,7 @@ def test_resumed_walk_fetches_no_page_twice(served: Serve, tmp_path: Path, fault
     undisturbed = served(50)
     walk(undisturbed, tmp_path / "undisturbed", page_size=10)
     server = served(50, f"{fault_at}:status=403")
+
     with pytest.raises(RefusedError):
         walk(server, tmp_path / "gz", page_size=10)
     assert not (tmp_path / "gz").exists()
@@ -290,6 +297,7 @@ def test_complete_partial_file_needs_no_request(served: Serve, tmp_path: Path) -
 
 def test_pages_of_two_index_states_are_not_mixed(served: Serve, tmp_path: Path) -> None:
     server = served(50, "3:status=403")
+
     with pytest.raises(RefusedError):
         walk(server, tmp_path / "gz", page_size=20)
     server.sandbox.index.vanish(5)
@@ -299,6 +307,7 @@ def test_pages_of_two_index_states_are_not_mixed(served: Serve, tmp_path: Path) 
 
 def test_pages_from_another_address_are_not_resumed(served: Serve, tmp_path: Path) -> None:
     first, second = served(50, "2:status=403", seed=1), served(50, seed=2)
+
     with pytest.raises(RefusedError):
         walk(first, tmp_path / "gz", page_size=20)
 
@@ -356,6 +365,7 @@ class LowerBound(Index):
 def test_total_that_is_a_lower_bound_is_an_error(served: Serve, tmp_path: Path) -> None:
     rows = served(50).sandbox.index
     server = served(index=LowerBound(rows.rows.values(), rows.last_indexed, rows._generator, "counts so far"))
+
     with pytest.raises(TransientError, match=r"hits\.total is only a lower bound"):
         walk(server, tmp_path / "gz")
 

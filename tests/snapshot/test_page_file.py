@@ -144,12 +144,14 @@ def test_error_names_the_offset_of_damage(tmp_path: Path, damage: bytes) -> None
     end = path.stat().st_size
     with path.open("ab") as stream:
         stream.write(damage or b"\0")
+
     with pytest.raises(DamagedFileError, match=rf"pages\.gz is damaged after byte {end}; delete it"):
         list(read_pages(path))
 
 
 def test_empty_file_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "pages.gz").touch()
+
     with pytest.raises(DamagedFileError, match=r"pages\.gz is damaged after byte 0; delete it"):
         list(read_pages(tmp_path / "pages.gz"))
 

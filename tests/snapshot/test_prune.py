@@ -65,10 +65,11 @@ def endings_by_minute(paths: list[Path]) -> list[set[str]]:
 def test_old_snapshots_and_their_folders_are_removed(tmp_path: Path) -> None:
     for age in (0, 29, 31, 400):
         stored(tmp_path, NOW - age * DAY)
-    assert prune(tmp_path, BEFORE).snapshots == 2
-    assert kept_minutes(tmp_path) == [NOW, NOW - 29 * DAY]
-    days = {path.name for path in (tmp_path / "snapshots" / SLUG).iterdir()}
 
+    assert prune(tmp_path, BEFORE).snapshots == 2
+
+    days = {path.name for path in (tmp_path / "snapshots" / SLUG).iterdir()}
+    assert kept_minutes(tmp_path) == [NOW, NOW - 29 * DAY]
     assert days == {"2026-11-22", "2026-10-24"}
 
 
@@ -162,6 +163,7 @@ def test_files_of_a_snapshot_are_removed_last_first(tmp_path: Path) -> None:
     files = stored(tmp_path, NOW - 40 * DAY)
     files.complaints.unlink()
     files.complaints.mkdir()  # `unlink` fails for a folder
+
     with pytest.raises(StorageError):
         prune(tmp_path, BEFORE).check()
     left = {path.name.partition(".")[2] for path in files.folder.iterdir()}
@@ -434,6 +436,7 @@ def test_failure_is_reported_and_other_files_are_removed(tmp_path: Path) -> None
     write_old(tmp_path / "latest" / ".a.tmp")
     pruned = prune(tmp_path, BEFORE)
     assert (pruned.snapshots, pruned.temporaries, pruned.failures) == (1, 1, 2)
+
     with pytest.raises(StorageError) as caught:
         pruned.check()
 
@@ -448,6 +451,7 @@ def test_unreadable_folders_are_reported(tmp_path: Path) -> None:
         pruned = prune(tmp_path, BEFORE)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
     with pytest.raises(StorageError) as caught:
         pruned.check()
 
