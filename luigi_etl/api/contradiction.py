@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 from msgspec import UNSET
 
-from luigi_etl.api.query import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, families
+from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, families
 from luigi_etl.api.response import Hit, SearchResponse
 from luigi_etl.api.settings import NEWEST_FIRST
 from luigi_etl.common.terminal import brief

@@ -5,7 +5,8 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, and_, column, func, inspect, or_, select, table
 
-from luigi_etl.api.query import Query, families
+from luigi_etl.api.filters import families
+from luigi_etl.api.query import Query
 from luigi_etl.common.minutes import as_text
 from luigi_etl.database.coverage import covered
 from luigi_etl.database.covered_days import (

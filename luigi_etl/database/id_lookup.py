@@ -8,7 +8,8 @@ from typing import NamedTuple
 from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
 
 from luigi_etl.api.client import Client
-from luigi_etl.api.query import MAXIMUM_VALUE_LENGTH, Query
+from luigi_etl.api.filters import MAXIMUM_VALUE_LENGTH
+from luigi_etl.api.query import Query
 from luigi_etl.api.settings import Settings
 from luigi_etl.common.errors import HeldBackError, RefusedError, TransientError
 from luigi_etl.database.change_log import Key

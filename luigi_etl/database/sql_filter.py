@@ -7,7 +7,8 @@ from urllib.parse import quote
 
 from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
-from luigi_etl.api.query import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, Query, families, parse_query
+from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, families
+from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import QueryError
 from luigi_etl.database.schema import complaints
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 
 from luigi_etl.api.contradiction import find_contradiction, find_contradiction_in_page
-from luigi_etl.api.query import FILTERS, Query, parse_query
+from luigi_etl.api.filters import FILTERS
+from luigi_etl.api.query import Query, parse_query
 from luigi_etl.api.response import SearchResponse, read_response
 from luigi_etl.common.errors import QueryError, RefusedError
 from luigi_etl.sandbox.index import Found, Index, Search

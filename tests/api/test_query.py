@@ -9,7 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from luigi_etl.api.query import FILTERS, SEARCH_PAGE, Query, parse_query, parse_stored_query
+from luigi_etl.api.filters import FILTERS
+from luigi_etl.api.query import Query, parse_query, parse_stored_query
+from luigi_etl.api.search_page import SEARCH_PAGE
 from luigi_etl.common.errors import QueryError
 
 # --- what is accepted ----------------------------------------------------------------------------

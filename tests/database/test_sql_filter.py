@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select
 
-from luigi_etl.api.query import FILTERS, Query, parse_query
+from luigi_etl.api.filters import FILTERS
+from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import QueryError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import DATES, FIELDS, complaints

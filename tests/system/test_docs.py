@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from luigi_etl.api.query import FILTERS
+from luigi_etl.api.filters import FILTERS
 from luigi_etl.cli.main import COMMANDS
 from luigi_etl.tasks.config import ccdb, guard, service, storage
 from tests.conftest import PROJECT, Chain, Serve
