@@ -4,26 +4,23 @@ What the API does is told in the comments where it matters; the facts are those 
 1.15 and of recorded answers.
 """
 
-import html
-import json
-import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from luigi_etl.api.body import UnusableBodyError, WebError
+from luigi_etl.api.clock import check_clock, server_time
 from luigi_etl.api.contradiction import Pairs, find_contradiction_in_page
 from luigi_etl.api.page import Page
 from luigi_etl.api.rate_limit import Pace, default_pace_file
 from luigi_etl.api.response import SearchResponse, read_response
 from luigi_etl.api.session import NotSentError, Response, Session, Timeouts
-from luigi_etl.api.settings import API, MAXIMUM_CLOCK_SKEW, NEWEST_FIRST, Settings
-from luigi_etl.common.errors import EtlError, PermanentError, RefusedError, TransientError
-from luigi_etl.common.minutes import as_text, as_time
-from luigi_etl.common.terminal import brief
+from luigi_etl.api.settings import NEWEST_FIRST, Settings
+from luigi_etl.api.status import EngineError, check_status
+from luigi_etl.common.errors import EtlError, RefusedError, TransientError
+from luigi_etl.common.minutes import as_time
 
 SHORT_RETRIES = 3
 LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
@@ -32,9 +29,6 @@ LONGEST_SILENT_WAIT = 5.0  # seconds for a turn; of longer ones the caller is to
 
 T = TypeVar("T")
 Tell = Callable[[str], None]
-
-
-# --- the client ----------------------------------------------------------------------------------
 
 
 class Client:
@@ -80,7 +74,7 @@ class Client:
         address = self._address(query, size, search_after)
         try:
             return self._patiently(lambda: self._ask(address))
-        except _EngineError as error:
+        except EngineError as error:
             if any(name == "search_term" for name, _ in query) and self._engine_is_up():
                 raise RefusedError(
                     f"{self.host}: the API refuses this query each time (424): check the syntax of "
@@ -91,8 +85,8 @@ class Client:
     def probe(self) -> datetime | None:
         """Make one request, whatever comes of it; return the server's time (aware), if it tells."""
         response = self._get(self._address((), 0, None))
-        _check_status(self.host, response)
-        return _date(response.headers)
+        check_status(self.host, response)
+        return server_time(response.headers)
 
     def _address(self, query: Pairs, size: int, search_after: str | None) -> str:
         paging = {"sort": NEWEST_FIRST, "size": str(size), "no_aggs": "true", "no_highlight": "true"}
@@ -127,8 +121,8 @@ class Client:
 
     def _ask(self, address: str) -> tuple[Page, SearchResponse]:
         response = self._get(address)
-        _check_status(self.host, response)
-        _check_clock(self.host, response)
+        check_status(self.host, response)
+        check_clock(self.host, response)
         try:
             answer = read_response(response.body)
         except EtlError as error:
@@ -186,118 +180,3 @@ def _pace(settings: Settings, host: str) -> Pace | None:
     if not settings.requests_per_minute:
         return None
     return Pace(settings.pace_file or default_pace_file(), host, settings.requests_per_minute)
-
-
-# --- the clock ------------------------------------------------------------------------------------
-
-
-def _check_clock(host: str, response: Response) -> None:
-    """Raise if this machine's clock is ahead of the server's: what is of a later minute would be lost."""
-    there = _date(response.headers)
-    ahead = response.arrived - there if there else timedelta(0)
-    if there and ahead > MAXIMUM_CLOCK_SKEW:
-        raise PermanentError(
-            f"{host}: this machine's clock is {_span(ahead)} ahead of the API's, where it is "
-            f"{as_text(there)}; set it, and let NTP keep it"
-        )
-
-
-def _date(headers: Mapping[str, str]) -> datetime | None:
-    """Return when an answer left the server or, with `Age`, a cache; None if that can't be read."""
-    age = headers.get("Age", "").strip()
-    try:
-        date = parsedate_to_datetime(headers.get("Date", "").strip())
-        aware = date if date.tzinfo else date.replace(tzinfo=timezone.utc)  # -0000 is UTC (RFC 5322, 3.3)
-        return aware.astimezone(timezone.utc) + timedelta(seconds=int(age) if age else 0)
-    except (ValueError, TypeError, OverflowError):
-        return None
-
-
-def _span(time: timedelta) -> str:
-    minutes = time // timedelta(minutes=1)
-    if minutes < 2 * 60:
-        return f"{minutes} minutes"
-    return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{time.days:,} days"
-
-
-# --- errors --------------------------------------------------------------------------------------
-
-
-class _EngineError(TransientError):
-    """424: the search engine is down, or it can't read the query; the body is the same for both."""
-
-
-def _check_status(host: str, response: Response) -> None:
-    """Raise unless the answer is JSON with status 200."""
-    status = response.status
-    kind = brief(response.headers.get("Content-Type", "of no type").partition(";")[0].strip(), 60).lower()
-    if status == 200 and kind == "application/json":
-        return
-    if status == 200:
-        raise RefusedError(
-            f"{host}: the answer is {kind}, not JSON: is the address wrong? "
-            f"[ccdb] url must end with a slash, as in {API}"
-        )
-    said = _message(response.body, kind)
-    if status == 424:
-        raise _EngineError(f"{host}: the search engine did not answer (424{said})")
-    if status in (408, 429) or status >= 500:
-        raise TransientError(f"{host}: status {status}{said}", _retry_after(response))
-    if status == 400:
-        raise RefusedError(f"{host}: the API refuses the query (400{said})")
-    if status == 403:
-        reference = _reference(response.body)
-        quoted = f", reference {reference}" if reference else ""
-        raise RefusedError(
-            f"{host}: blocked at the edge (403{quoted}): set [ccdb] user_agent, or ask from another network"
-        )
-    if status == 414:
-        raise RefusedError(f"{host}: the query is too long (414): ask for fewer or shorter values")
-    if 300 <= status < 400:
-        said = f" to {brief(response.headers.get('Location', 'nowhere'))!r}, which is not followed"
-    raise RefusedError(f"{host}: status {status}{said}: check [ccdb] url, which should be {API}")
-
-
-def _reference(page: bytes) -> str:
-    """Return the number by which a content delivery network knows a request it blocked."""
-    _, _, after = page.decode("utf-8", "replace").partition("Reference")
-    try:
-        found = re.match(r"\s*#?\s*([0-9A-Za-z.]+)", html.unescape(after[:200]))
-    except ValueError:  # a character's number with thousands of digits
-        found = None
-    return found[1] if found else ""
-
-
-def _message(body: bytes, kind: str) -> str:
-    """Return what a JSON error says, in one line; nothing for a web page."""
-    if kind != "application/json":
-        return ""
-    try:
-        said = brief("; ".join(_flattened(json.loads(body))), 500)
-    except (ValueError, RecursionError):  # cut, or nested too deeply
-        return ""
-    return f": {said}" if said else ""
-
-
-def _flattened(said: Any, name: str = "") -> Iterator[str]:
-    """Give the messages of a Django REST error: lists and objects, nested by parameter and index."""
-    if isinstance(said, dict):
-        for key, value in said.items():
-            own = key if key not in ("detail", "error", "non_field_errors") and not key.isdigit() else ""
-            yield from _flattened(value, own or name)
-    elif isinstance(said, list):
-        for value in said:
-            yield from _flattened(value, name)
-    else:
-        yield f"{name}: {said}" if name else str(said)
-
-
-def _retry_after(response: Response) -> float:
-    """Return the seconds the server asks to wait, from a number or a date (RFC 9110, 10.2.3)."""
-    text = response.headers.get("Retry-After", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return 0.0

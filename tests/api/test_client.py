@@ -9,12 +9,13 @@ from urllib.parse import urlsplit
 import pytest
 from requests.structures import CaseInsensitiveDict
 
-from luigi_etl.api.client import Client, _check_status, _retry_after
+from luigi_etl.api.client import Client
 from luigi_etl.api.page import Page
 from luigi_etl.api.rate_limit import WINDOW_MILLISECONDS
 from luigi_etl.api.response import SearchResponse
 from luigi_etl.api.session import Response
 from luigi_etl.api.settings import Settings
+from luigi_etl.api.status import check_status, retry_after
 from luigi_etl.common.errors import PermanentError, RefusedError, StorageError, TransientError
 from luigi_etl.sandbox.server import Throttle
 from tests.conftest import Serve
@@ -186,19 +187,19 @@ def test_a_wait_of_more_than_a_minute_is_left_to_the_caller_who_can_show_it(serv
     ],
 )
 def test_the_time_to_wait_is_a_number_or_a_past_date(header: str, seconds: float) -> None:
-    assert _retry_after(response(retry_after=header)) == seconds
+    assert retry_after(response(retry_after=header)) == seconds
 
 
 def test_the_time_to_wait_may_be_a_moment_to_come() -> None:
     moment = formatdate(time.time() + 500, usegmt=True)
-    assert 490 < _retry_after(response(retry_after=moment)) <= 500
+    assert 490 < retry_after(response(retry_after=moment)) <= 500
 
 
 def test_what_the_server_says_cannot_command_the_terminal() -> None:
     body = b'{"state": ["\\u001b[31mred\\nline"]}'
     refusal = response(400, body, content_type="Application/JSON; charset=utf-8")
     with pytest.raises(RefusedError) as caught:
-        _check_status("host", refusal)
+        check_status("host", refusal)
     assert str(caught.value) == "host: the API refuses the query (400: state: \\x1b[31mred line)"
 
 

@@ -26,11 +26,12 @@ from luigi_etl.api.body import (
     read_beginning,
     read_body,
 )
-from luigi_etl.api.client import Client, _check_status
+from luigi_etl.api.client import Client
 from luigi_etl.api.contradiction import find_contradiction_in_page
 from luigi_etl.api.response import read_response
 from luigi_etl.api.session import Session, Timeouts
 from luigi_etl.api.settings import Settings
+from luigi_etl.api.status import check_status
 from luigi_etl.common.errors import EtlError, RefusedError, TransientError
 from luigi_etl.snapshot.decoding import read_page
 from luigi_etl.snapshot.extract import Walk, extract
@@ -283,7 +284,7 @@ def test_status_counts_whatever_the_body_is(status: int, body: bytes) -> None:
     kind = RefusedError if status == 400 else TransientError
 
     with pytest.raises(kind, match=str(status)) as caught:
-        _check_status("host", response(status, body, content_type="application/json"))
+        check_status("host", response(status, body, content_type="application/json"))
 
     assert len(str(caught.value)) < 600
 
