@@ -1,27 +1,23 @@
-"""Which complaints: the API's own query string, checked and brought to one spelling.
-
-The API ignores names it does not know and answers zero hits to values it does not know, so a
-misspelt query looks like an answer. Here it is refused, with the nearest right name.
-"""
+"""A checked query, with one spelling and one file name for all ways to write it."""
 
 import hashlib
 import re
 from dataclasses import dataclass, field
 from urllib.parse import quote, quote_plus
 
-from luigi_etl.api.filters import Pair, check_together, check_value, with_search_field
+from luigi_etl.api.filters import Pair, add_search_field, check_combination, check_filter
 from luigi_etl.api.query_string import split_query
 from luigi_etl.api.search_page import read_search_page
 
-SLUG_LENGTH = 180  # a file name holds 255 bytes; the rest is for suffixes
+SLUG_LENGTH = 180  # a file name has at most 255 bytes; suffixes need the rest
 HASH_LENGTH = 16
 
 
 @dataclass(frozen=True)
 class Query:
-    """A checked query: `pairs` are its filters, sorted, each once.
+    """A checked query: its filters as `pairs`, sorted and unique.
 
-    `notes` say what was dropped or translated on the way here; they are not part of the query.
+    `notes` list what was dropped or translated; two queries that differ only in notes are equal.
     """
 
     pairs: tuple[Pair, ...]
@@ -33,16 +29,16 @@ class Query:
 
     @property
     def is_of_days_only(self) -> bool:
-        """Tell whether it asks for days and nothing that could be misspelt."""
+        """Return whether all filters are days, which can't be misspelt."""
         return all(name.endswith(("_min", "_max")) for name, _ in self.pairs)
 
     def slug(self, limit: int) -> str:
-        """Return a file name for this query and limit (0 = every complaint), unique to the two.
+        """Return a file name that is unique to this query and limit (0 = all complaints).
 
-        ASCII letters, digits and `._-+%,=` only, at most 180 long. It is cut and ended by `~` and
-        a hash (SHA-256) only where it would be longer; no other slug holds a `~`.
+        It has at most 180 ASCII letters, digits and `._-+%,=`. A longer one is cut and ends with `~` and
+        a SHA-256 hash; no other slug contains `~`.
         """
-        filters = ",".join(f"{name}={_safe(value)}" for name, value in self.pairs)
+        filters = ",".join(f"{name}={_encode(value)}" for name, value in self.pairs)
         slug = (filters or "all") + (f"-newest-{limit}" if limit else "")
         if len(slug) <= SLUG_LENGTH:
             return slug
@@ -51,35 +47,30 @@ class Query:
 
 
 def parse_query(text: str) -> Query:
-    """Read a query string, or a whole address copied from the CFPB's search page.
+    """Check a query string, or an address copied from the CFPB's search page.
 
     Raises:
-        QueryError: a name the API does not know, a value it would refuse or silently match nothing
-            with, or two values where it takes one.
+        QueryError: the API does not know a name, would refuse a value or find nothing with it, or takes
+            one value where the query has two.
 
     """
     text = text.strip(" \t\r\n")
-    notes: list[str] = []
     if re.match(r"https?://", text, re.IGNORECASE):
-        pairs = read_search_page(text, notes)
+        pairs, notes = read_search_page(text)
     else:
-        pairs = split_query(text.removeprefix("?"))
-    checked = {(name, check_value(name, value)) for name, value in pairs}
-    check_together(checked)
-    checked = with_search_field(checked)
+        pairs, notes = split_query(text.removeprefix("?")), []
+    checked = {(name, check_filter(name, value)) for name, value in pairs}
+    check_combination(checked)
     if len({name for name, _ in checked if name.startswith("not_")}) > 1:
-        notes.append("with several not_ filters the API leaves out only what matches all of them")
-    return Query(tuple(sorted(checked)), tuple(notes))
+        notes = [*notes, "with several not_ filters the API excludes only complaints that match all of them"]
+    return Query(tuple(sorted(add_search_field(checked))), tuple(notes))
 
 
 def parse_stored_query(text: str) -> Query:
-    """Read the one spelling of a query that was checked when it was stored.
-
-    It is not checked again: the rules may have become stricter since.
-    """
+    """Read a stored spelling without checks: the rules may have become stricter since."""
     return Query(tuple(sorted(split_query(text))))
 
 
-def _safe(value: str) -> str:
-    """Encode a value for a file name; `~` and `-newest-` are kept for the slug's own marks."""
+def _encode(value: str) -> str:
+    """Encode a value for a file name; only the slug itself may contain `~` and `-newest-`."""
     return quote_plus(value).replace("~", "%7E").replace("-newest-", "%2Dnewest%2D")

@@ -1,4 +1,4 @@
-"""Filters that a query may have, and queries that are refused."""
+"""Accepted and refused filters."""
 
 import re
 from urllib.parse import quote
@@ -10,7 +10,7 @@ from luigi_etl.api.query import Query, parse_query, parse_stored_query
 from luigi_etl.api.search_page import SEARCH_PAGE
 from luigi_etl.common.errors import QueryError
 
-# --- what is accepted ----------------------------------------------------------------------------
+# --- accepted -------------------------------------------------------------------------------------
 
 ACCEPTED = [
     ("date_received_min", "2026-01-01"),
@@ -42,33 +42,33 @@ ACCEPTED = [
 
 
 @pytest.mark.parametrize(("name", "value"), ACCEPTED)
-def test_a_filter_of_the_api_is_accepted_with_its_value_exactly(name: str, value: str) -> None:
+def test_filter_keeps_its_exact_value(name: str, value: str) -> None:
     assert parse_query(f"{name}={quote(value)}").pairs == ((name, value),)
 
 
 @pytest.mark.parametrize("text", ["", "?", " \n", "&", "?&&"])
-def test_an_empty_query_is_every_complaint(text: str) -> None:
+def test_empty_query_means_all_complaints(text: str) -> None:
     query = parse_query(text)
 
     assert query == Query(())
     assert str(query) == ""
 
 
-def test_values_of_one_filter_are_all_kept() -> None:
+def test_filter_keeps_all_its_values() -> None:
     assert str(parse_query("state=CA&state=NY")) == "state=CA&state=NY"
 
 
-def test_a_day_is_a_range_of_one_day() -> None:
+def test_range_may_be_one_day() -> None:
     query = parse_query("date_received_min=2026-01-01&date_received_max=2026-01-01")
 
     assert len(query.pairs) == 2
 
 
-def test_a_value_may_hold_an_equals_sign() -> None:
+def test_value_may_contain_an_equals_sign() -> None:
     assert parse_query("company=a=b").pairs == (("company", "a=b"),)
 
 
-def test_a_value_may_have_two_hundred_characters() -> None:
+def test_value_may_have_200_characters() -> None:
     assert parse_query("company=" + "é" * 200).pairs == (("company", "é" * 200),)
 
 
@@ -83,16 +83,16 @@ def test_a_value_may_have_two_hundred_characters() -> None:
         ),
     ],
 )
-def test_the_field_searched_is_explicit_with_a_search_term_and_only_then(text: str, spelling: str) -> None:
+def test_only_a_search_term_adds_the_field(text: str, spelling: str) -> None:
     assert str(parse_query(text)) == spelling
 
 
-def test_a_field_without_a_search_term_is_refused() -> None:
-    with pytest.raises(QueryError, match="search_term, which is not there"):
+def test_field_without_search_term_is_refused() -> None:
+    with pytest.raises(QueryError, match="field needs a search_term"):
         parse_query("field=company&state=CA")
 
 
-def test_a_value_cut_by_its_ampersand_is_refused_saying_how_to_write_it() -> None:
+def test_ampersand_in_a_value_must_be_encoded() -> None:
     with pytest.raises(QueryError, match="'T' has no value; write it as name=value, a & in a value as %26"):
         parse_query("company=AT&T")
     assert parse_query("company=AT%26T").pairs == (("company", "AT&T"),)
@@ -105,20 +105,20 @@ def test_a_value_cut_by_its_ampersand_is_refused_saying_how_to_write_it() -> Non
         ("not_state=CA&not_product=Mortgage", 1),
     ],
 )
-def test_several_exclusions_are_noted_as_the_api_reads_them(text: str, notes: int) -> None:
+def test_different_exclusions_get_a_note(text: str, notes: int) -> None:
     assert len(parse_query(text).notes) == notes
 
 
-# --- what is refused -----------------------------------------------------------------------------
+# --- refused --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("stat=CA", "'stat'; did you mean 'state'?"),
         ("State=CA", "did you mean 'state'?"),
         ("date_recieved_min=2026-01-01", "did you mean 'date_received_min'?"),
-        ("searchText=fee", "it is search_term"),
+        ("searchText=fee", "use search_term"),
         ("q=fee", "the filters are company, company_public_response"),
         ("state", "'state' has no value"),
         ("=CA", "no filter ''"),
@@ -129,22 +129,22 @@ def test_several_exclusions_are_noted_as_the_api_reads_them(text: str, notes: in
         ("search_after=0_0", "paging"),
         ("sort=created_date_asc", "newest first"),
         ("format=csv", "reads JSON"),
-        ("no_aggs=true", "sends it itself"),
-        ("no_highlight=true", "sends it itself"),
+        ("no_aggs=true", "the pipeline sets it"),
+        ("no_highlight=true", "the pipeline sets it"),
     ],
 )
-def test_a_name_that_is_no_filter_is_refused_with_what_to_write(text: str, said: str) -> None:
-    with pytest.raises(QueryError, match=re.escape(said)):
+def test_unknown_name_is_refused_with_a_hint(text: str, message: str) -> None:
+    with pytest.raises(QueryError, match=re.escape(message)):
         parse_query(text)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("state=ca", "did you mean 'CA'?"),
         ("state=FM", "is not a value the API knows"),
-        ("state=UNITED+STATES+MINOR+OUTLYING+ISLANDS", "two-letter codes"),
-        ("not_state=California", "two-letter codes"),
+        ("state=UNITED+STATES+MINOR+OUTLYING+ISLANDS", "two-letter code"),
+        ("not_state=California", "two-letter code"),
         ("timely=yes", "did you mean 'Yes'?"),
         ("timely=true", "one of No, Yes"),
         ("search_term=a&field=complaint_what_happened", "one of all, company"),
@@ -161,18 +161,18 @@ def test_a_name_that_is_no_filter_is_refused_with_what_to_write(text: str, said:
         ("company=%C2%A0", "blank"),
         ("date_received_min=", "blank"),
         ("state=%20", "blank"),
-        ("company=" + "x" * 201, "201 characters; the API takes 200"),
-        ("search_term=" + "x" * 201, "201 characters; the API takes 200"),
+        ("company=" + "x" * 201, "201 characters; the API accepts at most 200"),
+        ("search_term=" + "x" * 201, "201 characters; the API accepts at most 200"),
         ("company=%FF", "not UTF-8"),
         ("company=%ED%A0%80", "not UTF-8"),
         ("company=\ud800", "not UTF-8"),
-        ("product=A%E2%80%A2", "neither a name nor"),
-        ("not_issue=%E2%80%A2a", "neither a name nor"),
-        ("issue=A%E2%80%A2a%E2%80%A2b", "neither a name nor"),
+        ("product=A%E2%80%A2", "is not written as Parent or Parent•Child"),
+        ("not_issue=%E2%80%A2a", "is not written as Parent or Parent•Child"),
+        ("issue=A%E2%80%A2a%E2%80%A2b", "is not written as Parent or Parent•Child"),
     ],
 )
-def test_a_value_the_api_would_refuse_or_never_find_is_refused_with_the_reason(text: str, said: str) -> None:
-    with pytest.raises(QueryError, match=re.escape(said)):
+def test_invalid_value_is_refused_with_the_reason(text: str, message: str) -> None:
+    with pytest.raises(QueryError, match=re.escape(message)):
         parse_query(text)
 
 
@@ -183,7 +183,7 @@ BLANKS = [chr(code) for code in range(0x3001) if chr(code).isspace()]
 
 @pytest.mark.parametrize("name", sorted(FILTERS.keys() - {"search_term"}))
 @pytest.mark.parametrize("place", ["{blank}{value}", "{value}{blank}", "{blank}{value}{blank}"])
-def test_value_that_the_api_trims_is_refused_for_every_filter(name: str, place: str) -> None:
+def test_blank_around_a_value_is_refused_in_every_filter(name: str, place: str) -> None:
     for blank in BLANKS:
         value = place.format(value=VALUES[name], blank=blank)
 
@@ -191,7 +191,7 @@ def test_value_that_the_api_trims_is_refused_for_every_filter(name: str, place: 
             parse_query(f"{name}={quote(value)}")
 
 
-def test_stored_query_is_read_whatever_the_rules_are_now() -> None:
+def test_stored_query_is_not_checked_again() -> None:
     query = parse_stored_query("company=%C2%A0Acme&state=ca")
 
     assert query.pairs == (("company", "\xa0Acme"), ("state", "ca"))
@@ -206,7 +206,7 @@ def test_blank_beside_the_bullet_is_refused(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(FILTERS))
 @pytest.mark.parametrize("start", ["", f"{SEARCH_PAGE}?tab=List&"], ids=["query", "address"])
-def test_control_character_is_refused_for_every_filter(name: str, start: str) -> None:
+def test_control_character_is_refused_in_every_filter(name: str, start: str) -> None:
     for control in CONTROLS:
         value = f"{VALUES[name][:1]}{control}{VALUES[name][1:]}"
 
@@ -216,7 +216,7 @@ def test_control_character_is_refused_for_every_filter(name: str, start: str) ->
         assert str(caught.value).isprintable()
 
 
-def test_blanks_around_words_searched_for_make_no_difference() -> None:
+def test_blanks_around_a_search_term_are_removed() -> None:
     for blank in BLANKS:
         query = parse_query(f"search_term={quote(f'{blank}late fee{blank}')}")
 
@@ -224,24 +224,24 @@ def test_blanks_around_words_searched_for_make_no_difference() -> None:
 
 
 @pytest.mark.parametrize("name", ["zip_code", "state", "company", "tags"])
-def test_a_refusal_names_the_filter(name: str) -> None:
+def test_refusal_names_the_filter(name: str) -> None:
     with pytest.raises(QueryError, match=f"^query: {name}"):
         parse_query(f"{name}=+")
 
 
 @pytest.mark.parametrize("name", ["date_received", "company_received"])
-def test_a_range_that_nothing_can_match_is_refused(name: str) -> None:
+def test_range_that_ends_before_it_begins_is_refused(name: str) -> None:
     with pytest.raises(QueryError, match=f"{name}_min=2026-01-02 is after {name}_max=2026-01-01"):
         parse_query(f"{name}_min=2026-01-02&{name}_max=2026-01-01")
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("search_term=a&search_term=b", "search_term takes one value, not 'a' and 'b'"),
         ("date_received_min=2026-01-01&date_received_min=2026-01-02", "date_received_min takes one value"),
     ],
 )
-def test_two_values_where_the_api_takes_the_last_one_are_refused(text: str, said: str) -> None:
-    with pytest.raises(QueryError, match=said):
+def test_second_value_of_a_one_value_filter_is_refused(text: str, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
         parse_query(text)

@@ -26,11 +26,11 @@ from luigi_etl.api.query import parse_query, parse_stored_query
         ("company=Bank+of+%C3%85", 0, "company=Bank+of+%C3%85"),
     ],
 )
-def test_a_slug_is_readable(text: str, limit: int, slug: str) -> None:
+def test_slug_is_readable(text: str, limit: int, slug: str) -> None:
     assert parse_query(text).slug(limit) == slug
 
 
-def test_only_a_long_slug_is_cut_and_ends_in_a_hash() -> None:
+def test_only_a_long_slug_is_cut_and_hashed() -> None:
     longest = 180 - len("company=")
 
     assert parse_query("company=" + "x" * longest).slug(0) == "company=" + "x" * longest
@@ -98,7 +98,7 @@ def spelled(draw: st.DrawFn, pairs: Pairs) -> str:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), queries)
-def test_all_spellings_of_a_query_are_one_query(data: st.DataObject, pairs: Pairs) -> None:
+def test_all_spellings_parse_to_one_query(data: st.DataObject, pairs: Pairs) -> None:
     first = parse_query(data.draw(spelled(pairs)))
     second = parse_query(data.draw(spelled(pairs)))
 
@@ -109,7 +109,7 @@ def test_all_spellings_of_a_query_are_one_query(data: st.DataObject, pairs: Pair
 
 @settings(max_examples=60, deadline=None)
 @given(st.data(), queries)
-def test_the_one_spelling_of_a_query_is_that_query(data: st.DataObject, pairs: Pairs) -> None:
+def test_spelling_parses_to_the_same_query(data: st.DataObject, pairs: Pairs) -> None:
     query = parse_query(data.draw(spelled(pairs)))
 
     assert set(query.pairs) - {("field", "all")} == set(pairs)
@@ -124,7 +124,7 @@ def test_the_one_spelling_of_a_query_is_that_query(data: st.DataObject, pairs: P
 @example([("company", ".")], 0)
 @example([("company", "\u202e/\u2028.")], 1)
 @example([("company", "é" * 200)], 10**9)
-def test_a_slug_is_a_safe_file_name(pairs: Pairs, limit: int) -> None:
+def test_slug_is_a_safe_file_name(pairs: Pairs, limit: int) -> None:
     slug = parse_query("&".join(f"{name}={quote(value)}" for name, value in pairs)).slug(limit)
 
     assert re.fullmatch(r"[A-Za-z0-9._+%,=~-]{1,180}", slug)
@@ -137,7 +137,7 @@ def test_a_slug_is_a_safe_file_name(pairs: Pairs, limit: int) -> None:
 @example([(["-newest-newest-"], 10), (["-newest"], 10), (["-newest-newest"], 10), (["-newest-"], 1)])
 @example([(["x", "y"], 0), (["x,company=y"], 0), (["y"], 0)])
 @example([(["x" * 200], 0), (["x" * 199], 0), (["x" * 200], 1), (["x" * 200], 10)])
-def test_two_queries_or_limits_never_share_a_slug(asked: list[tuple[list[str], int]]) -> None:
+def test_different_queries_or_limits_have_different_slugs(asked: list[tuple[list[str], int]]) -> None:
     different = {
         (parse_query("&".join(f"company={quote(value)}" for value in given)), limit) for given, limit in asked
     }

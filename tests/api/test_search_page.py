@@ -10,7 +10,7 @@ from luigi_etl.api.search_page import SEARCH_PAGE
 from luigi_etl.common.errors import QueryError
 
 
-def test_an_address_of_the_search_page_is_read_as_its_filters() -> None:
+def test_address_is_read_as_its_filters() -> None:
     address = SEARCH_PAGE + "?searchText=late%20fee&searchField=company&product=Mortgage&not_state=TX"
 
     assert parse_query(address) == parse_query(
@@ -21,22 +21,22 @@ def test_an_address_of_the_search_page_is_read_as_its_filters() -> None:
 @pytest.mark.parametrize(
     "start", [SEARCH_PAGE, SEARCH_PAGE.removesuffix("/"), SEARCH_PAGE.replace("https", "http")]
 )
-def test_an_address_is_known_with_and_without_its_slash_and_its_s(start: str) -> None:
+def test_slash_and_https_are_optional(start: str) -> None:
     assert str(parse_query(f"  {start}?state=CA#top\n")) == "state=CA"
 
 
-def test_what_is_only_the_pages_look_is_dropped_with_a_note() -> None:
+def test_display_parameters_are_dropped_with_a_note() -> None:
     query = parse_query(SEARCH_PAGE + "?tab=List&page=2&size=25&sort=created_date_desc&state=CA")
 
     assert str(query) == "state=CA"
-    assert query.notes == ("only the search page's look, left out: page, size, sort, tab",)
+    assert query.notes == ("display parameters of the search page left out: page, size, sort, tab",)
 
 
 @pytest.mark.parametrize(
     "look",
     ["chartType=line", "dateInterval=Month", "lens=Product", "trendDepth=5", "expandedTrends=x", "from=0"],
 )
-def test_a_look_parameter_makes_no_difference(look: str) -> None:
+def test_display_parameter_does_not_change_the_query(look: str) -> None:
     assert parse_query(f"{SEARCH_PAGE}?{look}&state=CA") == parse_query("state=CA")
 
 
@@ -50,14 +50,14 @@ def test_a_look_parameter_makes_no_difference(look: str) -> None:
         pytest.param("searchText"),
     ],
 )
-def test_a_blank_parameter_of_the_page_is_ignored(blank: str) -> None:
+def test_blank_parameter_is_ignored(blank: str) -> None:
     query = parse_query(f"{SEARCH_PAGE}?{blank}&state=CA")
 
     assert (str(query), query.notes) == ("state=CA", ())
 
 
 @pytest.mark.parametrize(("chosen", "months"), [("3m", 3), ("6m", 6), ("1y", 12), ("3y", 36)])
-def test_a_range_of_the_page_becomes_its_first_day_with_a_note(chosen: str, months: int) -> None:
+def test_date_range_becomes_its_first_day_with_a_note(chosen: str, months: int) -> None:
     today = datetime.now(timezone.utc).date()
 
     query = parse_query(f"{SEARCH_PAGE}?dateRange={chosen}")
@@ -70,20 +70,20 @@ def test_a_range_of_the_page_becomes_its_first_day_with_a_note(chosen: str, mont
     assert query.notes == (f"dateRange={chosen} read as date_received_min={value}",)
 
 
-def test_dates_given_overrule_a_range_of_the_page() -> None:
+def test_dates_override_a_date_range() -> None:
     assert str(parse_query(f"{SEARCH_PAGE}?dateRange=3y&date_received_min=2026-01-01")) == (
         "date_received_min=2026-01-01"
     )
 
 
-def test_all_dates_of_the_page_are_no_filter() -> None:
+def test_date_range_all_removes_dates() -> None:
     assert (
         str(parse_query(f"{SEARCH_PAGE}?dateRange=All&date_received_min=2026-01-01&state=CA")) == "state=CA"
     )
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("?dateRange=2w", "dateRange='2w' is not one of 3m, 6m, 1y, 3y, All"),
         ("?serchText=fee", "did you mean 'search_term'?"),
@@ -91,8 +91,8 @@ def test_all_dates_of_the_page_are_no_filter() -> None:
         ("?state=ca", "did you mean 'CA'?"),
     ],
 )
-def test_an_address_is_checked_like_a_query(text: str, said: str) -> None:
-    with pytest.raises(QueryError, match=re.escape(said)):
+def test_address_is_checked_like_a_query(text: str, message: str) -> None:
+    with pytest.raises(QueryError, match=re.escape(message)):
         parse_query(SEARCH_PAGE + text)
 
 
@@ -105,17 +105,17 @@ def test_an_address_is_checked_like_a_query(text: str, said: str) -> None:
         "https://www.consumerfinance.gov/data-research/consumer-complaints/searching/?state=CA",
     ],
 )
-def test_another_address_is_refused_naming_the_right_one(address: str) -> None:
+def test_other_address_is_refused_with_the_right_one(address: str) -> None:
     with pytest.raises(QueryError, match=f"is not the CFPB's search page, {SEARCH_PAGE}"):
         parse_query(address)
 
 
-def test_an_address_that_is_none_is_refused() -> None:
+def test_malformed_address_is_refused() -> None:
     with pytest.raises(QueryError):
         parse_query("https://[www.consumerfinance.gov/?state=CA")
 
 
 @pytest.mark.parametrize("below", ["detail/10702013", "api/v1/10702013"])
-def test_the_address_of_one_complaint_is_no_search(below: str) -> None:
+def test_address_of_one_complaint_is_refused(below: str) -> None:
     with pytest.raises(QueryError):
         parse_query(SEARCH_PAGE + below)

@@ -199,7 +199,7 @@ def test_note_about_a_search_page_address_is_not_in_the_csv(
     page = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/?state=NY&tab=List"
     found = chain.program("luigi-etl", "export", "--query", page)
     assert (found.code, ids(found.out.encode())) == (0, ["2"])
-    assert found.err == "query: only the search page's look, left out: tab\n"
+    assert found.err == "query: display parameters of the search page left out: tab\n"
 
 
 @pytest.mark.parametrize(

@@ -232,7 +232,7 @@ def test_what_is_left_out_of_an_address_is_said(chain: Chain) -> None:
     run = chain.luigi(
         "--query", f"{page}?tab=List&size=25&state=CA", "--ccdb-retries", "0", url="http://127.0.0.1:9/"
     )
-    assert run.err.splitlines()[0] == "query: only the search page's look, left out: size, tab"
+    assert run.err.splitlines()[0] == "query: display parameters of the search page left out: size, tab"
 
 
 @pytest.mark.slow
