@@ -1,1 +1,1 @@
-"""The CFPB's search API: queries, the client, its answers."""
+"""The CFPB's search API: queries, the client and its responses."""

@@ -1,7 +1,6 @@
-"""A client of the CFPB complaint search API: one session, its pace, its retries, its errors.
+"""A client of the CFPB's complaint search API, with a rate limit, short retries and a deadline.
 
-What the API does is told in the comments where it matters; the facts are those of cfpb/ccdb5-api
-1.15 and of recorded answers.
+Facts about the API come from cfpb/ccdb5-api 1.15 and from recorded responses.
 """
 
 import time
@@ -23,30 +22,31 @@ from luigi_etl.common.errors import EtlError, RefusedError, TransientError
 from luigi_etl.common.minutes import as_time
 
 SHORT_RETRIES = 3
-LONGEST_SHORT_WAIT = 60.0  # seconds; longer ones are the caller's, who can show them
+LONGEST_SHORT_WAIT = 60.0  # seconds; the caller handles longer ones, because it can show them
 LONGEST_REQUEST = 900.0  # seconds: a page of 24 MiB at 28 kB a second
-LONGEST_SILENT_WAIT = 5.0  # seconds for a turn; of longer ones the caller is told
+LONGEST_SILENT_WAIT = 5.0  # seconds; the caller is notified of longer waits for the rate limit
 
 T = TypeVar("T")
-Tell = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 class Client:
-    """Fetches pages. Use it in a `with` block; `deadline` seconds after its making it gives up.
+    """A connection to the API with a rate limit, short retries and a deadline; use it in a `with` block.
 
-    `tell` hears of each long wait that the pace costs.
+    The deadline is `settings.deadline` seconds after the creation. `notify` gets a message before each
+    long wait for the rate limit.
 
-    Every method raises `TransientError` when it has tried a few times or has no time left, and
-    `RefusedError` when the API will not serve the request.
+    All methods raise `TransientError` after a few attempts or at the deadline, and `RefusedError` if the
+    API refuses the request.
     """
 
-    def __init__(self, settings: Settings, tell: Tell = lambda _: None) -> None:
+    def __init__(self, settings: Settings, notify: Notify = lambda _: None) -> None:
         self.settings = settings
-        self._tell = tell
+        self._notify = notify
         self.host = urlsplit(settings.url).netloc
-        self._pace = _pace(settings, self.host)
-        named = {"User-Agent": settings.user_agent} if settings.user_agent else {}
-        self._session = Session(settings.url, {"Accept": "application/json", **named})
+        self._pace = _create_pace(settings, self.host)
+        user_agent = {"User-Agent": settings.user_agent} if settings.user_agent else {}
+        self._session = Session(settings.url, {"Accept": "application/json", **user_agent})
         self._ends = time.monotonic() + settings.deadline if settings.deadline else float("inf")
 
     def __enter__(self) -> "Client":
@@ -59,32 +59,32 @@ class Client:
         """Fetch `size` complaints that match `query`, newest first, after the cursor `search_after`.
 
         Raises:
-            RefusedError: also where the answer is one to another question.
+            RefusedError: also if the response contradicts the request.
 
         """
-        page, answer = self._page(query, size, search_after)
-        problem = find_contradiction_in_page(query, answer, search_after)
-        if len(answer.hits.hits) > size:
-            problem = f"the API ignored size={size}: {len(answer.hits.hits):,} complaints came"
+        page, response = self._fetch_page(query, size, search_after)
+        problem = find_contradiction_in_page(query, response, search_after)
+        if len(response.hits.hits) > size:
+            problem = f"the API ignored size={size}: it returned {len(response.hits.hits):,} complaints"
         if problem:
-            raise RefusedError(f"{self.host}: {problem}; nothing of this answer is used")
-        return page, answer
+            raise RefusedError(f"{self.host}: {problem}; the response is discarded")
+        return page, response
 
-    def _page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, SearchResponse]:
+    def _fetch_page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, SearchResponse]:
         address = self._address(query, size, search_after)
         try:
-            return self._patiently(lambda: self._ask(address))
+            return self._with_retries(lambda: self._search(address))
         except EngineError as error:
             if any(name == "search_term" for name, _ in query) and self._engine_is_up():
                 raise RefusedError(
-                    f"{self.host}: the API refuses this query each time (424): check the syntax of "
+                    f"{self.host}: the API always refuses this query (424): check the syntax of "
                     "search_term (quotes, brackets, AND, OR, NOT)"
                 ) from error
             raise
 
     def probe(self) -> datetime | None:
-        """Make one request, whatever comes of it; return the server's time (aware), if it tells."""
-        response = self._get(self._address((), 0, None))
+        """Send one request without retries; return the server's time (aware), if it sends one."""
+        response = self._send(self._address((), 0, None))
         check_status(self.host, response)
         return server_time(response.headers)
 
@@ -95,50 +95,47 @@ class Client:
         return f"{self.settings.url}?{urlencode([*query, *paging.items()])}"
 
     def _engine_is_up(self) -> bool:
-        """Tell whether a plain request is answered: then 424 was about the query, not the engine."""
+        """Return whether a request without a query succeeds; if so, 424 was caused by the query."""
         try:
-            self._ask(self._address((), 0, None))
+            self._search(self._address((), 0, None))
         except TransientError:
             return False
         return True
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
+    def _with_retries(self, action: Callable[[], T]) -> T:
         for retry in range(SHORT_RETRIES):
             try:
-                return ask()
+                return action()
             except TransientError as error:
                 wait = max(self.settings.backoff * 2**retry, error.retry_after)
                 if wait > LONGEST_SHORT_WAIT or wait >= self._remaining():
                     raise
                 time.sleep(wait)
-        return ask()
+        return action()
 
     def _remaining(self) -> float:
+        """Return the seconds until the deadline, or raise if there are none."""
         remaining = self._ends - time.monotonic()
         if remaining <= 0:
-            raise TransientError(f"{self.host}: no end within the deadline of {self.settings.deadline:g} s")
+            raise TransientError(
+                f"{self.host}: not finished within the deadline of {self.settings.deadline:g} s"
+            )
         return remaining
 
-    def _ask(self, address: str) -> tuple[Page, SearchResponse]:
-        response = self._get(address)
+    def _search(self, address: str) -> tuple[Page, SearchResponse]:
+        response = self._send(address)
         check_status(self.host, response)
         check_clock(self.host, response)
         try:
-            answer = read_response(response.body)
+            result = read_response(response.body)
         except EtlError as error:
             raise type(error)(f"{self.host}: {error}") from None
-        if answer.timed_out:
-            raise TransientError(f"{self.host}: the search timed out on the server")
-        if not answer.is_exact:
-            raise TransientError(f"{self.host}: hits.total is only a lower bound, so nothing can be proven")
-        if answer.meta.total_record_count == 0:  # for a minute while it is loaded
-            raise TransientError(f"{self.host}: its index is empty (total_record_count is 0)")
-        if answer.shards.failed:
-            raise TransientError(f"{self.host}: {answer.shards.failed} shards of the index did not answer")
-        return Page(address, _in_one_line(response.body)), answer
+        if problem := _find_problem(result):
+            raise TransientError(f"{self.host}: {problem}")
+        return Page(address, _in_one_line(response.body)), result
 
-    def _get(self, address: str) -> Response:
-        """Send a request at its turn; return the answer."""
+    def _send(self, address: str) -> Response:
+        """Wait for the rate limit, send a request, and return the response."""
         self._await_turn()
         remaining = self._remaining()
         settings = self.settings
@@ -158,25 +155,38 @@ class Client:
             raise TransientError(f"{self.host}: {error}") from None
 
     def _await_turn(self) -> None:
-        """Wait until the pace lets a request go."""
+        """Wait until the rate limit allows a request."""
         while self._pace and (wait := self._pace.take_turn()):
-            pace = f"{self.host}: a pace of {self.settings.requests_per_minute} requests per minute"
+            limit = f"{self.host}: the limit of {self.settings.requests_per_minute} requests per minute"
             if wait >= self._remaining():
-                raise TransientError(f"{pace} leaves none for the time until the deadline")
+                raise TransientError(f"{limit} allows no request before the deadline")
             if wait > LONGEST_SILENT_WAIT:
                 then = datetime.now(timezone.utc) + timedelta(seconds=wait)
-                self._tell(f"next request at {as_time(then)}, in {wait:.0f} s: {pace} leaves none now")
+                self._notify(f"next request at {as_time(then)}, in {wait:.0f} s: {limit} is reached")
             time.sleep(wait)
 
 
+def _find_problem(result: SearchResponse) -> str | None:
+    """Return why a successful response must not be used, if so; a retry may help."""
+    if result.timed_out:
+        return "the search timed out on the server"
+    if not result.is_exact:
+        return "hits.total is only a lower bound, so completeness can't be proven"
+    if result.meta.total_record_count == 0:  # for a minute while the index is loaded
+        return "its index is empty (total_record_count is 0)"
+    if result.shards.failed:
+        return f"{result.shards.failed} shards of the index failed"
+    return None
+
+
 def _in_one_line(body: bytes) -> bytes:
-    """Put spaces for line ends, which in JSON stand only between tokens (RFC 8259, 2 and 7)."""
+    """Replace line ends by spaces; in JSON they occur only between tokens (RFC 8259, 2 and 7)."""
     if b"\n" not in body and b"\r" not in body:
         return body
     return body.translate(bytes.maketrans(b"\r\n", b"  "))
 
 
-def _pace(settings: Settings, host: str) -> Pace | None:
+def _create_pace(settings: Settings, host: str) -> Pace | None:
     if not settings.requests_per_minute:
         return None
     return Pace(settings.pace_file or default_pace_file(), host, settings.requests_per_minute)

@@ -1,4 +1,4 @@
-"""Compare this machine's clock with the API's."""
+"""A check of this machine's clock against the API's."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -11,18 +11,21 @@ from luigi_etl.common.minutes import as_text
 
 
 def check_clock(host: str, response: Response) -> None:
-    """Raise if this machine's clock is ahead of the server's: what is of a later minute would be lost."""
-    there = server_time(response.headers)
-    ahead = response.arrived - there if there else timedelta(0)
-    if there and ahead > MAXIMUM_CLOCK_SKEW:
+    """Raise an error if this machine's clock is ahead of the API's.
+
+    Snapshots of a future minute would count as newer than correct ones.
+    """
+    api_time = server_time(response.headers)
+    ahead = response.arrived - api_time if api_time else timedelta(0)
+    if api_time and ahead > MAXIMUM_CLOCK_SKEW:
         raise PermanentError(
-            f"{host}: this machine's clock is {_span(ahead)} ahead of the API's, where it is "
-            f"{as_text(there)}; set it, and let NTP keep it"
+            f"{host}: this machine's clock is {_format_span(ahead)} ahead of the API's, which is "
+            f"{as_text(api_time)}; set it, and let NTP keep it"
         )
 
 
 def server_time(headers: Mapping[str, str]) -> datetime | None:
-    """Return when an answer left the server or, with `Age`, a cache; None if that can't be read."""
+    """Return the time when a response left the server or, with `Age`, a cache; None if it is unreadable."""
     age = headers.get("Age", "").strip()
     try:
         date = parsedate_to_datetime(headers.get("Date", "").strip())
@@ -32,8 +35,8 @@ def server_time(headers: Mapping[str, str]) -> datetime | None:
         return None
 
 
-def _span(time: timedelta) -> str:
-    minutes = time // timedelta(minutes=1)
+def _format_span(span: timedelta) -> str:
+    minutes = span // timedelta(minutes=1)
     if minutes < 2 * 60:
         return f"{minutes} minutes"
-    return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{time.days:,} days"
+    return f"{minutes // 60} hours" if minutes < 48 * 60 else f"{span.days:,} days"

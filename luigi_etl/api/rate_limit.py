@@ -1,12 +1,12 @@
-"""The rate limit of requests, shared by all processes that name the same file.
+"""A rate limit for requests, shared by all processes that use the same file.
 
-The API counts the requests of a client address over a sliding minute (20 for JSON), whichever process sends
-them. The file therefore holds the times of the last requests for each host. A process checks and counts in
-one step, under the file's lock (flock). It waits without the lock.
+The API counts the requests of a client address in a sliding minute (20 for JSON), whichever process sends
+them. So the file contains the times of recent requests for each host. A process checks and counts in one step
+under the file's lock (flock), and waits without the lock.
 
-The file needs no fsync: times that a power cut loses, or leaves as NULs, are older than a minute when the
-machine is up again. The file is overwritten in place, a block (200 requests) at once, within space that it
-already has. So neither a kill nor a full disk leaves half of it, and users who may write it can share it.
+The file needs no fsync: after a power cut, lost times are older than a minute. It is overwritten in place,
+one block (200 requests) at once, within its allocated space. So a kill or a full disk can't truncate it, and
+all users who may write it can share it.
 """
 
 import contextlib
@@ -22,16 +22,15 @@ from luigi_etl.common.errors import StorageError
 from luigi_etl.common.files import overwrite
 from luigi_etl.common.locks import lock
 
-# A request is counted when it leaves and by the server when it arrives: a second more than the
-# server's minute keeps a slow first connection from bringing request 21 inside it.
+# The server counts a request when it arrives. The extra second covers a slow first connection.
 WINDOW_MILLISECONDS = 61_000
-_BLOCK = 4096  # bytes, overwritten in one piece
+_BLOCK = 4096  # bytes
 
 Counted = dict[str, list[int]]
 
 
 def default_pace_file() -> Path:
-    """Return the file that holds the count: in the user's cache folder (XDG Base Directory).
+    """Return the file in the user's cache folder (XDG Base Directory).
 
     Raises:
         StorageError: there is no home folder.
@@ -42,7 +41,7 @@ def default_pace_file() -> Path:
         return Path(cache or Path.home() / ".cache") / "luigi_etl" / "pace.json"
     except RuntimeError as error:
         raise StorageError(
-            f"no home folder for the pace of requests ({error}); set [ccdb] pace_file"
+            f"no home folder for the count of requests ({error}); set [ccdb] pace_file"
         ) from error
 
 
@@ -53,10 +52,10 @@ class Pace:
     path: Path
     host: str
     requests_per_minute: int
-    _taken: list[int] = field(default_factory=list, compare=False, repr=False)
+    _last_turn: list[int] = field(default_factory=list, compare=False, repr=False)
 
     def take_turn(self) -> float:
-        """Count a request that may be sent now, and return 0; else the seconds until there may be one.
+        """Count a request and return 0 if it may be sent now; else return the seconds to wait.
 
         Raises:
             StorageError: the file can't be used.
@@ -67,34 +66,34 @@ class Pace:
                 return self._take_turn(file)
         except OSError as error:
             raise StorageError(
-                f"cannot keep the pace of requests in {self.path}: {error.strerror or error} "
+                f"cannot count requests in {self.path}: {error.strerror or error} "
                 f"({error.filename or self.path}); make room or give access there, "
-                "or let [ccdb] pace_file name another file"
+                "or set [ccdb] pace_file to another file"
             ) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise StorageError(
-                f"cannot keep the pace of requests in {self.path}: {error}; delete it or set [ccdb] pace_file"
+                f"cannot count requests in {self.path}: {error}; delete it or set [ccdb] pace_file"
             ) from error
 
     def _take_turn(self, file: int) -> float:
-        now = time.time_ns() // 1_000_000  # under the lock: what others counted before is no future
-        counted = _still_counting(_read(file), now)
-        own = counted.setdefault(self.host, [])
-        if len(own) >= self.requests_per_minute:
-            return (own[-self.requests_per_minute] + WINDOW_MILLISECONDS - now) / 1000
-        own.append(now)
+        now = time.time_ns() // 1_000_000  # read under the lock, so that no counted time is later
+        counted = _drop_expired(_read(file), now)
+        times = counted.setdefault(self.host, [])
+        if len(times) >= self.requests_per_minute:
+            return (times[-self.requests_per_minute] + WINDOW_MILLISECONDS - now) / 1000
+        times.append(now)
         overwrite(file, msgspec.json.encode(counted), _BLOCK)
-        self._taken[:] = [now]
+        self._last_turn[:] = [now]
         return 0.0
 
     def give_back(self) -> None:
-        """Return the last turn, because its request never left.
+        """Uncount the last request, because it was never sent.
 
-        Only the counted time itself is removed: removing an older one would soon allow one request too many.
+        Only its own time is removed; without an older one, the next request would be sent too early.
         """
-        with contextlib.suppress(OSError, ValueError), self._locked() as file:  # else it stays counted
+        with contextlib.suppress(OSError, ValueError), self._locked() as file:  # on failure it stays counted
             counted = _read(file)
-            counted.get(self.host, []).remove(self._taken.pop())
+            counted.get(self.host, []).remove(self._last_turn.pop())
             overwrite(file, msgspec.json.encode(counted), _BLOCK)
 
     @contextlib.contextmanager
@@ -102,14 +101,14 @@ class Pace:
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            lock(file, self.path, "let [ccdb] pace_file name a file on a local disk", wait=True)
+            lock(file, self.path, "set [ccdb] pace_file to a file on a local disk", wait=True)
             yield file
         finally:
             os.close(file)
 
 
-def _still_counting(counted: Counted, now: int) -> Counted:
-    """Return the requests of the last minute; future ones are of a clock that was set back since."""
+def _drop_expired(counted: Counted, now: int) -> Counted:
+    """Return the requests of the last minute; future times come from a clock that was set back."""
     recent = {
         host: [sent for sent in times if now - WINDOW_MILLISECONDS < sent <= now]
         for host, times in counted.items()

@@ -1,4 +1,4 @@
-"""An answer of the search API, as far as paging and its proof need it; the complaints are left unread."""
+"""A response of the search API: the parts that paging and its checks need; complaints stay undecoded."""
 
 from contextlib import suppress
 from typing import Annotated, Generic, TypeVar
@@ -6,28 +6,27 @@ from typing import Annotated, Generic, TypeVar
 import msgspec
 from msgspec import Meta as Limits
 
-from luigi_etl.api.page import find_hit_spans, members, replace_surrogates
+from luigi_etl.api.page import find_hit_spans, replace_surrogates, split_members
 from luigi_etl.common.errors import RefusedError, TransientError
 from luigi_etl.common.terminal import brief
 
-# Commas in an answer, and so the objects that may be made of it, each of a hundred bytes or two. A hit has
-# 25 of them, and with a narrative about 40.
+# Commas limit the decoded objects, of 100 to 200 bytes each. A hit has 25, with a narrative about 40.
 MOST_COMMAS = 600_000
-MOST_BYTES_OF_A_HIT = 4_000_000  # the longest complaint has a thirtieth of that
+MOST_BYTES_OF_A_HIT = 4_000_000  # 30 times the longest complaint
 
 H = TypeVar("H")
-P = TypeVar("P", bound="_Place")
-Count = Annotated[int, Limits(ge=0, le=10**12)]  # what any database can keep
+P = TypeVar("P", bound="_Position")
+Count = Annotated[int, Limits(ge=0, le=10**12)]  # fits into every database
 Line = Annotated[str, Limits(max_length=200, pattern=r"\A[^\x00-\x1f\x7f-\x9f]*\Z")]
 Identifier = Annotated[str, Limits(max_length=200)] | int
 
 
-class _Place(msgspec.Struct, frozen=True, gc=False):
+class _Position(msgspec.Struct, frozen=True, gc=False):
     sort: tuple[int | float | Annotated[str, Limits(max_length=200)] | None, Identifier] | None = None
 
     @property
     def key(self) -> tuple[int, str] | None:
-        """The place in the order: epoch milliseconds and the id as text; None where it can't be read."""
+        """The position in the order: epoch milliseconds and the id as text; None if it is unreadable."""
         if not self.sort:
             return None
         moment, identifier = self.sort
@@ -36,40 +35,40 @@ class _Place(msgspec.Struct, frozen=True, gc=False):
         return (moment, str(identifier)) if isinstance(moment, int) else None
 
 
-class Hit(_Place, frozen=True, gc=False):
-    """A hit as far as paging and its checks need it; `source` is the unread complaint."""
+class Hit(_Position, frozen=True, gc=False):
+    """A hit with the parts that paging needs; `source` is the undecoded complaint."""
 
     id: Identifier | None = msgspec.field(name="_id", default=None)
     source: msgspec.Raw = msgspec.field(name="_source", default=msgspec.Raw())
 
     @property
     def identity(self) -> str | int | None:
-        """What tells it from other hits, where anything does."""
+        """The id, also if only `sort` contains it; None if it is unreadable."""
         return self.id if self.id is not None else self.sort and self.sort[1]
 
 
 class Total(msgspec.Struct, frozen=True):
-    """How many complaints match, over all pages."""
+    """The number of matching complaints, over all pages."""
 
     value: Count
     relation: str = "eq"
 
 
 class Hits(msgspec.Struct, Generic[H], frozen=True):
-    """A page's hits; `total` was a bare number before September 2021."""
+    """The hits of a page; `total` was a plain number before September 2021."""
 
     total: Total | Count
     hits: list[H]
 
 
 class Shards(msgspec.Struct, frozen=True):
-    """How many parts of the index could not answer."""
+    """The number of parts of the index that failed."""
 
     failed: Count = 0
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """The state of the index; `sandbox` is set only by the stand-in that comes with this project."""
+    """The state of the index; only this project's sandbox sets `sandbox`."""
 
     last_indexed: Line | None = None
     total_record_count: Count | None = None
@@ -79,12 +78,12 @@ class Meta(msgspec.Struct, frozen=True):
 
     @property
     def is_flagged(self) -> bool:
-        """Whether the CFPB itself warns of the data: then what is missing proves nothing."""
+        """Whether the CFPB warns of its data; if so, a missing complaint proves nothing."""
         return bool(self.is_data_stale or self.has_data_issue)
 
 
 class SearchResponseOf(msgspec.Struct, Generic[H], frozen=True):
-    """An answer of the search API, whatever is read of its hits."""
+    """A response of the search API with hits of any type."""
 
     hits: Hits[H]
     timed_out: bool = False
@@ -93,105 +92,106 @@ class SearchResponseOf(msgspec.Struct, Generic[H], frozen=True):
 
     @property
     def is_exact(self) -> bool:
-        """Tell whether `total` is the number of matches, not a lower bound of it."""
+        """Whether `total` is the number of matches, not a lower bound."""
         return isinstance(self.hits.total, int) or self.hits.total.relation == "eq"
 
     @property
     def total(self) -> int:
-        """How many complaints match."""
+        """The number of matching complaints."""
         total = self.hits.total
         return total if isinstance(total, int) else total.value
 
 
 class SearchResponse(SearchResponseOf[Hit], frozen=True):
-    """An answer of the search API, as far as paging needs it."""
+    """A response of the search API with the parts that paging needs."""
 
     @property
     def cursor(self) -> str | None:
-        """What `search_after` has to be for the next page; None where the last hit does not tell."""
+        """The `search_after` of the next page; None if the last hit has no position."""
         last = self.hits.hits[-1].key if self.hits.hits else None
         return f"{last[0]}_{last[1]}" if last else None
 
 
 DECODE_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_answers = msgspec.json.Decoder(SearchResponse)
-_answers_of_any_hits = msgspec.json.Decoder(SearchResponseOf[msgspec.Raw])
+_decoder = msgspec.json.Decoder(SearchResponse)
+_raw_hits_decoder = msgspec.json.Decoder(SearchResponseOf[msgspec.Raw])
 
 
 def expected(total: int, limit: int) -> int:
-    """Return how many of `total` matches a walk for `limit` (0 = every one) has to bring."""
+    """Return how many of `total` matches an extraction with `limit` (0 = all) must return."""
     return min(limit or total, total)
 
 
 def read_response(body: bytes) -> SearchResponse:
-    """Read an answer; hits that are not hits are kept as empty ones.
+    """Read a response; a malformed hit becomes an empty one.
 
     Raises:
-        TransientError: the body is cut, damaged, or not an answer of the search.
-        RefusedError: it holds more than a page can.
+        TransientError: the body is truncated, damaged, or not a response of the search.
+        RefusedError: it has more values than a page can have, or a hit that is too long.
 
     """
     if (commas := body.count(b",")) > MOST_COMMAS:
-        raise RefusedError(f"the answer holds {commas:,} values; lower [ccdb] page_size")
+        raise RefusedError(f"the response has {commas:,} values; lower [ccdb] page_size")
     try:
-        answer = _answers.decode(body)
+        response = _decoder.decode(body)
     except DECODE_ERRORS:
-        return _read_answer_hit_by_hit(body)
+        return _read_hit_by_hit(body)
     if len(body) > MOST_BYTES_OF_A_HIT:
-        _check_longest([memoryview(hit.source).nbytes for hit in answer.hits.hits])
-    return answer
+        _check_lengths([memoryview(hit.source).nbytes for hit in response.hits.hits])
+    return response
 
 
-def _read_answer_hit_by_hit(body: bytes) -> SearchResponse:
-    """Read an answer of which a part, perhaps one hit, is not as it should be."""
-    answer = separate_hits(body)
-    found = Hits(answer.hits.total, list(map(read_hit, answer.hits.hits)))
-    return SearchResponse(found, answer.timed_out, answer.shards, answer.meta)
+def _read_hit_by_hit(body: bytes) -> SearchResponse:
+    """Read a response that has malformed hits."""
+    response = separate_hits(body)
+    hits = Hits(response.hits.total, list(map(read_hit, response.hits.hits)))
+    return SearchResponse(hits, response.timed_out, response.shards, response.meta)
 
 
 def separate_hits(body: bytes) -> SearchResponseOf[bytes]:
-    """Return an answer with its hits as they came, unread.
+    """Return a response with undecoded hits.
 
     Raises:
-        TransientError: the body is cut, damaged, or not an answer of the search.
-        RefusedError: a hit is longer than complaints are.
+        TransientError: the body is truncated, damaged, or not a response of the search.
+        RefusedError: a hit is too long.
 
     """
     text = replace_surrogates(body)
     try:
-        with suppress(RecursionError):  # of one hit: the others may be as they should be
-            _answers_of_any_hits.decode(text)
+        with suppress(RecursionError):  # if one hit is nested too deeply, the others may be valid
+            _raw_hits_decoder.decode(text)
         spans = find_hit_spans(text)
         start, end = (spans[0][0], spans[-1][1]) if spans else (0, 0)
-        answer = _answers_of_any_hits.decode(text[:start] + text[end:])
+        response = _raw_hits_decoder.decode(text[:start] + text[end:])
     except (*DECODE_ERRORS, ValueError) as error:
-        raise TransientError(f"the answer is cut or damaged ({len(body):,} bytes: {brief(error)})") from None
-    _check_longest([end - start for start, end in spans])
-    hits = Hits(answer.hits.total, [body[start:end].strip() for start, end in spans])
-    return SearchResponseOf(hits, answer.timed_out, answer.shards, answer.meta)
+        problem = f"the response is truncated or damaged ({len(body):,} bytes: {brief(error)})"
+        raise TransientError(problem) from None
+    _check_lengths([end - start for start, end in spans])
+    hits = Hits(response.hits.total, [body[start:end].strip() for start, end in spans])
+    return SearchResponseOf(hits, response.timed_out, response.shards, response.meta)
 
 
-def _check_longest(lengths: list[int]) -> None:
+def _check_lengths(lengths: list[int]) -> None:
     if (longest := max(lengths, default=0)) > MOST_BYTES_OF_A_HIT:
-        raise RefusedError(f"a complaint of {longest:,} bytes can't be true; nothing of the answer is used")
+        raise RefusedError(f"a complaint of {longest:,} bytes is not plausible; the response is discarded")
 
 
 def read_hit(raw: bytes | msgspec.Raw) -> Hit:
-    """Read of a hit what can be read: all, or its id and its place in the order, or nothing."""
+    """Read a whole hit, or else its id and its position, each if it is valid."""
     try:
         return msgspec.json.decode(raw, type=Hit)
     except DECODE_ERRORS:
         pass
-    parts = members(bytes(raw))
+    parts = split_members(bytes(raw))
     return Hit(
-        sort=_part(parts.get(b"sort"), _Place, b'{"sort":%s}').sort,
-        id=_part(parts.get(b"_id"), Hit, b'{"_id":%s}').id,
+        sort=_read_part(parts.get(b"sort"), _Position, b'{"sort":%s}').sort,
+        id=_read_part(parts.get(b"_id"), Hit, b'{"_id":%s}').id,
     )
 
 
-def _part(value: bytes | None, kind: type[P], whole: bytes) -> P:
-    """Read a part of a hit, if there is one and it can be read."""
+def _read_part(value: bytes | None, kind: type[P], template: bytes) -> P:
+    """Read one member of a hit; return an empty record if it is missing or malformed."""
     try:
-        return msgspec.json.decode(whole % value if value else b"{}", type=kind)
+        return msgspec.json.decode(template % value if value else b"{}", type=kind)
     except DECODE_ERRORS:
         return kind()

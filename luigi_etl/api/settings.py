@@ -1,21 +1,21 @@
-"""How to talk to the API: plain values, whoever sets them."""
+"""The client's settings, as plain values."""
 
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 API = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/api/v1/"
-NEWEST_FIRST = "created_date_desc"  # without it a cursor is misread and page 1 comes back for ever
-MAXIMUM_CLOCK_SKEW = timedelta(minutes=5)  # how far the clocks of two machines may differ
-LARGEST_PAGE = 10_000  # above it the API's engine answers 424
+NEWEST_FIRST = "created_date_desc"  # without it the API misreads a cursor and always returns page 1
+MAXIMUM_CLOCK_SKEW = timedelta(minutes=5)  # between this machine and the API
+LARGEST_PAGE = 10_000  # above it the API returns status 424
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How to talk to the API; times in seconds.
+    """Settings of a client; times are in seconds.
 
-    `requests_per_minute` 0 is no limit, `deadline` (for a whole walk) 0 is none, an empty
-    `user_agent` is the library's own, no `pace_file` is the one in the user's cache folder.
+    `requests_per_minute` 0 means no limit, `deadline` 0 no deadline for the whole extraction, an empty
+    `user_agent` that of requests, and `pace_file` None the file in the user's cache folder.
     """
 
     url: str = API

@@ -1,4 +1,4 @@
-"""Errors for the statuses of the API's answers."""
+"""Errors for the HTTP statuses of the API, with the API's own messages."""
 
 import html
 import json
@@ -15,76 +15,88 @@ from luigi_etl.common.terminal import brief
 
 
 class EngineError(TransientError):
-    """424: the search engine is down, or it can't read the query; the body is the same for both."""
+    """Status 424: the search engine is down or can't read the query; the body is the same for both."""
 
 
 def check_status(host: str, response: Response) -> None:
-    """Raise unless the answer is JSON with status 200."""
+    """Raise an error unless the response is JSON with status 200.
+
+    Raises:
+        EngineError: the status is 424.
+        TransientError: a retry may help (408, 429, 5xx).
+        RefusedError: a retry can't help.
+
+    """
     status = response.status
     kind = brief(response.headers.get("Content-Type", "of no type").partition(";")[0].strip(), 60).lower()
     if status == 200 and kind == "application/json":
         return
     if status == 200:
         raise RefusedError(
-            f"{host}: the answer is {kind}, not JSON: is the address wrong? "
+            f"{host}: the response is {kind}, not JSON: is the address wrong? "
             f"[ccdb] url must end with a slash, as in {API}"
         )
-    said = _message(response.body, kind)
+    message = _read_message(response.body, kind)
     if status == 424:
-        raise EngineError(f"{host}: the search engine did not answer (424{said})")
+        raise EngineError(f"{host}: the search engine did not answer (424{message})")
     if status in (408, 429) or status >= 500:
-        raise TransientError(f"{host}: status {status}{said}", retry_after(response))
+        raise TransientError(f"{host}: status {status}{message}", retry_after(response))
+    raise RefusedError(f"{host}: {_explain_refusal(response, message)}")
+
+
+def _explain_refusal(response: Response, message: str) -> str:
+    status = response.status
     if status == 400:
-        raise RefusedError(f"{host}: the API refuses the query (400{said})")
+        return f"the API refuses the query (400{message})"
     if status == 403:
-        reference = _reference(response.body)
+        reference = _find_reference(response.body)
         quoted = f", reference {reference}" if reference else ""
-        raise RefusedError(
-            f"{host}: blocked at the edge (403{quoted}): set [ccdb] user_agent, or ask from another network"
-        )
+        return f"blocked at the edge (403{quoted}): set [ccdb] user_agent, or use another network"
     if status == 414:
-        raise RefusedError(f"{host}: the query is too long (414): ask for fewer or shorter values")
+        return "the query is too long (414): use fewer or shorter values"
     if 300 <= status < 400:
-        said = f" to {brief(response.headers.get('Location', 'nowhere'))!r}, which is not followed"
-    raise RefusedError(f"{host}: status {status}{said}: check [ccdb] url, which should be {API}")
+        message = f" to {brief(response.headers.get('Location', 'nowhere'))!r}, which is not followed"
+    return f"status {status}{message}: check [ccdb] url, which should be {API}"
 
 
-def _reference(page: bytes) -> str:
-    """Return the number by which a content delivery network knows a request it blocked."""
+def _find_reference(page: bytes) -> str:
+    """Return the reference number that a content delivery network gives to a blocked request."""
     _, _, after = page.decode("utf-8", "replace").partition("Reference")
     try:
         found = re.match(r"\s*#?\s*([0-9A-Za-z.]+)", html.unescape(after[:200]))
-    except ValueError:  # a character's number with thousands of digits
+    except ValueError:  # a character reference with thousands of digits
         found = None
     return found[1] if found else ""
 
 
-def _message(body: bytes, kind: str) -> str:
-    """Return what a JSON error says, in one line; nothing for a web page."""
+def _read_message(body: bytes, kind: str) -> str:
+    """Return the messages of a JSON error in one line, or an empty text for a web page."""
     if kind != "application/json":
         return ""
     try:
-        said = brief("; ".join(_flattened(json.loads(body))), 500)
-    except (ValueError, RecursionError):  # cut, or nested too deeply
+        message = brief("; ".join(_flatten(json.loads(body))), 500)
+    except (ValueError, RecursionError):  # truncated, or nested too deeply
         return ""
-    return f": {said}" if said else ""
+    return f": {message}" if message else ""
 
 
-def _flattened(said: Any, name: str = "") -> Iterator[str]:
-    """Give the messages of a Django REST error: lists and objects, nested by parameter and index."""
-    if isinstance(said, dict):
-        for key, value in said.items():
-            own = key if key not in ("detail", "error", "non_field_errors") and not key.isdigit() else ""
-            yield from _flattened(value, own or name)
-    elif isinstance(said, list):
-        for value in said:
-            yield from _flattened(value, name)
+def _flatten(error: Any, name: str = "") -> Iterator[str]:
+    """Yield the messages of a Django REST error, which nests them by parameter and index."""
+    if isinstance(error, dict):
+        for key, value in error.items():
+            parameter = (
+                key if key not in ("detail", "error", "non_field_errors") and not key.isdigit() else ""
+            )
+            yield from _flatten(value, parameter or name)
+    elif isinstance(error, list):
+        for value in error:
+            yield from _flatten(value, name)
     else:
-        yield f"{name}: {said}" if name else str(said)
+        yield f"{name}: {error}" if name else str(error)
 
 
 def retry_after(response: Response) -> float:
-    """Return the seconds the server asks to wait, from a number or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds to wait from `Retry-After`, a number or a date (RFC 9110, 10.2.3)."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)

@@ -1,4 +1,4 @@
-"""A limit for the whole time of an HTTP request, which neither requests nor urllib3 has."""
+"""A limit for the total time of an HTTP request, which requests and urllib3 lack."""
 
 import socket
 from collections.abc import Iterator
@@ -10,9 +10,9 @@ from requests.adapters import HTTPAdapter
 
 
 class Watchdog:
-    """Shut a connection down when its request takes too long.
+    """A thread that shuts a connection down when its request takes too long.
 
-    A socket's timeout limits each wait, so a server that sends a byte now and then never exceeds it.
+    A socket's timeout limits only each wait, so a server that sends a byte now and then never exceeds it.
     """
 
     def __init__(self) -> None:
@@ -20,7 +20,7 @@ class Watchdog:
 
     @contextmanager
     def guarding(self, seconds: float) -> Iterator[Event]:
-        """Guard a request; the event is set once its time is over."""
+        """Guard a request; the event is set when its time is over."""
         is_over, is_done = Event(), Event()
         thread = Thread(target=self._guard, args=(seconds, is_over, is_done), daemon=True)
         thread.start()
@@ -34,21 +34,21 @@ class Watchdog:
         if is_done.wait(seconds):
             return
         is_over.set()
-        while not is_done.wait(0.05):  # the connection may just be under way
+        while not is_done.wait(0.05):  # repeat, because the connection may not exist yet
             if self.socket:
-                with suppress(OSError):  # the method of TLS sockets is not thread-safe
+                with suppress(OSError):  # the shutdown method of TLS sockets is not thread-safe
                     socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
 
 
 class WatchedAdapter(HTTPAdapter):
-    """Show a watchdog each connection, whether direct or through a proxy of any kind."""
+    """An adapter that passes each connection to a watchdog, also through a proxy of any kind."""
 
     def __init__(self, watchdog: Watchdog) -> None:
         self._watchdog = watchdog
         super().__init__()
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a pool whose connections the watchdog knows."""
+        """Return a pool whose connections are passed to the watchdog."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         if not issubclass(pool.ConnectionCls, _WatchedConnection):
             bases = (_WatchedConnection, pool.ConnectionCls)
@@ -65,7 +65,7 @@ class _WatchedConnection:
     def connect(self) -> None:
         with ExitStack() as self._while_connecting:
             super().connect()  # type: ignore[misc]
-            # For TLS inside the TLS of a proxy, urllib3 wraps the socket.
+            # urllib3 wraps the socket for TLS inside a proxy's TLS.
             self.watchdog.socket = getattr(self.sock, "socket", self.sock)
 
     def _new_conn(self) -> socket.socket:

@@ -103,10 +103,10 @@ def test_what_passes_is_asked_for_again_and_leaves_no_trace(served: Serve, rule:
         ("status=500", "status 500: There was a problem retrieving your request"),
         ("status=502", "status 502"),
         ("cut", "IncompleteRead"),
-        ("truncate", "the answer is cut or damaged"),
+        ("truncate", "the response is truncated or damaged"),
         ("reset", "Connection reset by peer"),
         ("timed_out", "the search timed out on the server"),
-        ("shards", "1 shards of the index did not answer"),
+        ("shards", "1 shards of the index failed"),
         ("hang", "no answer in time"),
     ],
 )
@@ -128,7 +128,7 @@ def test_what_does_not_pass_is_told_in_one_line_with_the_host(served: Serve, rul
         ("status=404", "status 404: Not found.: check [ccdb] url"),
         ("status=410", "status 410: check [ccdb] url"),
         ("status=301", "status 301 to 'https://elsewhere.example/'"),
-        ("html", "the answer is text/html, not JSON: is the address wrong?"),
+        ("html", "the response is text/html, not JSON: is the address wrong?"),
     ],
 )
 def test_what_stays_is_refused_without_another_request(served: Serve, rule: str, said: str) -> None:
@@ -147,7 +147,7 @@ def test_an_address_without_its_slash_is_refused_naming_the_slash(served: Serve)
 
 def test_a_query_refused_each_time_while_the_engine_is_up_is_permanent(served: Serve) -> None:
     server = served()
-    with server.client() as client, pytest.raises(RefusedError, match="refuses this query each time"):
+    with server.client() as client, pytest.raises(RefusedError, match="always refuses this query"):
         client.page((("search_term", '"unbalanced'), ("field", "all")), 10, None)
     assert server.statuses == [424, 424, 424, 424, 200]
 
@@ -214,7 +214,7 @@ def test_a_wait_longer_than_the_deadline_is_not_begun(served: Serve) -> None:
 
 def test_a_server_that_drips_cannot_outlast_the_deadline(served: Serve) -> None:
     begun = time.monotonic()
-    with pytest.raises(TransientError, match=r"no end within the deadline of 0\.5 s"):
+    with pytest.raises(TransientError, match=r"not finished within the deadline of 0\.5 s"):
         fetch(served(50, "every 1:drip=60").client(deadline=0.5))
     assert time.monotonic() - begun < 2
 
@@ -255,7 +255,7 @@ def test_an_address_that_is_none_is_permanent() -> None:
 def test_a_pace_file_that_cannot_be_used_is_named(served: Serve, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"what is no count of requests at all, of any hosts" * 20)
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(StorageError, match=r"cannot keep the pace of .*file.* \[ccdb\] pace_file"):
+        with pytest.raises(StorageError, match=r"cannot count requests in .*file.* \[ccdb\] pace_file"):
             fetch(served().client(requests_per_minute=20, pace_file=path))
 
 
@@ -265,7 +265,7 @@ def test_a_turn_that_comes_after_the_deadline_is_not_waited_for(served: Serve, t
     begun = time.monotonic()
     with (
         client,
-        pytest.raises(TransientError, match="a pace of 1 requests per minute leaves none for the time"),
+        pytest.raises(TransientError, match="the limit of 1 requests per minute allows no request before"),
     ):
         for _ in range(2):
             client.page((), 10, None)
@@ -286,5 +286,5 @@ def test_a_wait_for_a_turn_is_told_once_if_it_is_long(
     fetch(Client(Settings(url=url, requests_per_minute=1, pace_file=tmp_path / "pace"), told.append))
     assert len(told) == times
     then = r"next request at \d\d:\d\d:\d\d UTC, in [78] s"
-    wait = rf"{then}: {host}: a pace of 1 requests per minute leaves none now"
+    wait = rf"{then}: {host}: the limit of 1 requests per minute is reached"
     assert all(re.fullmatch(wait, message) for message in told)

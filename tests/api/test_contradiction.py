@@ -287,7 +287,7 @@ def deaf(served: Serve, **ignored: Any) -> Served:
         ([("date_received_max", "2011-12-01")], {"filters": ()}, "ignored date_received_max=2011-12-01"),
         ([], {"sort": "created_date_asc"}, f"the API ignored {NEWEST}: .* follows "),
         ([], {"sort": "relevance_desc"}, f"the API ignored {NEWEST}: .* follows "),
-        ([], {"size": 26}, "the API ignored size=.*: 26 complaints came"),
+        ([], {"size": 26}, "the API ignored size=.*: it returned 26 complaints"),
     ],
 )
 def test_ignored_parameter_fails_the_walk_at_once(

@@ -125,13 +125,13 @@ def test_a_file_that_was_just_made_counts_nothing(tmp_path: Path) -> None:
 def test_a_file_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "pace"
     path.write_bytes(content)
-    with pytest.raises(StorageError, match=r"cannot keep the pace of requests in /.*/pace: .*; delete it or"):
+    with pytest.raises(StorageError, match=r"cannot count requests in /.*/pace: .*; delete it or"):
         Pace(path, "host", 1).take_turn()
     assert path.read_bytes() == content
 
 
 def test_a_folder_is_told_as_one_and_a_file_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"/.*: Is a directory .* let \[ccdb\] pace_file name another"):
+    with pytest.raises(StorageError, match=r"/.*: Is a directory .* set \[ccdb\] pace_file to another"):
         Pace(tmp_path, "host", 1).take_turn()
 
 

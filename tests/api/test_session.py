@@ -17,7 +17,7 @@ import pytest
 
 from luigi_etl.api.body import MOST_BYTES_OF_ERRORS, WebError
 from luigi_etl.api.client import Client
-from luigi_etl.api.session import TRUSTED, Session, Timeouts
+from luigi_etl.api.session import CERTIFICATE_VARIABLES, Session, Timeouts
 from luigi_etl.api.settings import Settings
 from luigi_etl.common.errors import PermanentError, TransientError
 
@@ -106,7 +106,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("http", "https", "all", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)
         monkeypatch.delenv(f"{name.upper()}_PROXY", raising=False)
-    for name in TRUSTED:
+    for name in CERTIFICATE_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -323,10 +323,10 @@ def test_a_proxy_that_refuses_is_named(start: Start, environment: pytest.MonkeyP
     ("proxy", "said"),
     [
         ("socks5://me:secret@127.0.0.1:9", "a SOCKS proxy: install requests[socks]"),
-        ("http://me:sec/ret@proxy.example:3128", "no web address: correct it"),
-        ("http://me:sec[ret@proxy.example:3128", "no web address: correct it"),
-        ("ftp://me:secret@proxy.example", "no web address: correct it"),
-        ("http://", "no web address: correct it"),
+        ("http://me:sec/ret@proxy.example:3128", "not a web address: correct it"),
+        ("http://me:sec[ret@proxy.example:3128", "not a web address: correct it"),
+        ("ftp://me:secret@proxy.example", "not a web address: correct it"),
+        ("http://", "not a web address: correct it"),
     ],
 )
 def test_unusable_proxy_is_told_without_its_password(
@@ -343,7 +343,7 @@ def test_unusable_proxy_is_told_without_its_password(
 # --- certificates --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TRUSTED)
+@pytest.mark.parametrize("name", CERTIFICATE_VARIABLES)
 def test_a_certificate_is_trusted_by_the_bundle_of_the_environment(
     start: Start, environment: pytest.MonkeyPatch, name: str
 ) -> None:

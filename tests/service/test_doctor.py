@@ -521,7 +521,7 @@ def test_an_api_that_answers_is_well_after_one_request(chain: Chain, served: Ser
     ("event", "told"),
     [
         ("status=403", "blocked at the edge (403, reference 18.5d7a1002.1790000000.1a2b3c4d): set [ccdb]"),
-        ("html", "the answer is text/html, not JSON: is the address wrong? [ccdb] url must end"),
+        ("html", "the response is text/html, not JSON: is the address wrong? [ccdb] url must end"),
         ("status=302", "status 302 to 'https://elsewhere.example/', which is not followed: check"),
         ("status=429", "status 429: Request was throttled. "),
         ("status=503", "status 503: if it stays so, see to the network, and to [ccdb] url"),
@@ -547,7 +547,7 @@ def test_an_api_that_is_away_is_told(chain: Chain) -> None:
 def test_a_pace_that_cannot_be_kept_is_told(chain: Chain, served: Serve) -> None:
     chain.configure("ccdb", pace_file=chain.folder)
     server = served()
-    assert "make room or give access there, or let [ccdb] pace_file name another file" in only_ill(
+    assert "make room or give access there, or set [ccdb] pace_file to another file" in only_ill(
         chain, "API and clock", server.url
     )
     assert server.asked == []

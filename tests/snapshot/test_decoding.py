@@ -135,7 +135,7 @@ def test_page_without_hits_is_valid() -> None:
     ],
 )
 def test_body_that_is_not_a_page_is_refused(body: bytes) -> None:
-    with pytest.raises(TransientError, match="the answer is cut or damaged"):
+    with pytest.raises(TransientError, match="the response is truncated or damaged"):
         read_page(body)
 
 
@@ -294,7 +294,7 @@ def test_deep_nesting_rejects_only_its_own_hit(place: int) -> None:
 
 
 def test_deep_nesting_outside_the_hits_refuses_the_page() -> None:
-    with pytest.raises(TransientError, match="the answer is cut or damaged"):
+    with pytest.raises(TransientError, match="the response is truncated or damaged"):
         read_page(b'{"_meta":' + b"[" * 500_000 + b"]" * 500_000 + b"," + page(GOOD)[1:])
 
 

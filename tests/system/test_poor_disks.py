@@ -78,9 +78,7 @@ def test_pace_file_without_locks_is_one_line_with_the_remedy(
     run = chain.luigi("--ccdb-requests-per-minute", "20", url=served(50).url)
 
     assert run.code == 30
-    assert run.err.endswith(
-        "pace.json: No locks available; let [ccdb] pace_file name a file on a local disk\n"
-    )
+    assert run.err.endswith("pace.json: No locks available; set [ccdb] pace_file to a file on a local disk\n")
     assert run.err.count("\n") == 1
 
 

@@ -208,7 +208,7 @@ def test_a_passing_failure_is_tried_eleven_times_and_then_fails(chain: Chain) ->
             "status=404",
             "ERROR: ExtractComplaints: 127.0.0.1:{port}: status 404: Not found.: check [ccdb] url",
         ),
-        ("html", "ERROR: ExtractComplaints: 127.0.0.1:{port}: the answer is text/html, not JSON"),
+        ("html", "ERROR: ExtractComplaints: 127.0.0.1:{port}: the response is text/html, not JSON"),
     ],
 )
 def test_a_permanent_failure_is_one_line_and_one_request(

@@ -198,7 +198,7 @@ def test_luigid_shows_until_when_the_pace_lets_no_request_go(
         _, said = process.communicate()
     assert re.fullmatch(
         r"next request at \d\d:\d\d:\d\d UTC, in 6[01] s: "
-        r"127\.0\.0\.1:\d+: a pace of 1 requests per minute leaves none now",
+        r"127\.0\.0\.1:\d+: the limit of 1 requests per minute is reached",
         message,
     )
     assert said == ""
