@@ -20,7 +20,7 @@ DISPLAY_PARAMETERS = frozenset(
 
 
 def read_search_page(address: str) -> tuple[list[Pair], list[str]]:
-    """Return the filters in an address of the search page, and notes about what was changed.
+    """Return the filters in an address of the search page, and notes about changes.
 
     Raises:
         QueryError: it is another address, or its query string can't be read.

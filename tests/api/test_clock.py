@@ -18,7 +18,7 @@ HIT = {"_id": "1", "sort": [1_790_000_000_000, "1"], "_source": {"complaint_id":
 
 
 def date(ahead: timedelta) -> str:
-    """Return the `Date` header of a server that this machine's clock is ahead of."""
+    """Return the `Date` header of a server whose clock is behind this machine's."""
     return f"Date: {formatdate(time.time() - ahead.total_seconds(), usegmt=True)}"
 
 
@@ -28,7 +28,7 @@ def fetch(server: RawServer, path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ahead", "said"),
+    ("ahead", "span"),
     [
         (timedelta(minutes=6, seconds=30), "6 minutes"),
         (timedelta(minutes=90, seconds=30), "90 minutes"),
@@ -36,8 +36,8 @@ def fetch(server: RawServer, path: Path) -> None:
         (timedelta(days=30, seconds=30), "30 days"),
     ],
 )
-def test_clock_ahead_stops_the_walk(tmp_path: Path, ahead: timedelta, said: str) -> None:
-    expected = rf"^127\.0\.0\.1:\d+: this machine's clock is {said} ahead of the API's.*; set it, and let NTP"
+def test_clock_ahead_stops_the_extraction(tmp_path: Path, ahead: timedelta, span: str) -> None:
+    expected = rf"^127\.0\.0\.1:\d+: this machine's clock is {span} ahead of the API's.*; set it, and let NTP"
 
     with (
         serving(answer(page(HIT), date(ahead))) as server,
@@ -71,7 +71,7 @@ def test_clock_within_five_minutes_is_accepted(
 @pytest.mark.parametrize(
     "headers", [(), ("Date: ",), ("Date: yesterday",), ("Date: Thu, 99 Jan 9999 99:99:99 GMT",)]
 )
-def test_answer_without_a_readable_date_is_accepted(tmp_path: Path, headers: tuple[str, ...]) -> None:
+def test_response_without_a_readable_date_is_accepted(tmp_path: Path, headers: tuple[str, ...]) -> None:
     with serving(answer(page(HIT), *headers)) as server:
         fetch(server, tmp_path / "gz")
 

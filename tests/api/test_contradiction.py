@@ -1,4 +1,4 @@
-"""Answers that contradict their question."""
+"""Responses that contradict their query."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -122,8 +122,8 @@ def test_row_that_may_match_is_no_contradiction(query: str, source: dict[str, ob
 @pytest.mark.slow
 @settings(deadline=None, max_examples=50)
 @given(queries(list(PARTS), 4) | queries(EXCLUSIONS, 3))
-def test_rows_contradict_exactly_where_they_do_not_match(query: Query) -> None:
-    """Rows that lack a key may match, as far as the check knows."""
+def test_rows_contradict_if_they_do_not_match(query: Query) -> None:
+    """A row may match if it lacks the field."""
     sources = {row.identifier: row.source for row in ROWS[:100]}
     nulls = {field.removeprefix("not_"): None for field in FILTERS}
     nulls |= dict.fromkeys(("date_sent_to_company", "sub_product", "sub_issue"))
@@ -145,7 +145,7 @@ def test_typed_complaints_are_checked_as_well() -> None:
     assert found == "the API ignored state=CA: complaint 7 has state NY"
 
 
-# --- pages and their order -----------------------------------------------------------------------
+# --- the order of rows ---------------------------------------------------------------------------
 
 
 def hit(identifier: str, sort: object, **source: object) -> dict[str, object]:
@@ -197,7 +197,7 @@ def test_date_agrees_with_its_sort_value(text: str) -> None:
     assert find_contradiction_in_page([], answer(rows), None) is None
 
 
-def test_part_of_a_walk_without_sort_values_is_no_answer() -> None:
+def test_partial_page_without_sort_values_is_refused() -> None:
     rows = [{"_id": "1", "_source": {}}]
 
     assert find_contradiction_in_page([], answer(rows, 2), None)
@@ -213,19 +213,19 @@ def test_malformed_hits_are_left_to_the_parser() -> None:
     assert found == "the API ignored state=CA: complaint 7 has state NY"
 
 
-# --- the server's own answers --------------------------------------------------------------------
+# --- real responses ------------------------------------------------------------------------------
 
 
 def oracle() -> tuple[dict[str, Mapping[str, Any]], list[dict[str, Any]]]:
     if not ORACLE.is_dir():
-        pytest.skip("the server's own answers (../shared/data/oracle) are not here")
+        pytest.skip("there are no recorded responses in ../shared/data/oracle")
     rows = [json.loads(line) for line in (ORACLE / "rows.jsonl").read_text().splitlines()]
     answers = json.loads((ORACLE / "answers.json").read_text())
     return {row["complaint_id"]: row for row in rows}, [one for one in answers if one.get("ids")]
 
 
 def filters(query: str) -> Query | None:
-    """Return the filters of a request, None where the project would not send them."""
+    """Return a request's filters, or None if the project refuses them."""
     named = [(name, value) for name, value in parse_qsl(query) if name in FILTERS]
     try:
         return replace(parse_query(""), pairs=tuple(pair for pair in named if parse_query("=".join(pair))))
@@ -233,7 +233,7 @@ def filters(query: str) -> Query | None:
         return None
 
 
-def test_no_answer_of_the_real_server_is_a_contradiction() -> None:
+def test_real_responses_are_no_contradiction() -> None:
     rows, answers = oracle()
     checked = 0
 
@@ -246,7 +246,7 @@ def test_no_answer_of_the_real_server_is_a_contradiction() -> None:
     assert checked
 
 
-def test_the_real_server_sorts_as_the_check_expects() -> None:
+def test_real_responses_are_in_order() -> None:
     rows, answers = oracle()
 
     for one in answers:
@@ -260,11 +260,11 @@ def milliseconds(text: str) -> int:
     return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
 
 
-# --- a walk --------------------------------------------------------------------------------------
+# --- extraction ----------------------------------------------------------------------------------
 
 
-class Deaf(Index):
-    """An index that ignores something of each request."""
+class IgnoringIndex(Index):
+    """An index that ignores a part of each request."""
 
     ignored: dict[str, Any]
 
@@ -272,9 +272,9 @@ class Deaf(Index):
         return super().search(replace(search, **self.ignored))
 
 
-def deaf(served: Serve, **ignored: Any) -> Served:
+def serve_ignoring(served: Serve, **ignored: Any) -> Served:
     rows = served(50).sandbox.index
-    index = Deaf(rows.rows.values(), rows.last_indexed, rows._generator, "deaf")
+    index = IgnoringIndex(rows.rows.values(), rows.last_indexed, rows._generator, "ignoring")
     index.ignored = ignored
     return served(index=index)
 
@@ -290,7 +290,7 @@ def deaf(served: Serve, **ignored: Any) -> Served:
         ([], {"size": 26}, "the API ignored size=.*: it returned 26 complaints"),
     ],
 )
-def test_ignored_parameter_fails_the_walk_at_once(
+def test_ignored_parameter_stops_the_extraction_at_once(
     served: Serve,
     tmp_path: Path,
     query: list[tuple[str, str]],
@@ -298,7 +298,7 @@ def test_ignored_parameter_fails_the_walk_at_once(
     found: str,
     limit: int,
 ) -> None:
-    server = deaf(served, **ignored)
+    server = serve_ignoring(served, **ignored)
 
     with server.client(page_size=25) as client, pytest.raises(RefusedError, match=found):
         extract(client, query, limit, tmp_path / "gz", lambda _: None)
@@ -307,8 +307,8 @@ def test_ignored_parameter_fails_the_walk_at_once(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_kept_pages_that_contradict_the_query_are_fetched_again(served: Serve, tmp_path: Path) -> None:
-    """An older version kept them; or the query of a file was another one."""
+def test_stored_pages_of_another_query_are_fetched_again(served: Serve, tmp_path: Path) -> None:
+    """An older version may have stored them, or the query has changed."""
     server = served(50, "2:status=403")
     with server.client(page_size=20) as client, pytest.raises(RefusedError):
         extract(client, [], 0, tmp_path / "gz", lambda _: None)

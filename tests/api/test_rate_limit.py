@@ -31,15 +31,15 @@ REFUSED = (
     "import sys, pathlib; from luigi_etl.api.client import Client\n"
     "from luigi_etl.common.errors import TransientError\n"
     "from luigi_etl.common.retry import with_retries; from luigi_etl.api.settings import Settings\n"
-    "said = []; path = pathlib.Path(sys.argv[2])\n"
-    "with Client(Settings(url=sys.argv[1], pace_file=path, backoff=0.001), said.append) as client:\n"
+    "messages = []; path = pathlib.Path(sys.argv[2])\n"
+    "with Client(Settings(url=sys.argv[1], pace_file=path, backoff=0.001), messages.append) as client:\n"
     "    try: with_retries(lambda: client.page((), 1, None), 10, 0.001, lambda _: None)\n"
-    "    except TransientError as error: print(error, *said)\n"
+    "    except TransientError as error: print(error, *messages)\n"
 )
 
 
 def rewrite(path: Path, *, seconds: float) -> None:
-    """Let all that is counted in the file have been sent at another time, from now."""
+    """Move all counted requests to another time, in seconds from now."""
     moment = int((time.time() + seconds) * 1000)
     counted = msgspec.json.decode(path.read_bytes(), type=dict[str, list[int]])
     path.write_bytes(msgspec.json.encode({host: [moment] * len(times) for host, times in counted.items()}))
@@ -48,11 +48,13 @@ def rewrite(path: Path, *, seconds: float) -> None:
 def test_processes_share_one_count(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TAKE, str(tmp_path / "pace")]
     takers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+
     taken = [int(taker.communicate(timeout=60)[0]) for taker in takers]
+
     assert sum(taken) == 50
 
 
-def test_what_is_counted_while_another_waits_for_the_lock_stays_counted(tmp_path: Path) -> None:
+def test_count_is_read_after_the_wait_for_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "pace"
     pace = Pace(path, "host", 1)
     pace.take_turn()
@@ -65,85 +67,97 @@ def test_what_is_counted_while_another_waits_for_the_lock_stays_counted(tmp_path
         assert waiting.result(timeout=30) > 60
 
 
-def test_hosts_are_counted_apart(tmp_path: Path) -> None:
+def test_hosts_are_counted_separately(tmp_path: Path) -> None:
     for host in ("one.example:443", "two.example"):
         assert Pace(tmp_path / "pace", host, 1).take_turn() == 0
 
 
-def test_requests_of_the_last_minute_count_for_the_next_run(tmp_path: Path) -> None:
+def test_next_run_counts_requests_of_the_last_minute(tmp_path: Path) -> None:
     assert Pace(tmp_path / "pace", "host", 1).take_turn() == 0
     assert 60 < Pace(tmp_path / "pace", "host", 1).take_turn() <= WINDOW_MILLISECONDS / 1000
 
 
-def test_the_minute_slides(tmp_path: Path) -> None:
+def test_window_slides(tmp_path: Path) -> None:
     path = tmp_path / "pace"
     pace = Pace(path, "host", 2)
     pace.take_turn()
+
     rewrite(path, seconds=-60)
+
     assert pace.take_turn() == 0
     assert 0 < pace.take_turn() <= 1
 
 
-def test_a_slower_pace_counts_what_a_faster_one_sent(tmp_path: Path) -> None:
+def test_lower_limit_counts_requests_of_a_higher_one(tmp_path: Path) -> None:
     path = tmp_path / "pace"
+
     for _ in range(3):
         assert Pace(path, "host", 20).take_turn() == 0
+
     assert Pace(path, "host", 2).take_turn() > 60
 
 
 @pytest.mark.parametrize("seconds", [-120, 3600])
-def test_old_requests_and_those_of_a_clock_set_back_do_not_count(tmp_path: Path, seconds: int) -> None:
+def test_expired_and_future_requests_do_not_count(tmp_path: Path, seconds: int) -> None:
     path = tmp_path / "pace"
+
     assert Pace(path, "host", 1).take_turn() == 0
     rewrite(path, seconds=seconds)
     assert Pace(path, "host", 1).take_turn() == 0
     assert Pace(path, "host", 1).take_turn() > 60
 
 
-def test_what_no_longer_counts_is_not_kept(tmp_path: Path) -> None:
+def test_expired_requests_are_removed_from_the_file(tmp_path: Path) -> None:
     path = tmp_path / "pace"
     Pace(path, "other", 1).take_turn()
     rewrite(path, seconds=-120)
+
     Pace(path, "host", 1).take_turn()
+
     assert list(msgspec.json.decode(path.read_bytes())) == ["host"]
 
 
-def test_the_file_grows_with_the_pace(tmp_path: Path) -> None:
+def test_file_grows_in_blocks(tmp_path: Path) -> None:
     path = tmp_path / "pace"
+
     assert [Pace(path, "host", 1000).take_turn() for _ in range(1000)] == [0] * 1000
     assert Pace(path, "host", 1000).take_turn() > 0
     assert path.stat().st_size % 4096 == 0
 
 
-def test_a_file_that_was_just_made_counts_nothing(tmp_path: Path) -> None:
+def test_empty_file_counts_nothing(tmp_path: Path) -> None:
     for content in (b"", b" " * 4096):
         (tmp_path / "pace").write_bytes(content)
         assert Pace(tmp_path / "pace", "host", 1).take_turn() == 0
 
 
 @pytest.mark.parametrize("content", [b"no count", b'{"host": "now"}', b"\xff" * 20, b"SQLite format 3\0"])
-def test_a_file_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None:
+def test_damaged_file_is_named_and_kept(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "pace"
     path.write_bytes(content)
+
     with pytest.raises(StorageError, match=r"cannot count requests in /.*/pace: .*; delete it or"):
         Pace(path, "host", 1).take_turn()
+
     assert path.read_bytes() == content
 
 
-def test_a_folder_is_told_as_one_and_a_file_asked_for(tmp_path: Path) -> None:
+def test_folder_instead_of_a_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"/.*: Is a directory .* set \[ccdb\] pace_file to another"):
         Pace(tmp_path, "host", 1).take_turn()
 
 
-def test_a_file_in_the_place_of_a_folder_is_named(tmp_path: Path) -> None:
+def test_file_instead_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=rf"in /.*/below: File exists \({tmp_path}/file\); "):
         Pace(tmp_path / "file" / "below", "host", 1).take_turn()
 
 
-def test_a_full_disk_is_told_and_leaves_the_file_whole(small_disk: Path) -> None:
+def test_full_disk_is_reported_and_keeps_the_file(small_disk: Path) -> None:
     path = small_disk / "pace"
+
     few, many = Pace(path, "host", 20), Pace(path, "host", 1000)
+
     assert few.take_turn() == 0
     with contextlib.suppress(OSError), (small_disk / "rest").open("wb", buffering=0) as rest:
         while True:
@@ -156,20 +170,21 @@ def test_a_full_disk_is_told_and_leaves_the_file_whole(small_disk: Path) -> None
     assert many.take_turn() == 0
 
 
-def test_the_folder_of_the_count_is_the_users_alone(tmp_path: Path) -> None:
+def test_folder_of_the_file_is_private(tmp_path: Path) -> None:
     Pace(tmp_path / "cache" / "pace", "host", 1).take_turn()
     assert (tmp_path / "cache").stat().st_mode & 0o777 == 0o700
 
 
-def test_the_count_is_kept_in_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_file_is_in_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
     assert default_pace_file() == tmp_path / "luigi_etl" / "pace.json"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/user")
     assert default_pace_file() == Path("/home/user/.cache/luigi_etl/pace.json")
 
 
-def test_a_user_without_a_home_folder_is_told_of_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_home_folder_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     def nowhere() -> Path:
         raise RuntimeError("Could not determine home directory.")
 
@@ -183,7 +198,7 @@ def counted(path: Path) -> list[int]:
     return msgspec.json.decode(path.read_bytes(), type=dict[str, list[int]]).get("host", [])
 
 
-def test_a_turn_that_is_given_back_can_be_taken_again(tmp_path: Path) -> None:
+def test_returned_turn_can_be_taken_again(tmp_path: Path) -> None:
     pace = Pace(tmp_path / "pace", "host", 1)
     pace.take_turn()
 
@@ -193,7 +208,7 @@ def test_a_turn_that_is_given_back_can_be_taken_again(tmp_path: Path) -> None:
     assert pace.take_turn() > 60
 
 
-def test_the_turn_given_back_is_ones_own(tmp_path: Path) -> None:
+def test_process_returns_only_its_own_turn(tmp_path: Path) -> None:
     path = tmp_path / "pace"
     refused, sent = Pace(path, "host", 20), Pace(path, "host", 20)
     refused.take_turn()
@@ -207,7 +222,7 @@ def test_the_turn_given_back_is_ones_own(tmp_path: Path) -> None:
     assert other > own
 
 
-def test_a_turn_that_cannot_be_given_back_stays_counted(tmp_path: Path) -> None:
+def test_turn_missing_from_the_file_is_not_returned(tmp_path: Path) -> None:
     path = tmp_path / "pace"
     pace = Pace(path, "host", 1)
     pace.take_turn()
@@ -219,18 +234,18 @@ def test_a_turn_that_cannot_be_given_back_stays_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_refused_connections_of_four_processes_do_not_use_up_the_pace(tmp_path: Path) -> None:
-    """Each asks 44 times within a second, and 20 a minute are allowed."""
+def test_refused_connections_do_not_use_up_the_limit(tmp_path: Path) -> None:
+    """Each process tries 44 times in a second; the limit is 20 a minute."""
     command = [sys.executable, "-c", REFUSED, f"http://127.0.0.1:{free_port()}/", str(tmp_path / "pace")]
 
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    said = [process.communicate(timeout=60)[0] for process in processes]
+    outputs = [process.communicate(timeout=60)[0] for process in processes]
 
-    assert all(re.fullmatch(r"attempt 11 of 11: .* refused; gave up\n", one) for one in said), said
+    assert all(re.fullmatch(r"attempt 11 of 11: .* refused; gave up\n", one) for one in outputs), outputs
     assert b":[]}" in (tmp_path / "pace").read_bytes()
 
 
-def test_a_request_that_was_sent_and_cut_stays_counted(served: Serve, tmp_path: Path) -> None:
+def test_interrupted_request_stays_counted(served: Serve, tmp_path: Path) -> None:
     server = served(10, "every 1:reset")
 
     with (
@@ -244,9 +259,11 @@ def test_a_request_that_was_sent_and_cut_stays_counted(served: Serve, tmp_path: 
 
 
 @pytest.mark.slow
-def test_twenty_five_requests_of_two_processes_meet_no_429(served: Serve, tmp_path: Path) -> None:
+def test_two_processes_get_no_429_in_25_requests(served: Serve, tmp_path: Path) -> None:
     server = served(throttle=Throttle())
     command = [sys.executable, "-c", WALK, server.url, str(tmp_path / "pace")]
+
     walkers = [subprocess.Popen([*command, number]) for number in ("13", "12")]
+
     assert [walker.wait(timeout=150) for walker in walkers] == [0, 0]
     assert server.statuses == [200] * 25

@@ -1,4 +1,4 @@
-"""Real servers, proxies and certificates, all on loopback."""
+"""Servers, proxies and certificates on the loopback interface."""
 
 import base64
 import gzip
@@ -26,13 +26,13 @@ QUICK = Timeouts(5, 5)
 
 
 class Server(ThreadingHTTPServer):
-    """Notes what it was asked, and from how many connections."""
+    """A server that records its requests and connections."""
 
     daemon_threads = True
 
     def __init__(self, answer: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.answer = answer  # all of it, status line and headers, too
+        self.answer = answer  # with status line and headers
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.connections: list[socket.socket] = []
 
@@ -81,7 +81,7 @@ Start = Callable[..., Server]
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Give a function that starts a server that answers each request the same."""
+    """Yield a function that starts a server with one fixed response."""
 
     @contextmanager
     def running(answer: bytes, is_tls: bool) -> Iterator[Server]:
@@ -102,7 +102,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Take what there is of proxies and certificates out of the environment."""
+    """Remove proxies and certificates from the environment."""
     for name in ("http", "https", "all", "no"):
         monkeypatch.delenv(f"{name}_proxy", raising=False)
         monkeypatch.delenv(f"{name.upper()}_PROXY", raising=False)
@@ -127,31 +127,35 @@ def body(session: Session, address: str) -> bytes:
 # --- the connection ------------------------------------------------------------------------------
 
 
-def test_a_connection_is_kept_for_the_next_request(start: Start) -> None:
+def test_connection_is_reused(start: Start) -> None:
     server = start()
     session = Session(f"http://{server.host}/", {})
+
     assert [body(session, f"http://{server.host}/{number}?a=b") for number in range(3)] == [b"{}"] * 3
     assert [path for path, _ in server.asked] == ["/0?a=b", "/1?a=b", "/2?a=b"]
     assert len(server.connections) == 1
 
 
-def test_a_connection_that_the_server_closed_is_opened_again(start: Start) -> None:
+def test_closed_connection_is_opened_again(start: Start) -> None:
     server = start()
     session = Session(f"http://{server.host}/", {})
     body(session, f"http://{server.host}/")
+
     server.connections[0].shutdown(socket.SHUT_RDWR)
+
     assert body(session, f"http://{server.host}/") == b"{}"
     assert len(server.connections) == 2
 
 
-def test_a_server_that_keeps_no_connection_is_asked_by_new_ones(start: Start) -> None:
+def test_connection_close_leads_to_a_new_connection(start: Start) -> None:
     server = start(ok(b"{}", "Connection: close"))
     session = Session(f"http://{server.host}/", {})
+
     assert [body(session, f"http://{server.host}/") for _ in range(2)] == [b"{}"] * 2
     assert len(server.connections) == 2
 
 
-def test_what_is_left_of_an_error_is_not_taken_for_the_next(start: Start) -> None:
+def test_unread_error_body_does_not_reach_the_next_response(start: Start) -> None:
     server = start(answer(500, b"x" * 3_000_000, "Content-Length: 3000000"))
     session = Session(f"http://{server.host}/", {})
 
@@ -160,7 +164,7 @@ def test_what_is_left_of_an_error_is_not_taken_for_the_next(start: Start) -> Non
     assert [(one.status, one.body) for one in answers] == [(500, b"x" * MOST_BYTES_OF_ERRORS)] * 2
 
 
-def test_the_client_names_itself_and_what_it_takes(start: Start) -> None:
+def test_headers_name_the_agent_and_accepted_types(start: Start) -> None:
     server = start(ok(b""))
     for agent in ("", "me/1"):
         client = Client(
@@ -168,7 +172,9 @@ def test_the_client_names_itself_and_what_it_takes(start: Start) -> None:
         )
         with client, suppress(TransientError):
             client.page((), 10, None)
+
     first, last = server.asked[0][1], server.asked[-1][1]
+
     assert first["user-agent"].startswith("python-requests/")
     assert last["user-agent"] == "me/1"
     assert (first["accept"], first["accept-encoding"]) == ("application/json", "gzip")
@@ -198,7 +204,7 @@ def test_cookies_are_not_sent_back(start: Start) -> None:
     assert "cookie" not in server.asked[1][1]
 
 
-def test_redirect_is_not_followed_nor_read_whole(start: Start) -> None:
+def test_redirect_is_not_followed_or_fully_read(start: Start) -> None:
     other = start()
     server = start(
         answer(302, b"x" * 3_000_000, f"Location: http://{other.host}/", "Content-Length: 3000000")
@@ -225,14 +231,15 @@ def test_redirect_is_not_followed_nor_read_whole(start: Start) -> None:
     ],
     ids=["plain", "gzip", "gzip in two", "chunked", "until the end"],
 )
-def test_a_body_is_read_whole_however_it_is_sent(start: Start, whole: bytes) -> None:
+def test_body_is_complete_in_every_encoding(start: Start, whole: bytes) -> None:
     server = start(whole)
     session = Session(f"http://{server.host}/", {})
+
     assert [json.loads(body(session, f"http://{server.host}/")) for _ in range(2)] == [{"a": 1}] * 2
 
 
 @pytest.mark.parametrize(
-    ("cut", "said"),
+    ("cut", "message"),
     [
         (
             answer(200, b"{", "Content-Length: 10", "Connection: close"),
@@ -248,21 +255,20 @@ def test_a_body_is_read_whole_however_it_is_sent(start: Start, whole: bytes) -> 
     ],
     ids=["length", "chunks", "no gzip", "two lengths", "no HTTP"],
 )
-def test_an_answer_that_is_cut_or_damaged_is_an_error(start: Start, cut: bytes, said: str) -> None:
+def test_truncated_or_damaged_response_is_an_error(start: Start, cut: bytes, message: str) -> None:
     server = start(cut)
-    with pytest.raises(WebError, match=said):
+    with pytest.raises(WebError, match=message):
         body(Session(f"http://{server.host}/", {}), f"http://{server.host}/")
 
 
 # --- proxies -------------------------------------------------------------------------------------
 
 
-def test_a_proxy_of_the_environment_is_asked_for_the_whole_address(
-    start: Start, environment: pytest.MonkeyPatch
-) -> None:
+def test_proxy_receives_the_whole_address(start: Start, environment: pytest.MonkeyPatch) -> None:
     proxy = start()
     environment.setenv("HTTP_PROXY", f"http://me:p%40ss@{proxy.host}")
     session = Session("http://api.example/", {})
+
     assert [body(session, "http://api.example/?a=b") for _ in range(2)] == [b"{}"] * 2
     (path, headers), _ = proxy.asked
     assert (path, headers["host"]) == ("http://api.example/?a=b", "api.example")
@@ -271,13 +277,12 @@ def test_a_proxy_of_the_environment_is_asked_for_the_whole_address(
 
 
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy", "ALL_PROXY"])
-def test_tls_goes_through_a_tunnel_of_the_proxy(
-    start: Start, environment: pytest.MonkeyPatch, name: str
-) -> None:
+def test_tls_uses_a_tunnel_of_the_proxy(start: Start, environment: pytest.MonkeyPatch, name: str) -> None:
     server, proxy = start(is_tls=True), start(b"HTTP/1.1 200 Connected\r\n\r\n")
     environment.setenv(name, f"me:pass@{proxy.host}")
     environment.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     session = Session(f"https://{server.host}/", {})
+
     assert [body(session, f"https://{server.host}/page") for _ in range(2)] == [b"{}"] * 2
     ((path, headers),) = proxy.asked
     assert (path, headers["proxy-authorization"]) == (server.host, "Basic bWU6cGFzcw==")
@@ -285,7 +290,7 @@ def test_tls_goes_through_a_tunnel_of_the_proxy(
     assert "proxy-authorization" not in server.asked[0][1]
 
 
-def test_tls_goes_through_the_tls_of_a_proxy(start: Start, environment: pytest.MonkeyPatch) -> None:
+def test_tls_works_inside_a_tls_proxy(start: Start, environment: pytest.MonkeyPatch) -> None:
     server, proxy = start(is_tls=True), start(b"HTTP/1.1 200 Connected\r\n\r\n", is_tls=True)
     environment.setenv("HTTPS_PROXY", f"https://{proxy.host}")
     environment.setenv("SSL_CERT_FILE", str(CERTIFICATE))
@@ -295,32 +300,33 @@ def test_tls_goes_through_the_tls_of_a_proxy(start: Start, environment: pytest.M
 
 
 @pytest.mark.parametrize("spared", ["127.0.0.1", "example.org, 127.0.0.1", "127.0.0.0/8", "{host}", "*"])
-def test_no_proxy_is_asked_for_what_it_is_not_for(
-    start: Start, environment: pytest.MonkeyPatch, spared: str
-) -> None:
+def test_no_proxy_is_respected(start: Start, environment: pytest.MonkeyPatch, spared: str) -> None:
     server = start()
     environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     environment.setenv("NO_PROXY", spared.format(host=server.host))
+
     assert body(Session(f"http://{server.host}/", {}), f"http://{server.host}/") == b"{}"
 
 
 @pytest.mark.parametrize("spared", ["example.org", "127.0.0.1.example.org"])
-def test_a_proxy_is_asked_for_what_it_is_for(environment: pytest.MonkeyPatch, spared: str) -> None:
+def test_proxy_is_used_for_hosts_outside_no_proxy(environment: pytest.MonkeyPatch, spared: str) -> None:
     environment.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     environment.setenv("NO_PROXY", spared)
+
     with pytest.raises(WebError, match=r"^proxy: Failed to establish a new .*refused$"):
         Session("http://127.0.0.1/", {}).fetch("http://127.0.0.1/", QUICK)
 
 
-def test_a_proxy_that_refuses_is_named(start: Start, environment: pytest.MonkeyPatch) -> None:
+def test_refusing_proxy_is_named(start: Start, environment: pytest.MonkeyPatch) -> None:
     proxy = start(answer(407, b"", "Content-Length: 0", "Connection: close"))
     environment.setenv("HTTPS_PROXY", f"http://{proxy.host}")
+
     with pytest.raises(WebError, match="^proxy: Tunnel connection failed: 407"):
         Session("https://api.example/", {}).fetch("https://api.example/", QUICK)
 
 
 @pytest.mark.parametrize(
-    ("proxy", "said"),
+    ("proxy", "message"),
     [
         ("socks5://me:secret@127.0.0.1:9", "a SOCKS proxy: install requests[socks]"),
         ("http://me:sec/ret@proxy.example:3128", "not a web address: correct it"),
@@ -329,60 +335,65 @@ def test_a_proxy_that_refuses_is_named(start: Start, environment: pytest.MonkeyP
         ("http://", "not a web address: correct it"),
     ],
 )
-def test_unusable_proxy_is_told_without_its_password(
-    environment: pytest.MonkeyPatch, proxy: str, said: str
+def test_unusable_proxy_is_reported_without_password(
+    environment: pytest.MonkeyPatch, proxy: str, message: str
 ) -> None:
     environment.setenv("HTTPS_PROXY", proxy)
 
     with pytest.raises(PermanentError) as caught:
         Session("https://api.example/", {})
 
-    assert str(caught.value) == f"HTTPS_PROXY or ALL_PROXY in the environment is {said}"
+    assert str(caught.value) == f"HTTPS_PROXY or ALL_PROXY in the environment is {message}"
 
 
 # --- certificates --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", CERTIFICATE_VARIABLES)
-def test_a_certificate_is_trusted_by_the_bundle_of_the_environment(
+def test_certificate_bundle_of_the_environment_is_trusted(
     start: Start, environment: pytest.MonkeyPatch, name: str
 ) -> None:
     server = start(is_tls=True)
     environment.setenv(name, str(CERTIFICATE))
+
     assert body(Session(f"https://{server.host}/", {}), f"https://{server.host}/") == b"{}"
 
 
-def test_a_folder_of_certificates_will_do(
+def test_folder_of_certificates_is_accepted(
     start: Start, environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     server = start(is_tls=True)
     shutil.copy(CERTIFICATE, tmp_path / "2101a20a.0")  # openssl x509 -subject_hash
     environment.setenv("REQUESTS_CA_BUNDLE", str(tmp_path))
+
     assert body(Session(f"https://{server.host}/", {}), f"https://{server.host}/") == b"{}"
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told(start: Start) -> None:
+def test_self_signed_certificate_is_refused(start: Start) -> None:
     server = start(is_tls=True)
+
     with pytest.raises(WebError, match="certificate verify failed: self.signed certificate"):
         body(Session(f"https://{server.host}/", {}), f"https://{server.host}/")
+
     assert server.asked == []
 
 
-def test_a_certificate_of_another_name_is_told(start: Start, environment: pytest.MonkeyPatch) -> None:
+def test_certificate_of_another_host_is_refused(start: Start, environment: pytest.MonkeyPatch) -> None:
     server = start(is_tls=True)
     environment.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     other = server.host.replace("127.0.0.1", "localhost")
+
     with pytest.raises(WebError, match="certificate verify failed: .*'localhost'"):
         body(Session(f"https://{other}/", {}), f"https://{other}/")
 
 
-def test_certificates_that_are_not_there_are_told(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_certificates_are_reported(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
     environment.setenv("CURL_CA_BUNDLE", str(tmp_path / "bundle"))
     with pytest.raises(PermanentError, match=r"no certificates at /.*bundle: correct CURL_CA_BUNDLE"):
         Session("https://api.example/", {})
 
 
-# --- what is no address --------------------------------------------------------------------------
+# --- addresses and timeouts ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -396,24 +407,27 @@ def test_certificates_that_are_not_there_are_told(environment: pytest.MonkeyPatc
         "http://a:b/",
     ],
 )
-def test_an_address_that_cannot_be_asked_is_permanent(url: str) -> None:
+def test_unusable_address_is_permanent(url: str) -> None:
     with pytest.raises(PermanentError, match=r"check \[ccdb\] url"):
         Session(url, {}).fetch(url, QUICK)
 
 
-def test_a_server_without_a_path_is_asked_for_its_root(start: Start) -> None:
+def test_address_without_path_requests_the_root(start: Start) -> None:
     server = start()
+
     assert body(Session(f"http://{server.host}", {}), f"http://{server.host}?a=b") == b"{}"
     assert server.asked[0][0] == "/?a=b"
 
 
-def test_a_refusal_is_read_with_its_headers_though_it_is_empty(start: Start) -> None:
+def test_empty_refusal_keeps_its_headers(start: Start) -> None:
     server = start(answer(429, b"", "Content-Encoding: gzip", "Content-Length: 0", "Retry-After: 30"))
+
     refused = Session(f"http://{server.host}/", {}).fetch(f"http://{server.host}/", QUICK)
+
     assert (refused.status, refused.headers["Retry-After"], refused.body) == (429, "30", b"")
 
 
-def test_a_server_that_does_not_answer_is_waited_for_as_long_as_was_said() -> None:
+def test_silent_server_ends_at_the_read_timeout() -> None:
     with socket.socket() as silent, pytest.raises(WebError, match=r"^no answer in time$"):
         silent.bind(("127.0.0.1", 0))
         silent.listen()
