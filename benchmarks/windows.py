@@ -3,7 +3,7 @@
 import luigi
 
 from luigi_etl import StoreComplaints
-from luigi_etl.tasks.config import TimestampParameter
+from luigi_etl.tasks.parameters import TimestampParameter
 
 
 class StoreWindows(luigi.WrapperTask):

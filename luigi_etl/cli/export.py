@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _warn(database: "Database", query: "Query") -> None:
     """Warn where the database may not hold what the query asks for."""
+    from luigi_etl.common.minutes import this_minute
     from luigi_etl.database.doubts import doubts
-    from luigi_etl.tasks.config import this_minute
 
     with database.reading() as connection:
         lines = doubts(connection, query, this_minute())

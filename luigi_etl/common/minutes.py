@@ -1,9 +1,14 @@
 """Minutes (UTC) as text: one function for each way in which they are written."""
 
 import re
-from datetime import datetime
+from datetime import datetime, timezone
 
 _PARAMETER = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{4}", re.ASCII)
+
+
+def this_minute() -> datetime:
+    """Return the present minute, naive UTC."""
+    return datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
 
 
 def as_parameter(minute: datetime) -> str:

@@ -24,7 +24,7 @@ from luigi_etl.api.client import Client
 from luigi_etl.api.settings import MAXIMUM_CLOCK_SKEW
 from luigi_etl.common.errors import EtlError, NoDatabaseError, TransientError
 from luigi_etl.common.luigi_cfg import without_values
-from luigi_etl.common.minutes import as_parameter, as_text
+from luigi_etl.common.minutes import as_parameter, as_text, this_minute
 from luigi_etl.common.terminal import counted, one_line
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import covered
@@ -41,7 +41,7 @@ from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.guard import RELEASE
 from luigi_etl.snapshot.leftovers import killed_redos, leftovers
 from luigi_etl.snapshot.paths import is_of_syncs, latest_folder
-from luigi_etl.tasks.config import ccdb, service, storage, this_minute
+from luigi_etl.tasks.config import ccdb, service, storage
 from luigi_etl.tasks.later import find_later_in_database, latest_warning, remedy
 from luigi_etl.tasks.startup import READ_BY_LUIGI
 

@@ -19,20 +19,14 @@ from msgspec import UNSET
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import DamagedFileError, EtlError
 from luigi_etl.common.job_state import record_attempt
+from luigi_etl.common.minutes import this_minute
 from luigi_etl.common.reason import reason
 from luigi_etl.common.retry import FailedAttempt, with_retries
 from luigi_etl.common.terminal import print_line
 from luigi_etl.snapshot.paths import SnapshotFiles, mark_in_use, storage_id
 from luigi_etl.snapshot.run_record import Outcome, RunRecord, read_record, write_record
-from luigi_etl.tasks.config import (
-    QueryParameter,
-    TimestampParameter,
-    WholeNumberParameter,
-    ccdb,
-    guard,
-    storage,
-    this_minute,
-)
+from luigi_etl.tasks.config import ccdb, guard, storage
+from luigi_etl.tasks.parameters import QueryParameter, TimestampParameter, WholeNumberParameter
 
 SILENCE = 60.0  # seconds in which a luigid that was away is told nothing: each try takes ten
 BETWEEN_PROGRESS = 1.0  # seconds: each telling is a request, and nobody looks more often

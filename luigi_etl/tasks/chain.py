@@ -21,7 +21,7 @@ from luigi_etl.common.errors import (
     RefusedError,
     TransientError,
 )
-from luigi_etl.common.minutes import as_parameter
+from luigi_etl.common.minutes import as_parameter, this_minute
 from luigi_etl.common.progress import ProgressBar
 from luigi_etl.common.terminal import counted, print_line
 from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
@@ -31,7 +31,7 @@ from luigi_etl.snapshot.newest import find_reason_to_keep
 from luigi_etl.snapshot.parse import Summary, parse, read_summary
 from luigi_etl.snapshot.store import create_document, publish, store
 from luigi_etl.tasks.base import Snapshot, Targets, targets
-from luigi_etl.tasks.config import ccdb, guard, storage, this_minute
+from luigi_etl.tasks.config import ccdb, guard, storage
 from luigi_etl.tasks.later import database_warning, latest_warning
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luigi_etl.api.settings import MAXIMUM_CLOCK_SKEW
-from luigi_etl.common.minutes import as_parameter
-from luigi_etl.tasks.config import this_minute
+from luigi_etl.common.minutes import as_parameter, this_minute
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta, timezone
 import luigi
 
 from luigi_etl.tasks.base import Repeated
-from luigi_etl.tasks.config import MOST_DAYS, WholeNumberParameter, storage
+from luigi_etl.tasks.config import storage
+from luigi_etl.tasks.parameters import MOST_DAYS, WholeNumberParameter
 
 
 class PruneSnapshots(Repeated):

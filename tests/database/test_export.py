@@ -19,13 +19,13 @@ from pyarrow import parquet
 
 from luigi_etl.api.query import parse_query
 from luigi_etl.cli.main import run
+from luigi_etl.common.minutes import this_minute
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import record_snapshot
 from luigi_etl.database.export import matching
 from luigi_etl.database.schema import DATES, FIELDS, complaints
 from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.store import create_document, store
-from luigi_etl.tasks.config import this_minute
 from tests.conftest import Chain, Run, with_peak_memory
 from tests.snapshot.test_parse import largest_file
 from tests.snapshot.test_store import HEADER

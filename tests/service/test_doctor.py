@@ -20,14 +20,13 @@ import luigi
 import pytest
 
 from luigi_etl.api.query import parse_query
-from luigi_etl.common.minutes import as_file_name
+from luigi_etl.common.minutes import as_file_name, this_minute
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import record_snapshot
 from luigi_etl.service import doctor
 from luigi_etl.service.doctor import Finding, cron_daemons, examine
 from luigi_etl.snapshot.leftovers import killed_redos
 from luigi_etl.snapshot.paths import SnapshotFiles
-from luigi_etl.tasks.config import this_minute
 from tests.conftest import PROGRAMS, Beside, Chain, Luigid, Serve, UserCrontab, free_port
 from tests.hostile_luigid import HostileLuigid
 from tests.made import SLUG, ended, merged, record, stored, synced

@@ -11,12 +11,12 @@ from sqlalchemy import select
 
 from luigi_etl.api.query import parse_query
 from luigi_etl.common.errors import StorageError
+from luigi_etl.common.minutes import this_minute
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints, history, snapshots, syncs
 from luigi_etl.service.doctor import CHECKS
 from luigi_etl.service.forget import Forgotten, forget, later_snapshots, preview
 from luigi_etl.snapshot.store import publish
-from luigi_etl.tasks.config import this_minute
 from luigi_etl.tasks.later import database_warning, latest_warning, remedy
 from tests.conftest import Chain, Pipeline, Serve, read_only
 from tests.database.test_merge import ASKED, HISTORY, MINUTE, Book, complaint, merge_state, minute

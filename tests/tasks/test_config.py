@@ -9,7 +9,8 @@ from luigi_etl import SyncComplaints
 from luigi_etl.api.settings import API, Settings
 from luigi_etl.common.errors import QueryError, SettingError
 from luigi_etl.tasks.base import Snapshot
-from luigi_etl.tasks.config import DayParameter, QueryParameter, TimestampParameter, ccdb, guard, storage
+from luigi_etl.tasks.config import ccdb, guard, storage
+from luigi_etl.tasks.parameters import DayParameter, QueryParameter, TimestampParameter
 from tests.conftest import Chain
 
 

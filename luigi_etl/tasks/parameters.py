@@ -1,0 +1,212 @@
+"""The parameters that check what they are given.
+
+A value from the command line, luigi.cfg or the environment that can't be used ends the program as argparse
+does: one line, exit code 2, before anything is scheduled. From Python it raises a `ValueError`.
+"""
+
+import contextlib
+import logging
+import math
+import os
+import re
+from collections.abc import Callable
+from datetime import date, datetime, timezone
+from typing import Any, TypeVar
+
+import luigi
+
+from luigi_etl.api.query import parse_query
+from luigi_etl.api.settings import API, MAXIMUM_CLOCK_SKEW
+from luigi_etl.common.errors import SettingError
+from luigi_etl.common.minutes import as_parameter, read_parameter, this_minute
+from luigi_etl.tasks.setting_checks import check_web_address
+from luigi_etl.tasks.startup import refuse
+
+MOST_DAYS = 36_500
+FIRST_YEAR = 1000  # earlier ones have names of fewer digits on some systems
+
+T = TypeVar("T")
+logger = logging.getLogger("luigi_etl")
+
+
+class _Checked(luigi.Parameter[T]):
+    """A parameter that checks its value where it is given."""
+
+    def parse(self, x: str) -> T:
+        """Read the value from text, or end the program with one line."""
+        try:
+            return self.normalize(self._read(x))
+        except ValueError as error:
+            refuse(str(error))
+
+    def normalize(self, x: Any) -> T:
+        """Check the value and bring it to its one form.
+
+        Raises:
+            ValueError: it can't be used.
+
+        """
+        raise NotImplementedError
+
+    def _read(self, text: str) -> Any:
+        return text
+
+    def _wrong(self, value: object, expected: str) -> SettingError:
+        return SettingError(f"{self._attribute_name}: {value!r} is not {expected}")
+
+
+class QueryParameter(_Checked[str]):
+    """A query string or an address of the search page, brought to its one spelling."""
+
+    def normalize(self, x: Any) -> str:
+        """Return the one spelling of the query."""
+        return str(parse_query(x))
+
+    def _read(self, text: str) -> str:
+        for note in parse_query(text).notes:
+            logger.warning("query: %s", note)
+        return text
+
+
+class TimestampParameter(_Checked[datetime], luigi.DateMinuteParameter):
+    """A minute, UTC: `2026-01-02T0304`. In Python a naive datetime, or an aware one of any zone."""
+
+    def normalize(self, x: Any) -> datetime:
+        """Return the minute, naive UTC."""
+        if not isinstance(x, datetime):
+            raise self._wrong(x, "a minute written as 2026-01-02T0304")
+        moment = x if x.tzinfo is None else x.astimezone(timezone.utc).replace(tzinfo=None)
+        if moment.year < FIRST_YEAR:
+            raise self._wrong(
+                f"{x.isoformat(timespec='minutes')}", f"a minute of the year {FIRST_YEAR} or later"
+            )
+        return moment.replace(second=0, microsecond=0)
+
+    def _read(self, text: str) -> datetime:
+        try:
+            moment = read_parameter(text)
+        except ValueError:
+            raise self._wrong(text, "a minute (UTC) written as 2026-01-02T0304") from None
+        if moment > this_minute() + MAXIMUM_CLOCK_SKEW:
+            raise self._wrong(text, f"in the past; now it is {as_parameter(this_minute())} UTC")
+        return moment
+
+
+class WholeNumberParameter(_Checked[int]):
+    """A whole number from `minimum` to `maximum`."""
+
+    def __init__(self, default: int, minimum: int, maximum: float = math.inf, description: str = "") -> None:
+        super().__init__(default=default, description=description)
+        self._range = (minimum, maximum)
+
+    def normalize(self, x: Any) -> int:
+        """Return the number."""
+        minimum, maximum = self._range
+        if isinstance(x, bool) or not isinstance(x, int) or not minimum <= x <= maximum:
+            upper = "up" if maximum == math.inf else f"to {maximum}"
+            raise self._wrong(x, f"a whole number from {minimum} {upper}")
+        return x
+
+    def _read(self, text: str) -> int | str:
+        try:
+            return int(text)
+        except ValueError:
+            return text
+
+
+class SecondsParameter(_Checked[float]):
+    """A time in seconds, 0 or more; `positive`: more than 0."""
+
+    def __init__(self, default: float, *, positive: bool = False, description: str = "") -> None:
+        super().__init__(default=default, description=description)
+        self._positive = positive
+
+    def normalize(self, x: Any) -> float:
+        """Return the number of seconds."""
+        if isinstance(x, bool) or not isinstance(x, (int, float)) or not 0 <= x < math.inf:
+            raise self._wrong(x, "a number of seconds")
+        if self._positive and x == 0:
+            raise self._wrong(x, "a number of seconds above 0")
+        return float(x)
+
+    def _read(self, text: str) -> float | str:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+
+class PercentParameter(SecondsParameter):
+    """A share in percent, from 0 to 100."""
+
+    def __init__(self, default: float, description: str = "") -> None:
+        super().__init__(default, description=description)
+
+    def normalize(self, x: Any) -> float:
+        """Return the share."""
+        if isinstance(x, bool) or not isinstance(x, (int, float)) or not 0 <= x <= 100:
+            raise self._wrong(x, "a share in percent, from 0 to 100")
+        return float(x)
+
+
+class SwitchParameter(luigi.BoolParameter):
+    """A setting that is true or false."""
+
+    def parse(self, x: Any) -> bool:
+        """Read the value, or end the program with one line."""
+        try:
+            return bool(super().parse(x))  # type: ignore[no-untyped-call]
+        except ValueError:
+            refuse(f"{self._attribute_name}: {x!r} is neither true nor false")
+
+
+class DayParameter(_Checked[date | None]):
+    """A day, UTC, up to today: `2026-11-22`; None, in text nothing, where none is given."""
+
+    def __init__(self, description: str = "") -> None:
+        super().__init__(default=None, description=description)
+
+    def normalize(self, x: Any) -> date | None:
+        """Return the day."""
+        if x is None or x == "":
+            return None
+        day = x
+        if isinstance(x, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", x):
+            with contextlib.suppress(ValueError):
+                day = date.fromisoformat(x)
+        if not isinstance(day, date) or isinstance(day, datetime):
+            raise self._wrong(x, "a day (UTC) written as 2026-11-22")
+        if day > this_minute().date():
+            raise self._wrong(x, f"in the past; today is {this_minute():%Y-%m-%d} UTC")
+        return day
+
+    def serialize(self, x: date | None) -> str:
+        """Return the day as text."""
+        return x.isoformat() if x else ""
+
+
+class TextParameter(_Checked[str]):
+    """A text that `check` accepts."""
+
+    def __init__(self, default: str, check: Callable[[str], str], description: str = "") -> None:
+        super().__init__(default=default, description=description)
+        self._check = check
+
+    def normalize(self, x: Any) -> str:
+        """Return the text."""
+        return self._check(x)
+
+
+class AddressParameter(TextParameter):
+    """The address of the API; its default is the environment's, if that names one."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(os.environ.get("CCDB_URL") or API, check_web_address, description)
+
+    def task_value(self, task_name: str, param_name: str) -> str:
+        """Return the address, or end the program: a default is not parsed, where others are refused."""
+        try:
+            value: str = super().task_value(task_name, param_name)  # type: ignore[no-untyped-call]
+        except SettingError as error:
+            refuse(f"CCDB_URL in the environment, for {error}")
+        return value
