@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from luigi_etl.tasks.chain import (
         CreateDocument,
         ExtractComplaints,
-        MergeComplaints,
         ParseComplaints,
         StoreComplaints,
     )
+    from luigi_etl.tasks.merge import MergeComplaints
     from luigi_etl.tasks.prune import PruneSnapshots
     from luigi_etl.tasks.sync import SyncComplaints
 
@@ -28,7 +28,7 @@ __all__ = [
     "StoreComplaints",
     "SyncComplaints",
 ]
-_ELSEWHERE = {"PruneSnapshots": "prune", "SyncComplaints": "sync"}
+_ELSEWHERE = {"MergeComplaints": "merge", "PruneSnapshots": "prune", "SyncComplaints": "sync"}
 
 
 def define() -> None:

@@ -36,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     from luigi_etl.common.errors import EtlError
     from luigi_etl.common.job_state import BusyError, Job
     from luigi_etl.service.redo import check_may_be_asked_again, check_there, is_to_be_merged, redo
-    from luigi_etl.tasks.chain import MergeComplaints
     from luigi_etl.tasks.config import service
+    from luigi_etl.tasks.merge import MergeComplaints
 
     stored = _stored(options)
     merged = stored.same(MergeComplaints)

@@ -1,27 +1,17 @@
 """The chain: its tasks, each a few declarative lines over a module that knows nothing of Luigi.
 
 CreateDocument ─────────────────────────────┐
-ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints ──▶ MergeComplaints
-
-The modules of the database are imported where a task runs: a run each minute does not use them.
+ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints ──▶ MergeComplaints (merge.py)
 """
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
 
 import luigi
 
 from luigi_etl.api.client import Client
-from luigi_etl.common.errors import (
-    DamagedFileError,
-    DriftError,
-    EtlError,
-    HeldBackError,
-    RefusedError,
-    TransientError,
-)
-from luigi_etl.common.minutes import as_parameter, this_minute
+from luigi_etl.common.errors import DamagedFileError, DriftError, HeldBackError
+from luigi_etl.common.minutes import as_parameter
 from luigi_etl.common.progress import ProgressBar
 from luigi_etl.common.terminal import counted, print_line
 from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
@@ -32,13 +22,7 @@ from luigi_etl.snapshot.parse import Summary, parse, read_summary
 from luigi_etl.snapshot.store import create_document, publish, store
 from luigi_etl.tasks.base import Snapshot, Targets, targets
 from luigi_etl.tasks.config import ccdb, guard, storage
-from luigi_etl.tasks.later import database_warning, latest_warning
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from luigi_etl.database.change_log import Counts, Key
-    from luigi_etl.database.connection import Database
+from luigi_etl.tasks.later import latest_warning
 
 logger = logging.getLogger("luigi_etl")
 
@@ -221,91 +205,10 @@ class StoreComplaints(Snapshot):
         print_line(f"{already}{counts}{sandbox}: {self.files.complaints}")
 
 
-class MergeComplaints(Snapshot):
-    """The snapshot in the database, and what it brought there."""
-
-    def requires(self) -> StoreComplaints:
-        """Return the task that makes the snapshot whole."""
-        stored = self.same(StoreComplaints)
-        stored.is_required = True
-        return stored
-
-    def output(self) -> Targets:
-        """Return the changes."""
-        return targets(changes=self.files.changes)
-
-    def run(self) -> None:
-        """Merge the snapshot, and again after failures that pass; report what changed.
-
-        Raises:
-            HeldBackError: the snapshot lacks implausibly many complaints; none is withdrawn.
-            DriftError: its hits are not what the API sends today; every valid complaint was merged.
-
-        """
-        problem, counts = self.with_retries(self._attempt)
-        warn_of_later_minutes(self.task_family)
-        self.record("merged", counts=counts._asdict())
-        print_line(f"{counts}: {self.files.changes}")
-        self.set_file_status(self.files.changes, str(counts))
-        summary = read_summary(self.files.summary)
-        problem = problem or find_reason_to_keep(self.files, summary, guard().limits())
-        self.same(StoreComplaints).check(summary, problem)
-
-    def _attempt(self) -> "tuple[str, Counts]":
-        """Merge; return why the withdrawals are held back, if they are, and what changed."""
-        from luigi_etl.database.change_log import Key, write_changes
-        from luigi_etl.database.connection import Database
-        from luigi_etl.database.merge import merge
-
-        database, problem = Database(storage().database_address), ""
-        keys = [Key(self.timestamp, self.query, self.limit)]
-        try:
-            merge(database, self.files, self.show_progress, guard().limits())
-            keys += self._verified(database)
-        except HeldBackError as error:
-            problem = str(error)
-        return problem, write_changes(database, keys, self.files.changes)
-
-    def _verified(self, database: "Database") -> "Iterator[Key]":
-        """Look up the complaints that are unverified since a complete snapshot, now, and give the lookups.
-
-        Raises:
-            HeldBackError: there are implausibly many.
-
-        """
-        from luigi_etl.database.id_lookup import QueryRead, Verifier
-        from luigi_etl.database.sql_filter import is_lasting
-
-        if self.limit or not is_lasting(self.parsed_query):
-            return
-        with Client(ccdb().settings(), self.set_status) as client:
-            verifier = Verifier(database, client)
-            try:
-                yield from verifier.verify(
-                    QueryRead(self.parsed_query, self.parsed_query), this_minute(), guard().limits()
-                )
-            except (TransientError, RefusedError) as error:
-                logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)
-
-
-def warn_of_later_minutes(task: str) -> None:
-    """Warn where the database holds a minute that is still to come: until then it ignores what is merged."""
-    from luigi_etl.database.connection import Database
-
-    with contextlib.suppress(EtlError):
-        if warning := database_warning(Database(storage().database_address)):
-            logger.warning("%s: %s", task, warning)
-
-
 def _tell_it_is_there(task: StoreComplaints) -> None:
 
     with contextlib.suppress(DamagedFileError):
         task.tell(read_summary(task.files.summary), "already stored: ")
 
 
-def _tell_it_is_merged(task: MergeComplaints) -> None:
-    print_line(f"already merged: {task.files.changes}")
-
-
-MergeComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_merged)
 StoreComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_there)

@@ -1,16 +1,22 @@
 """Minutes later than now: a run whose clock was ahead left them, and they freeze what is newer."""
 
+import contextlib
+import logging
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from luigi_etl.api.settings import MAXIMUM_CLOCK_SKEW
+from luigi_etl.common.errors import EtlError
 from luigi_etl.common.minutes import as_parameter, this_minute
+from luigi_etl.tasks.config import storage
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from luigi_etl.database.connection import Database
+
+logger = logging.getLogger("luigi_etl")
 
 
 def latest_warning(latest: Path) -> str:
@@ -29,6 +35,15 @@ def database_warning(database: "Database") -> str:
     with database.reading() as connection:
         minute = find_later_in_database(connection)
     return remedy(database.name, minute) if minute else ""
+
+
+def warn_of_later_minutes(task: str) -> None:
+    """Warn where the database holds a minute that is still to come: until then it ignores what is merged."""
+    from luigi_etl.database.connection import Database
+
+    with contextlib.suppress(EtlError):
+        if warning := database_warning(Database(storage().database_address)):
+            logger.warning("%s: %s", task, warning)
 
 
 def find_later_in_database(connection: "Connection") -> datetime | None:

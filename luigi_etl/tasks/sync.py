@@ -11,8 +11,9 @@ import luigi
 from luigi_etl.common.errors import DriftError, HeldBackError, RefusedError, TransientError
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_folder, sync_slug
 from luigi_etl.tasks.base import Recorded, Repeated, Snapshot, Targets, targets
-from luigi_etl.tasks.chain import ExtractComplaints, ParseComplaints, warn_of_later_minutes
+from luigi_etl.tasks.chain import ExtractComplaints, ParseComplaints
 from luigi_etl.tasks.config import ccdb, guard, storage
+from luigi_etl.tasks.later import warn_of_later_minutes
 from luigi_etl.tasks.parameters import MOST_DAYS, DayParameter, WholeNumberParameter
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from luigi_etl.common.errors import QueryError, StorageError
 from luigi_etl.snapshot.paths import SnapshotFiles
 from luigi_etl.snapshot.run_record import read_record
 from luigi_etl.tasks.base import Recorded, Snapshot
-from luigi_etl.tasks.chain import MergeComplaints, StoreComplaints
+from luigi_etl.tasks.chain import StoreComplaints
+from luigi_etl.tasks.merge import MergeComplaints
 from luigi_etl.tasks.sync import SyncComplaints
 from tests.made import merged, stored, synced
 
