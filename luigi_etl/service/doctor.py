@@ -42,7 +42,7 @@ from luigi_etl.snapshot.guard import RELEASE
 from luigi_etl.snapshot.leftovers import killed_redos, leftovers
 from luigi_etl.snapshot.paths import is_of_syncs, latest_folder
 from luigi_etl.tasks.config import ccdb, service, storage
-from luigi_etl.tasks.later import find_later_in_database, latest_warning, remedy
+from luigi_etl.tasks.future_minutes import find_later_in_database, latest_warning, remedy
 from luigi_etl.tasks.startup import READ_BY_LUIGI
 
 LEAST_ROOM = 1_000_000_000  # bytes

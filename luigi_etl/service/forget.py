@@ -42,7 +42,7 @@ from luigi_etl.snapshot.listing import FoundSnapshot, days, entries, slugs
 from luigi_etl.snapshot.listing import snapshots as on_disk
 from luigi_etl.snapshot.paths import SnapshotFiles, latest_folder
 from luigi_etl.snapshot.store import publish
-from luigi_etl.tasks.later import minute_of
+from luigi_etl.tasks.future_minutes import minute_of
 
 _TYPES = {column.field: column.type for column in COLUMNS}
 _TOUCHED = Table(

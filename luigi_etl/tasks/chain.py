@@ -22,7 +22,7 @@ from luigi_etl.snapshot.parse import Summary, parse, read_summary
 from luigi_etl.snapshot.store import create_document, publish, store
 from luigi_etl.tasks.base import Snapshot, Targets, targets
 from luigi_etl.tasks.config import ccdb, guard, storage
-from luigi_etl.tasks.later import latest_warning
+from luigi_etl.tasks.future_minutes import latest_warning
 
 logger = logging.getLogger("luigi_etl")
 

@@ -17,7 +17,7 @@ from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.tasks.base import Snapshot, Targets, targets
 from luigi_etl.tasks.chain import StoreComplaints
 from luigi_etl.tasks.config import ccdb, guard, storage
-from luigi_etl.tasks.later import warn_of_later_minutes
+from luigi_etl.tasks.future_minutes import warn_of_later_minutes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ from luigi_etl.snapshot.paths import SnapshotFiles, sync_folder, sync_slug
 from luigi_etl.tasks.base import Recorded, Repeated, Snapshot, Targets, targets
 from luigi_etl.tasks.chain import ExtractComplaints, ParseComplaints
 from luigi_etl.tasks.config import ccdb, guard, storage
-from luigi_etl.tasks.later import warn_of_later_minutes
+from luigi_etl.tasks.future_minutes import warn_of_later_minutes
 from luigi_etl.tasks.parameters import MOST_DAYS, DayParameter, WholeNumberParameter
 
 if TYPE_CHECKING:

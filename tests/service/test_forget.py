@@ -17,7 +17,7 @@ from luigi_etl.database.schema import complaints, history, snapshots, syncs
 from luigi_etl.service.doctor import CHECKS
 from luigi_etl.service.forget import Forgotten, forget, later_snapshots, preview
 from luigi_etl.snapshot.store import publish
-from luigi_etl.tasks.later import database_warning, latest_warning, remedy
+from luigi_etl.tasks.future_minutes import database_warning, latest_warning, remedy
 from tests.conftest import Chain, Pipeline, Serve, read_only
 from tests.database.test_merge import ASKED, HISTORY, MINUTE, Book, complaint, merge_state, minute
 from tests.made import merged, stored, synced, taken
