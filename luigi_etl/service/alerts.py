@@ -2,7 +2,8 @@
 
 import logging
 
-from luigi_etl.common.job_state import Job, JobState, StateFile
+from luigi_etl.common.job_state import Job, JobState
+from luigi_etl.common.state_file import StateFile
 from luigi_etl.service.notify import deliver
 from luigi_etl.service.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
 

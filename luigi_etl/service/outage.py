@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from luigi_etl.common.job_state import JobState, Record
+from luigi_etl.common.job_state import JobState
 from luigi_etl.common.minutes import as_text
 from luigi_etl.common.reason import LONGEST_REASON
+from luigi_etl.common.state_file import Record
 from luigi_etl.common.terminal import counted
 
 DAY = timedelta(days=1)
