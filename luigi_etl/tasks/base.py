@@ -1,4 +1,4 @@
-"""The bases of the tasks: what a query returned at one minute, and what is told of a run."""
+"""Base classes of the tasks: parameters, files, run records and status in luigid."""
 
 import contextlib
 import html
@@ -28,12 +28,11 @@ from luigi_etl.snapshot.run_record import Outcome, RunRecord, read_record, write
 from luigi_etl.tasks.config import ccdb, guard, storage
 from luigi_etl.tasks.parameters import QueryParameter, TimestampParameter, WholeNumberParameter
 
-SILENCE = 60.0  # seconds in which a luigid that was away is told nothing: each try takes ten
-BETWEEN_PROGRESS = 1.0  # seconds: each telling is a request, and nobody looks more often
+STATUS_PAUSE = 60.0  # seconds without updates after luigid failed to answer: each attempt takes ten
+PROGRESS_INTERVAL = 1.0  # seconds: each update is a request
 S = TypeVar("S", bound="Snapshot")
 T = TypeVar("T")
 logger = logging.getLogger("luigi_etl")
-
 
 _TEXT = TextFormat(encoding="utf-8", newline="")
 
@@ -41,85 +40,85 @@ Targets = dict[str, luigi.LocalTarget]
 
 
 def targets(**paths: Path) -> Targets:
-    """Return the targets of a task by name: text in UTF-8 with its own line ends, or bytes if compressed."""
+    """Return named targets: UTF-8 text with unchanged line ends, or bytes if compressed."""
     return {
         name: luigi.LocalTarget(path, format=Nop if path.suffix == ".gz" else _TEXT)
         for name, path in paths.items()
     }
 
 
-class _Teller:
-    """Tells luigid what it shows, which is not worth a run, nor more than a moment of it."""
+class _StatusSender:
+    """A sender of best-effort status updates to luigid, which never fail or delay a run."""
 
     def __init__(self) -> None:
-        self._silent_until = 0.0
+        self._paused_until = 0.0
 
-    def tell(self, show: Callable[[Any], None] | None, what: str | int) -> None:
-        """Call Luigi's own function to show something, which there is none of outside of a run."""
-        if show is None or time.monotonic() < self._silent_until:
+    def send(self, update: Callable[[Any], None] | None, value: str | int) -> None:
+        """Call Luigi's function `update`; outside a run it is None."""
+        if update is None or time.monotonic() < self._paused_until:
             return
         try:
-            show(what)
+            update(value)
         except RPCError:
-            self._silent_until = time.monotonic() + SILENCE
+            self._paused_until = time.monotonic() + STATUS_PAUSE
 
 
-_teller = _Teller()
+_status_sender = _StatusSender()
 
 
 class Tracked(luigi.Task):
-    """The base of every task: what luigid is told of its run."""
+    """The base of all tasks: status and progress in luigid."""
 
     _next_progress = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
-        # luigid runs a task of one id once: another folder's or machine's must not stand in for ours.
+        # luigid runs each id once: the same task in another folder or on another machine needs another id.
         self.task_id = f"{self.task_id}_{storage_id(storage().path)}"
 
     def set_status(self, message: str) -> None:
-        """Show a message beside the task in luigid, which would render it as HTML."""
-        _teller.tell(self.set_status_message, html.escape(message))
+        """Show a message beside the task in luigid, escaped because luigid renders HTML."""
+        _status_sender.send(self.set_status_message, html.escape(message))
 
     def set_file_status(self, path: Path, counts: str) -> None:
-        """Show the file that was made, its name first: the box shows some 70 characters."""
+        """Show a new file in luigid, name first: its box shows about 70 characters."""
         self.set_status(f"{path.name}: {counts} (in {path.parent})")
 
     def print_result(self, line: str) -> None:
-        """Print the run's one line, and show it in luigid, too."""
+        """Print the result line of the run, and show it in luigid."""
         print_line(line)
         self.set_status(line)
 
     def show_progress(self, done: int, expected: int, message: str = "") -> None:
-        """Show in luigid how far the task is, and a message beside it, unless it was told just now."""
+        """Show progress and a message in luigid, at most once a second."""
         if time.monotonic() < self._next_progress:
             return
-        self._next_progress = time.monotonic() + BETWEEN_PROGRESS
-        _teller.tell(self.set_progress_percentage, 100 * done // max(1, expected))
+        self._next_progress = time.monotonic() + PROGRESS_INTERVAL
+        _status_sender.send(self.set_progress_percentage, 100 * done // max(1, expected))
         if message:
             self.set_status(message)
 
     def on_failure(self, exception: BaseException) -> str:
-        """Return the reason, in one line, for luigid's page, which escapes it, and for e-mails."""
+        """Return the reason in one line, for luigid's page, which escapes it, and for e-mails."""
         line = reason(exception)
         return html.escape(line) if email().format == "html" else line
 
 
 class Repeated(Tracked):
-    """The base of tasks for which there is something to do again a minute later: no file tells that they ran.
+    """The base of tasks that run each time: no output file marks them as complete.
 
-    [worker] check_complete_on_run asks after the run, too.
+    With `[worker] check_complete_on_run`, Luigi also calls `complete` after the run.
     """
 
     _has_run = False
 
     def complete(self) -> bool:
-        """Tell whether this very task has run."""
+        """Return whether this task object has run."""
         return self._has_run
 
 
 class Recorded(Tracked):
-    """The base of tasks that are of a minute and a query, and whose end is on record beside their files."""
+    """The base of tasks with a timestamp and a query; they record their outcome beside their files."""
 
     timestamp = TimestampParameter(default=this_minute(), description="minute of the run, UTC; default: now")
     query = QueryParameter(default="", description="which complaints: the API's query string; default: all")
@@ -127,32 +126,32 @@ class Recorded(Tracked):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._began = time.monotonic()
-        guard()
-        ccdb()  # a setting that can't be used is told before anything is scheduled
+        guard()  # creating the sections rejects wrong settings before anything is scheduled
+        ccdb()
         storage()
 
     @cached_property
     def parsed_query(self) -> Query:
-        """The query, as a record."""
+        """The parsed query."""
         return parse_query(self.query)
 
     @property
     def slug(self) -> str:
-        """What the folder of the files is called."""
+        """The name of the folder of the files."""
         raise NotImplementedError
 
     @cached_property
     def files(self) -> SnapshotFiles:
-        """The paths of what is made."""
+        """The paths of the files."""
         return SnapshotFiles(storage().path, self.slug, self.timestamp)
 
     @property
     def job(self) -> str:
-        """The name of the runs of this task for this query (and limit), of which there is one at a time."""
+        """The name of the job: this task for this query (and limit)."""
         return f"{self.task_family}.{self.slug}"
 
     def with_retries(self, action: Callable[[], T]) -> T:
-        """Do something that may fail and pass, with the further attempts of the settings."""
+        """Call `action`, and retry after temporary failures as `[ccdb]` configures."""
         return with_retries(action, ccdb().retries, ccdb().retry_delay, self._announce)
 
     def _announce(self, failed: FailedAttempt) -> None:
@@ -161,9 +160,9 @@ class Recorded(Tracked):
         record_attempt(failed.attempt + 1, failed.attempts)
 
     def record(self, outcome: Outcome, error: str = "", counts: Mapping[str, int] | None = None) -> None:
-        """Put on record how the run ended; it did, whether that can be written or not.
+        """Record the outcome of the run; ignore a record that can't be written.
 
-        `counts` is what it changed in the database.
+        `counts` are the changes in the database.
         """
         record = RunRecord(
             outcome=outcome,
@@ -177,7 +176,7 @@ class Recorded(Tracked):
             write_record(self.files.run, record)
 
     def record_earlier(self, minute: datetime, error: str) -> None:
-        """Put on record that the run of another minute failed, unless it has ended otherwise since.
+        """Record that the run of another minute failed, unless a record has its outcome already.
 
         Raises:
             StorageError: the record can't be written.
@@ -193,41 +192,41 @@ class Recorded(Tracked):
 
     @property
     def is_on_record(self) -> bool:
-        """Tell whether a run of this minute came to an end that is on record."""
+        """Whether the outcome of a run of this minute is on record."""
         return self.files.run.exists()
 
     def has_failed_since(self, moment: datetime) -> bool:
-        """Tell whether a run of this minute failed after a moment (aware), and that is on record."""
+        """Return whether a recorded run of this minute failed at or after an aware moment."""
         with contextlib.suppress(EtlError):
             record = read_record(self.files.run)
             return record.outcome == "failed" and record.ended >= moment
         return False
 
     def on_failure(self, exception: BaseException) -> str:
-        """Record the failure, and tell luigid of it."""
+        """Record the failure, and return its reason for luigid and e-mails."""
         self.record("failed", reason(exception))
         return super().on_failure(exception)
 
 
 class Snapshot(Recorded):
-    """The base of the chain's tasks: three parameters, and nothing else that changes what they put out."""
+    """The base of the chain's tasks: only timestamp, query and limit decide their output."""
 
-    limit = WholeNumberParameter(10, 0, description="the newest so many; 0 = every one")
+    limit = WholeNumberParameter(10, 0, description="number of newest complaints; 0 = all")
 
     @property
     def slug(self) -> str:
-        """The query and the limit, as a file name."""
+        """The query and the limit as a file name."""
         return self.parsed_query.slug(self.limit)
 
     def same(self, family: type[S]) -> S:
-        """Return the task of another family for this snapshot."""
+        """Return the task of another class for the same snapshot."""
         task: S = self.clone(family)
         return task
 
 
-def _keep_from_prune(task: Snapshot) -> None:
-    """Keep PruneSnapshots from removing a snapshot of an old minute that is being worked on."""
+def _protect_from_prune(task: Snapshot) -> None:
+    """Keep PruneSnapshots from removing a snapshot that is in use."""
     mark_in_use(task.files)
 
 
-Snapshot.event_handler(luigi.Event.START)(_keep_from_prune)
+Snapshot.event_handler(luigi.Event.START)(_protect_from_prune)

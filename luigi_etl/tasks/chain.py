@@ -1,4 +1,4 @@
-"""The chain: its tasks, each a few declarative lines over a module that knows nothing of Luigi.
+"""The tasks of the chain; the work is in modules that do not import Luigi.
 
 CreateDocument ─────────────────────────────┐
 ExtractComplaints ──▶ ParseComplaints ──▶ StoreComplaints ──▶ MergeComplaints (merge.py)
@@ -28,7 +28,7 @@ logger = logging.getLogger("luigi_etl")
 
 
 class CreateDocument(Snapshot):
-    """The empty document: its columns are decided here and nowhere after."""
+    """An empty CSV with the chosen columns; no later step changes them."""
 
     def output(self) -> Targets:
         """Return the document."""
@@ -41,20 +41,21 @@ class CreateDocument(Snapshot):
 
 
 class ExtractComplaints(Snapshot):
-    """The API's pages, verbatim: the source of truth, from which everything after can be redone offline."""
+    """The API's pages, unchanged; every later file can be made from them offline."""
 
     def output(self) -> Targets:
         """Return the pages."""
         return targets(extracted=self.files.extracted)
 
     def run(self) -> None:
-        """Walk over the API's pages, and again after failures that pass."""
+        """Read all pages of the API, with retries."""
         try:
             self.with_retries(self._attempt)
         except KeyboardInterrupt:
-            again = f"--timestamp {as_parameter(self.timestamp)}"
             logger.warning(
-                "%s: interrupted; whole pages are kept, %s goes on from there", self.task_family, again
+                "%s: interrupted; complete pages are kept: resume with --timestamp %s",
+                self.task_family,
+                as_parameter(self.timestamp),
             )
             raise
 
@@ -83,7 +84,7 @@ class ExtractComplaints(Snapshot):
 
 
 class ParseComplaints(Snapshot):
-    """Typed complaints, and apart from them what is none."""
+    """Valid complaints and, separately, rejected hits."""
 
     def requires(self) -> ExtractComplaints:
         """Return the task that fetches the pages."""
@@ -108,16 +109,16 @@ class ParseComplaints(Snapshot):
     def _warn(self, summary: Summary) -> None:
         if summary.rejected:
             logger.warning(
-                "%s: %d of %d hits are no valid complaints, see %s",
+                "%s: %d of %d hits are not valid complaints, see %s",
                 self.task_family,
                 summary.rejected,
                 summary.hits,
                 self.files.rejected,
             )
         if not summary.hits_total and not self.parsed_query.is_of_days_only:
-            renamed = "; names of products changed in 2017 and 2023" if "product=" in self.query else ""
+            renamed = "; product names changed in 2017 and 2023" if "product=" in self.query else ""
             logger.warning(
-                "%s: no complaint matches %s; values are exact, capitals and all%s",
+                "%s: no complaint matches %s; values must match exactly, including case%s",
                 self.task_family,
                 self.query,
                 renamed,
@@ -125,12 +126,12 @@ class ParseComplaints(Snapshot):
 
 
 class StoreComplaints(Snapshot):
-    """The document, filled, described, and put where the newest always is."""
+    """The filled CSV and its description; the newest CSV of a query also has a fixed name."""
 
-    is_required = False  # by a task that checks itself, once it has used every valid complaint
+    is_check_deferred = False  # MergeComplaints calls `check` itself, after the merge
 
     def requires(self) -> dict[str, Snapshot]:
-        """Return the tasks that make the document and what fills it."""
+        """Return the tasks that write the document and the complaints."""
         return {"document": self.same(CreateDocument), "complaints": self.same(ParseComplaints)}
 
     def output(self) -> Targets:
@@ -138,11 +139,11 @@ class StoreComplaints(Snapshot):
         return targets(complaints=self.files.complaints, datapackage=self.files.datapackage)
 
     def run(self) -> None:
-        """Write the CSV, give it the fixed name of the newest, and describe it last: then it is whole.
+        """Write the CSV, publish it as the newest, and write its description last.
 
         Raises:
-            HeldBackError: it lacks implausibly many complaints; the newest stays what it was.
-            DriftError: its hits are not what the API sends today.
+            HeldBackError: implausibly many complaints are missing; the newest CSV stays.
+            DriftError: schema drift, or too many invalid hits.
 
         """
         files = self.files
@@ -156,20 +157,18 @@ class StoreComplaints(Snapshot):
             self.show_progress,
         )
         problem = self._publish(summary)
-        describe(files.datapackage, files.complaints, stored, summary, self._asked())
+        spec = SnapshotSpec(self.parsed_query, self.limit, self.timestamp)
+        describe(files.datapackage, files.complaints, stored, summary, spec)
         self.record("stored")
         self.set_file_status(
             files.complaints, f"{counted(stored.rows, 'row')}, {counted(stored.size, 'byte')}"
         )
-        self.tell(summary)
-        if not self.is_required:
+        self.print_summary(summary)
+        if not self.is_check_deferred:
             self.check(summary, problem)
 
-    def _asked(self) -> SnapshotSpec:
-        return SnapshotSpec(self.parsed_query, self.limit, self.timestamp)
-
     def _publish(self, summary: Summary) -> str:
-        """Give the CSV the fixed name of the newest, unless it holds less; return why that is held back."""
+        """Publish the CSV as the newest; return the reason if that is held back."""
         limits, files = guard().limits(), self.files
         drift = limits.find_drift(profile_hits([summary]))
         if drift and drift.is_loss:
@@ -177,12 +176,12 @@ class StoreComplaints(Snapshot):
         if problem := find_reason_to_keep(files, summary, limits):
             return problem
         if not publish(files.complaints, files.latest):
-            stays = latest_warning(files.latest) or f"{files.latest} is of a newer minute and stays"
-            logger.warning("%s: %s", self.task_family, stays)
+            kept = latest_warning(files.latest) or f"{files.latest} is from a newer minute and stays"
+            logger.warning("%s: %s", self.task_family, kept)
         return ""
 
     def check(self, summary: Summary, problem: str) -> None:
-        """Fail for a problem, or where the hits are not what the API sends today.
+        """Raise an error for `problem` or for schema drift.
 
         Raises:
             HeldBackError, DriftError: every valid complaint is stored.
@@ -193,22 +192,21 @@ class StoreComplaints(Snapshot):
         drift = guard().limits().find_drift(profile_hits([summary]))
         if drift and drift.is_loss:
             raise DriftError(
-                f"{drift}; what is valid is in {self.files.complaints}, {self.files.latest} stays"
+                f"{drift}; valid complaints are in {self.files.complaints}, {self.files.latest} stays"
             )
         if drift:
-            raise DriftError(f"{drift}; nothing else is missing in {self.files.complaints}")
+            raise DriftError(f"{drift}; {self.files.complaints} is otherwise complete")
 
-    def tell(self, summary: Summary, already: str = "") -> None:
-        """Print the run's one line: how many complaints, of how many, where."""
+    def print_summary(self, summary: Summary, prefix: str = "") -> None:
+        """Print the result line: number of complaints, number of matches, and file."""
         sandbox = " (of the sandbox, not CFPB data)" if summary.sandbox else ""
         counts = f"{counted(summary.parsed, 'complaint')} of {summary.hits_total:,} that match"
-        print_line(f"{already}{counts}{sandbox}: {self.files.complaints}")
+        print_line(f"{prefix}{counts}{sandbox}: {self.files.complaints}")
 
 
-def _tell_it_is_there(task: StoreComplaints) -> None:
-
+def _print_already_stored(task: StoreComplaints) -> None:
     with contextlib.suppress(DamagedFileError):
-        task.tell(read_summary(task.files.summary), "already stored: ")
+        task.print_summary(read_summary(task.files.summary), "already stored: ")
 
 
-StoreComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_there)
+StoreComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_print_already_stored)

@@ -1,4 +1,4 @@
-"""Minutes later than now: a run whose clock was ahead left them, and they freeze what is newer."""
+"""Warnings about future minutes, left by a wrong clock: they block newer data."""
 
 import contextlib
 import logging
@@ -20,13 +20,13 @@ logger = logging.getLogger("luigi_etl")
 
 
 def latest_warning(latest: Path) -> str:
-    """Return a line about a newest CSV that is more than five minutes later than now, or an empty text."""
+    """Return a warning if the newest CSV is over five minutes in the future, or an empty text."""
     minute = minute_of(latest)
-    return remedy(latest, minute) if minute and _is_later(minute) else ""
+    return remedy(latest, minute) if minute and _is_future(minute) else ""
 
 
 def database_warning(database: "Database") -> str:
-    """Return a line about a database that holds a minute more than five minutes later than now, or nothing.
+    """Return a warning if the database has a minute over five minutes in the future, or an empty text.
 
     Raises:
         EtlError: as `Database` does.
@@ -37,8 +37,8 @@ def database_warning(database: "Database") -> str:
     return remedy(database.name, minute) if minute else ""
 
 
-def warn_of_later_minutes(task: str) -> None:
-    """Warn where the database holds a minute that is still to come: until then it ignores what is merged."""
+def warn_about_future_minutes(task: str) -> None:
+    """Log a warning if the database has a future minute: it ignores merges until then."""
     from luigi_etl.database.connection import Database
 
     with contextlib.suppress(EtlError):
@@ -47,17 +47,17 @@ def warn_of_later_minutes(task: str) -> None:
 
 
 def find_later_in_database(connection: "Connection") -> datetime | None:
-    """Return the newest minute of a database if it is more than five minutes later than now."""
+    """Return the newest minute of a database if it is over five minutes in the future."""
     from sqlalchemy import func, select
 
     from luigi_etl.database.schema import snapshots, syncs
 
     newest = (connection.scalar(select(func.max(one.c.timestamp))) for one in (snapshots, syncs))
-    return max((minute for minute in newest if minute and _is_later(minute)), default=None)
+    return max((minute for minute in newest if minute and _is_future(minute)), default=None)
 
 
 def minute_of(stored: Path) -> datetime | None:
-    """Return the minute (naive UTC) of a snapshot's CSV, or None where there is none."""
+    """Return the minute (naive UTC) of a snapshot's CSV, or None if it is missing."""
     try:
         return datetime.fromtimestamp(stored.stat().st_mtime, timezone.utc).replace(tzinfo=None)
     except FileNotFoundError:
@@ -65,12 +65,12 @@ def minute_of(stored: Path) -> datetime | None:
 
 
 def remedy(where: object, minute: datetime) -> str:
-    """Return the line that names a later minute and the command that removes it."""
+    """Return a line with a future minute and the command that removes it."""
     return (
         f"{where}: {as_parameter(minute)} is later than now, a clock was ahead; "
-        f"`luigi-etl forget --after {as_parameter(this_minute())}` removes what is later"
+        f"`luigi-etl forget --after {as_parameter(this_minute())}` removes later snapshots"
     )
 
 
-def _is_later(minute: datetime) -> bool:
+def _is_future(minute: datetime) -> bool:
     return minute > this_minute() + MAXIMUM_CLOCK_SKEW

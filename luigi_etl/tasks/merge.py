@@ -1,6 +1,6 @@
-"""MergeComplaints, which brings a snapshot into the database.
+"""MergeComplaints, the task that merges a snapshot into the database.
 
-The modules of the database are imported where the task runs: a run each minute does not use them.
+The database modules are imported inside `run`, because StoreComplaints runs each minute without them.
 """
 
 import logging
@@ -17,7 +17,7 @@ from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.tasks.base import Snapshot, Targets, targets
 from luigi_etl.tasks.chain import StoreComplaints
 from luigi_etl.tasks.config import ccdb, guard, storage
-from luigi_etl.tasks.future_minutes import warn_of_later_minutes
+from luigi_etl.tasks.future_minutes import warn_about_future_minutes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +29,12 @@ logger = logging.getLogger("luigi_etl")
 
 
 class MergeComplaints(Snapshot):
-    """The snapshot in the database, and what it brought there."""
+    """A snapshot merged into the database, and the file of its changes."""
 
     def requires(self) -> StoreComplaints:
-        """Return the task that makes the snapshot whole."""
+        """Return the task that completes the snapshot."""
         stored = self.same(StoreComplaints)
-        stored.is_required = True
+        stored.is_check_deferred = True
         return stored
 
     def output(self) -> Targets:
@@ -42,15 +42,15 @@ class MergeComplaints(Snapshot):
         return targets(changes=self.files.changes)
 
     def run(self) -> None:
-        """Merge the snapshot, and again after failures that pass; report what changed.
+        """Merge the snapshot, with retries, and report the changes.
 
         Raises:
-            HeldBackError: the snapshot lacks implausibly many complaints; none is withdrawn.
-            DriftError: its hits are not what the API sends today; every valid complaint was merged.
+            HeldBackError: implausibly many complaints are missing; no complaint is marked as withdrawn.
+            DriftError: schema drift, or too many invalid hits; every valid complaint was merged.
 
         """
         problem, counts = self.with_retries(self._attempt)
-        warn_of_later_minutes(self.task_family)
+        warn_about_future_minutes(self.task_family)
         self.record("merged", counts=counts._asdict())
         print_line(f"{counts}: {self.files.changes}")
         self.set_file_status(self.files.changes, str(counts))
@@ -59,7 +59,7 @@ class MergeComplaints(Snapshot):
         self.same(StoreComplaints).check(summary, problem)
 
     def _attempt(self) -> "tuple[str, Counts]":
-        """Merge; return why the withdrawals are held back, if they are, and what changed."""
+        """Merge; return why withdrawals are held back (or an empty text), and the changes."""
         from luigi_etl.database.change_log import Key, write_changes
         from luigi_etl.database.connection import Database
         from luigi_etl.database.merge import merge
@@ -68,16 +68,16 @@ class MergeComplaints(Snapshot):
         keys = [Key(self.timestamp, self.query, self.limit)]
         try:
             merge(database, self.files, self.show_progress, guard().limits())
-            keys += self._verified(database)
+            keys += self._verify(database)
         except HeldBackError as error:
             problem = str(error)
         return problem, write_changes(database, keys, self.files.changes)
 
-    def _verified(self, database: "Database") -> "Iterator[Key]":
-        """Look up the complaints that are unverified since a complete snapshot, now, and give the lookups.
+    def _verify(self, database: "Database") -> "Iterator[Key]":
+        """Look up unverified complaints by id, and yield the keys of the lookups.
 
         Raises:
-            HeldBackError: there are implausibly many.
+            HeldBackError: implausibly many complaints are unverified.
 
         """
         from luigi_etl.database.id_lookup import QueryRead, Verifier
@@ -92,11 +92,11 @@ class MergeComplaints(Snapshot):
                     QueryRead(self.parsed_query, self.parsed_query), this_minute(), guard().limits()
                 )
             except (TransientError, RefusedError) as error:
-                logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)
+                logger.warning("%s: missing complaints stay unverified: %s", self.task_family, error)
 
 
-def _tell_it_is_merged(task: MergeComplaints) -> None:
+def _print_already_merged(task: MergeComplaints) -> None:
     print_line(f"already merged: {task.files.changes}")
 
 
-MergeComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_tell_it_is_merged)
+MergeComplaints.event_handler(luigi.Event.DEPENDENCY_PRESENT)(_print_already_merged)

@@ -1,4 +1,4 @@
-"""What keeps the disk from filling: a task for each night."""
+"""PruneSnapshots, the nightly clean-up."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -10,13 +10,13 @@ from luigi_etl.tasks.parameters import MOST_DAYS, WholeNumberParameter
 
 
 class PruneSnapshots(Repeated):
-    """Removes old snapshots of all queries, whole, and what interrupted runs left; never a query's newest."""
+    """A clean-up of old snapshots and leftover files; the newest snapshot of each query stays."""
 
-    keep_days = WholeNumberParameter(30, 1, MOST_DAYS, description="snapshots younger than this stay")
-    dry_run = luigi.BoolParameter(description="only tell what would be removed")
+    keep_days = WholeNumberParameter(30, 1, MOST_DAYS, description="keep snapshots younger than this")
+    dry_run = luigi.BoolParameter(description="only show what would be removed")
 
     def run(self) -> None:
-        """Remove what is old, and tell how much it was."""
+        """Remove old snapshots, and report how many."""
         from luigi_etl.snapshot.prune import prune
 
         now = datetime.now(timezone.utc).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""What keeps the database up to date: a task for each minute."""
+"""SyncComplaints, which keeps the database up to date, and the tasks of its windows."""
 
 import logging
 from collections.abc import Iterator
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import luigi
 
 from luigi_etl.common.errors import DriftError, HeldBackError, RefusedError, TransientError
+from luigi_etl.common.terminal import counted
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_folder, sync_slug
 from luigi_etl.tasks.base import Recorded, Repeated, Snapshot, Targets, targets
 from luigi_etl.tasks.chain import ExtractComplaints, ParseComplaints
 from luigi_etl.tasks.config import ccdb, guard, storage
-from luigi_etl.tasks.future_minutes import warn_of_later_minutes
+from luigi_etl.tasks.future_minutes import warn_about_future_minutes
 from luigi_etl.tasks.parameters import MOST_DAYS, DayParameter, WholeNumberParameter
 
 if TYPE_CHECKING:
@@ -26,13 +27,13 @@ logger = logging.getLogger("luigi_etl")
 
 
 class Window(Snapshot):
-    """The base of the tasks that read a window of a sync, whose files lie apart from all snapshots."""
+    """The base of the tasks of a sync's window; its files are not among the snapshots."""
 
-    sync = luigi.Parameter(description="the query that is synced, as its files are named")
+    sync = luigi.Parameter(description="query of the sync, as a file name")
 
     @cached_property
     def files(self) -> SnapshotFiles:
-        """The paths of what is made."""
+        """The paths of the files."""
         return SnapshotFiles(sync_folder(storage().path, self.sync), self.slug, self.timestamp)
 
 
@@ -41,7 +42,7 @@ class ExtractWindow(Window, ExtractComplaints):
 
 
 class ParseWindow(Window, ParseComplaints):
-    """The complaints of a window, and its rejected hits."""
+    """The valid complaints of a window and, separately, its rejected hits."""
 
     def requires(self) -> ExtractWindow:
         """Return the task that fetches the pages."""
@@ -49,10 +50,10 @@ class ParseWindow(Window, ParseComplaints):
 
 
 class MergeWindow(Window):
-    """A window in the database."""
+    """A window merged into the database, and the file of its changes."""
 
     def requires(self) -> ParseWindow:
-        """Return the task that reads the complaints."""
+        """Return the task that parses the pages."""
         return self.same(ParseWindow)
 
     def output(self) -> Targets:
@@ -60,7 +61,7 @@ class MergeWindow(Window):
         return targets(changes=self.files.changes)
 
     def run(self) -> None:
-        """Merge the window, with further attempts after failures that pass."""
+        """Merge the window, with retries."""
         self.with_retries(self._attempt)
 
     def _attempt(self) -> None:
@@ -74,87 +75,89 @@ class MergeWindow(Window):
 
 
 class SyncComplaints(Repeated, Recorded):
-    """The database, up to date: one request if nothing has changed, else the last days again, by windows."""
+    """An up-to-date database: one request if nothing changed, else the last days again, in windows."""
 
-    days = WholeNumberParameter(90, 1, MOST_DAYS, "read so many days again; what is older hardly changes")
-    since = DayParameter("read again from this day on, instead of days")
+    days = WholeNumberParameter(
+        90, 1, MOST_DAYS, "number of days to read again; older complaints rarely change"
+    )
+    since = DayParameter("first day to read again, instead of days")
 
     @property
     def slug(self) -> str:
-        """The query as a file name, apart from its snapshots."""
+        """The query as a file name, different from that of its snapshots."""
         return sync_slug(self.parsed_query.slug(0))
 
     @property
     def first_day(self) -> date:
-        """The day from which on complaints are read again."""
+        """The first day to read again."""
         return self.since or self.timestamp.date() - timedelta(days=self.days)
 
     def run(self) -> Iterator[list[MergeWindow]]:
-        """Go on with the sync that is under way, or see whether there is to be one.
+        """Resume the unfinished sync, or begin one if the API has changed.
 
-        Luigi leaves here until the windows are merged, then runs this once more: by then one is under way.
-        After one that was interrupted, and does not reach as far back as this should, another one is begun.
+        At `yield` Luigi merges the windows, then calls `run` again, which resumes the sync and finishes it.
+        If a resumed sync does not reach back to `first_day`, another one follows.
         """
         counts = None
-        while sync := self.with_retries(self._begun):
+        while sync := self.with_retries(self._resume_or_begin):
             slug = self.parsed_query.slug(0)
             yield [MergeWindow(one.timestamp, one.query, 0, slug) for one in sync.windows]
-            counts = self._end(sync)
+            counts = self._finish(sync)
             if sync.since <= self.first_day:
                 break
-        counts = counts or self._stay()
-        warn_of_later_minutes(self.task_family)
+        counts = counts or self._check_last_sync()
+        warn_about_future_minutes(self.task_family)
         self.record("synced", counts=counts._asdict())
         self._has_run = True
 
     @cached_property
-    def _upkeep(self) -> "Syncer":
+    def _syncer(self) -> "Syncer":
         from luigi_etl.database.connection import Database
         from luigi_etl.database.sync import Syncer
 
         return Syncer(Database(storage().database_address), storage().path, self.parsed_query)
 
-    def _begun(self) -> "Sync | None":
+    def _resume_or_begin(self) -> "Sync | None":
         from luigi_etl.api.client import Client
 
-        self._upkeep.lock_out_others()
+        self._syncer.lock_out_others()
         with Client(ccdb().settings(), self.set_status) as client:
-            sync = self._upkeep.interrupted(client, self.timestamp) or self._upkeep.begin(
+            sync = self._syncer.interrupted(client, self.timestamp) or self._syncer.begin(
                 client, self.timestamp, self.first_day, guard().limits()
             )
         if sync:
-            self.set_status(f"what was received since {sync.since}, by windows: {len(sync.windows):,}")
+            self.set_status(
+                f"reading complaints received since {sync.since}: {counted(len(sync.windows), 'window')}"
+            )
         return sync
 
-    def _end(self, sync: "Sync") -> "Counts":
-        """Look up the complaints that the windows lack; report and return what changed."""
+    def _finish(self, sync: "Sync") -> "Counts":
+        """Look up complaints that are missing in the windows; report and return the changes."""
         problem = self._verify(sync)
-        counts, form = self.with_retries(lambda: self._upkeep.finish(sync, self.files))
-        self.print_result(f"{counts}, of what was received since {sync.since}: {self.files.changes}")
+        counts, form = self.with_retries(lambda: self._syncer.finish(sync, self.files))
+        self.print_result(f"{counts}, among complaints received since {sync.since}: {self.files.changes}")
         self._check(form, problem)
         return counts
 
-    def _stay(self) -> "Counts":
-        """Report that the API has nothing new, unless the last sync left something open."""
+    def _check_last_sync(self) -> "Counts":
+        """Report that nothing changed; first look up complaints that the last sync left unverified."""
         from luigi_etl.database.change_log import Counts
 
-        counts, last = Counts(), self._upkeep.last()
+        counts, last = Counts(), self._syncer.last()
         if last is None:
             return counts
         before = len(last.lookups)
         problem = self._verify(last)
         if len(last.lookups) > before:
-            counts = self.with_retries(lambda: self._upkeep.report(last, before, self.files.changes))
-            self.print_result(
-                f"{counts}, by looking up what earlier syncs did not find: {self.files.changes}"
-            )
+            counts = self.with_retries(lambda: self._syncer.report(last, before, self.files.changes))
+            self.print_result(f"{counts}, among complaints missing from earlier syncs: {self.files.changes}")
         else:
             self.print_result("up to date: nothing changed since the last sync")
         self._check(last.form, problem)
         return counts
 
     def _verify(self, sync: "Sync") -> str:
-        """Look up what is unverified; return why that is held back, if it is."""
+        """Look up unverified complaints; return why withdrawals are held back, or an empty text."""
         from luigi_etl.api.client import Client
         from luigi_etl.database.id_lookup import QueryRead, Verifier
         from luigi_etl.database.sql_filter import is_lasting
@@ -162,23 +165,23 @@ class SyncComplaints(Repeated, Recorded):
         if not is_lasting(self.parsed_query):
             return ""
         now = self.timestamp
-        covered = QueryRead(self.parsed_query, self._upkeep.days_of(sync))
+        covered = QueryRead(self.parsed_query, self._syncer.days_of(sync))
         with Client(ccdb().settings(), self.set_status) as client:
-            verifier = Verifier(self._upkeep.database, client)
+            verifier = Verifier(self._syncer.database, client)
             try:
                 for lookup in verifier.verify(covered, now, guard().limits()):
-                    self._upkeep.add_lookup(sync, lookup)
+                    self._syncer.add_lookup(sync, lookup)
             except HeldBackError as error:
                 return str(error)
             except (TransientError, RefusedError) as error:
-                logger.warning("%s: what is missing stays unverified: %s", self.task_family, error)
+                logger.warning("%s: missing complaints stay unverified: %s", self.task_family, error)
         return ""
 
     def _check(self, form: "HitProfile | None", problem: str) -> None:
-        """Fail where what was read is not what the API sends today, or its losses are implausible.
+        """Raise an error for `problem` or for schema drift.
 
         Raises:
-            HeldBackError, DriftError: everything that can be read is in the database.
+            HeldBackError, DriftError: every valid complaint is in the database.
 
         """
         if problem:
@@ -188,5 +191,5 @@ class SyncComplaints(Repeated, Recorded):
             raise DriftError(f"{drift}; every valid complaint was merged")
         if form and form.rejected:
             logger.warning(
-                "%s: %d hits of the last sync are no valid complaints", self.task_family, form.rejected
+                "%s: %d hits of the last sync are not valid complaints", self.task_family, form.rejected
             )

@@ -665,7 +665,9 @@ def test_a_sync_is_silent_and_on_record_and_leaves_its_log(chain: Chain, served:
     assert held(chain) > 0
     assert (record(chain)["outcome"], record(chain)["task"]) == ("synced", "SyncComplaints")
     log = chain.log("all~sync", task="SyncComplaints")
-    assert f"] {held(chain):,} new, 0 changed, 0 withdrawn, 0 returned, of what was received since" in log
+    assert (
+        f"] {held(chain):,} new, 0 changed, 0 withdrawn, 0 returned, among complaints received since" in log
+    )
 
 
 def test_a_sync_that_finds_nothing_new_is_silent_and_on_record(chain: Chain, served: Serve) -> None:

@@ -84,7 +84,7 @@ def test_a_luigid_that_went_away_does_not_end_a_run(monkeypatch: pytest.MonkeyPa
     def away(_: object) -> None:
         raise RPCError("luigid is away")
 
-    monkeypatch.setattr("luigi_etl.tasks.base.SILENCE", 0.0)  # that of this process goes on in other tests
+    monkeypatch.setattr("luigi_etl.tasks.base.STATUS_PAUSE", 0.0)  # a pause would last into other tests
     task = Snapshot(timestamp=MINUTE)
     monkeypatch.setattr(task, "set_status_message", away)
     monkeypatch.setattr(task, "set_progress_percentage", away)
@@ -96,7 +96,7 @@ def test_how_far_a_task_is_is_told_at_most_each_second(monkeypatch: pytest.Monke
     told: list[int] = []
     task = Snapshot(timestamp=MINUTE, limit=4)
     monkeypatch.setattr(task, "set_progress_percentage", told.append)
-    monkeypatch.setattr("luigi_etl.tasks.base.BETWEEN_PROGRESS", 0.2)
+    monkeypatch.setattr("luigi_etl.tasks.base.PROGRESS_INTERVAL", 0.2)
     task.show_progress(1, 4)
     task.show_progress(2, 4)
     time.sleep(0.25)
@@ -155,13 +155,14 @@ def test_the_reason_of_a_bug_comes_first_and_its_trace_has_no_rows(caplog: pytes
 
 
 @pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of the files."""
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Yield the storage root; forget the tasks that were created for it."""
     configuration = luigi.configuration.LuigiConfigParser()
     configuration.set("storage", "root", str(tmp_path))
     monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
     Register.clear_instance_cache()
-    return tmp_path
+    yield tmp_path
+    Register.clear_instance_cache()
 
 
 def outcome(root: Path, family: type[Recorded]) -> tuple[str, str]:

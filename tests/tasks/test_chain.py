@@ -145,7 +145,7 @@ def test_a_query_brings_what_matches_and_nothing_else(chain: Chain, served: Serv
 def test_no_match_is_a_complete_answer_with_a_warning(chain: Chain, served: Serve) -> None:
     run = chain.luigi(*MINUTE, "--query", "company=equifax", url=served().url)
     assert run.code == 0
-    assert "no complaint matches company=equifax; values are exact" in run.err
+    assert "no complaint matches company=equifax; values must match exactly" in run.err
     assert rows(chain.file(".complaints.csv")) == []
 
 
@@ -155,7 +155,7 @@ def test_an_older_minute_never_replaces_the_latest(chain: Chain, served: Serve) 
     newest = (chain.folder / "data/latest/all-newest-10.csv").read_bytes()
     server.sandbox.index.vanish(40)
     older = chain.luigi("--timestamp", "2026-11-22T0925", url=server.url)
-    assert older.err == "StoreComplaints: data/latest/all-newest-10.csv is of a newer minute and stays\n"
+    assert older.err == "StoreComplaints: data/latest/all-newest-10.csv is from a newer minute and stays\n"
     assert (chain.folder / "data/latest/all-newest-10.csv").read_bytes() == newest
     chain.luigi("--timestamp", "2026-11-22T0927", url=server.url)
     assert (chain.folder / "data/latest/all-newest-10.csv").read_bytes() != newest
@@ -172,7 +172,7 @@ def test_hits_that_are_no_complaints_are_kept_apart_and_warned_of(chain: Chain, 
     sandbox = ("luigi-etl", "sandbox", "--replay", "recorded.json", "--", *chain.luigi_command(*MINUTE))
     run = chain.program(*sandbox)
     assert run.code == 30
-    assert "ParseComplaints: 1 of 2 hits are no valid complaints, see data/" in run.err
+    assert "ParseComplaints: 1 of 2 hits are not valid complaints, see data/" in run.err
     assert "StoreComplaints: 1 of 2 hits are no valid complaints; the API no longer sends company" in run.err
     rejected = json.loads(chain.file(".rejected.jsonl").read_text())
     assert (rejected["path"], rejected["hit"]["_source"]) == ("$._source.date_received", bad)
@@ -299,8 +299,7 @@ def test_an_interrupt_is_one_line_that_tells_how_to_go_on(chain: Chain, served: 
     _, err = process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT  # a shell shows it as 130
     assert err == (
-        "ExtractComplaints: interrupted; whole pages are kept, "
-        "--timestamp 2026-11-22T0926 goes on from there\n"
+        "ExtractComplaints: interrupted; complete pages are kept: resume with --timestamp 2026-11-22T0926\n"
     )
     assert chain.luigi(*walk, url=server.url).code == 0
     assert len(server.asked) == 4

@@ -753,7 +753,7 @@ def test_under_luigid_a_sync_and_its_windows_are_shown_done(
     run = chain.program(*luigid.command("--since", "2026-06-01", task="SyncComplaints"), url=served(300).url)
     assert (run.code, run.err) == (0, "")
     assert re.fullmatch(
-        r"300 new, 0 changed, 0 withdrawn, 0 returned, of what was received since 2026-06-01: "
+        r"300 new, 0 changed, 0 withdrawn, 0 returned, among complaints received since 2026-06-01: "
         r"data/snapshots/all~sync/.*\.changes\.csv",
         run.out.splitlines()[-1],
     )
@@ -773,7 +773,7 @@ def test_luigid_shows_what_a_sync_under_way_reads(chain: Chain, served: Serve, l
         time.sleep(0.02)
     process.communicate()
     assert any(
-        re.fullmatch("what was received since 2026-06-01, by windows: [0-9]+", one) for one in messages
+        re.fullmatch(r"reading complaints received since 2026-06-01: \d+ windows", one) for one in messages
     )
 
 
