@@ -1,7 +1,7 @@
-"""Keeps a faithful copy of the CFPB's consumer complaints: `luigi --module luigi_etl StoreComplaints`.
+"""A faithful copy of the CFPB's consumer complaints: `luigi --module luigi_etl StoreComplaints`.
 
-Luigi, which asks for this module, finds all tasks defined. Where Luigi is not imported yet, a task is when it
-is asked for, so that a command of ours that needs no Luigi, or a lean one, does not wait for it.
+If Luigi is already imported, this package imports all tasks, because Luigi finds them by name. Otherwise it
+imports a task on first use: commands that do not need Luigi start faster.
 """
 
 import sys
@@ -28,21 +28,21 @@ __all__ = [
     "StoreComplaints",
     "SyncComplaints",
 ]
-_ELSEWHERE = {"MergeComplaints": "merge", "PruneSnapshots": "prune", "SyncComplaints": "sync"}
+_MODULES = {"MergeComplaints": "merge", "PruneSnapshots": "prune", "SyncComplaints": "sync"}
 
 
 def define() -> None:
-    """Define all tasks: Luigi looks for them by their names."""
+    """Import all tasks, so that Luigi finds them by name."""
     for name in __all__:
         getattr(sys.modules[__name__], name)
 
 
-if not TYPE_CHECKING:  # which knows them from above
+if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(import_module(f"{__name__}.tasks.{_ELSEWHERE.get(name, 'chain')}"), name)
+        return getattr(import_module(f"{__name__}.tasks.{_MODULES.get(name, 'chain')}"), name)
 
     def __dir__() -> list[str]:
         return sorted({*globals(), *__all__})

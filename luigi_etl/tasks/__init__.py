@@ -1,1 +1,1 @@
-"""Everything that knows Luigi's task model."""
+"""Luigi tasks, their parameters, and the sections of luigi.cfg."""

@@ -1,4 +1,4 @@
-"""The settings, as sections of Luigi's configuration."""
+"""The sections of luigi.cfg with their settings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,11 +33,11 @@ _DEFAULT = Settings()
 
 
 class ccdb(luigi.Config):  # noqa: N801  # the name of the section
-    """How to talk to the API. `CCDB_URL` in the environment stands in for the default address."""
+    """Access to the API; `$CCDB_URL` replaces the default address."""
 
     url = AddressParameter("address of the API")
     requests_per_minute = WholeNumberParameter(
-        _DEFAULT.requests_per_minute, 0, description="pace; 0 = no limit"
+        _DEFAULT.requests_per_minute, 0, description="rate limit; 0 = none"
     )
     page_size = WholeNumberParameter(_DEFAULT.page_size, 1, LARGEST_PAGE, "complaints per request")
     user_agent = TextParameter(
@@ -47,14 +47,14 @@ class ccdb(luigi.Config):  # noqa: N801  # the name of the section
         _DEFAULT.connect_timeout, positive=True, description="longest wait for a connection"
     )
     read_timeout = SecondsParameter(
-        _DEFAULT.read_timeout, positive=True, description="longest silence in an answer"
+        _DEFAULT.read_timeout, positive=True, description="longest pause within a response"
     )
-    deadline = SecondsParameter(_DEFAULT.deadline, description="longest walk, of each attempt; 0 = no limit")
+    deadline = SecondsParameter(_DEFAULT.deadline, description="longest duration of an attempt; 0 = no limit")
     backoff = SecondsParameter(
         _DEFAULT.backoff, description="wait before the first of 3 short retries, then doubled"
     )
-    retries = WholeNumberParameter(10, 0, description="further attempts after a passing failure")
-    retry_delay = SecondsParameter(30, description="wait between attempts")
+    retries = WholeNumberParameter(10, 0, description="retries after a temporary failure")
+    retry_delay = SecondsParameter(30, description="wait before a retry")
     pace_file = TextParameter(
         "", accept_any_text, "file that counts requests; empty = in the user's cache folder"
     )
@@ -75,15 +75,15 @@ class ccdb(luigi.Config):  # noqa: N801  # the name of the section
 
 
 class guard(luigi.Config):  # noqa: N801  # the name of the section
-    """When a run takes what it reads for a fault of its source, and holds its conclusions back."""
+    """Limits above which a run holds its conclusions back, because the source seems faulty."""
 
-    lost_percent = PercentParameter(5, "a loss of more of the complaints that were there is implausible")
-    lost_complaints = WholeNumberParameter(100, 0, description="losses up to this are plausible")
-    rejected_percent = PercentParameter(1, "of a run's hits: more that are no valid complaints fail the run")
+    lost_percent = PercentParameter(5, "a larger loss of known complaints is implausible")
+    lost_complaints = WholeNumberParameter(100, 0, description="losses up to this number are plausible")
+    rejected_percent = PercentParameter(1, "a larger share of invalid hits fails a run")
     expected_fields = TextParameter(
         "", accept_any_text, "fields, comma-separated, that may be missing or new without failing the run"
     )
-    accept = SwitchParameter(description="believe what was held back")
+    accept = SwitchParameter(description="accept conclusions that were held back")
 
     def limits(self) -> "Guard":
         """Return the settings as a record."""
@@ -96,7 +96,7 @@ class guard(luigi.Config):  # noqa: N801  # the name of the section
 
 
 class storage(luigi.Config):  # noqa: N801  # the name of the section
-    """Where the files go, and what the CSV holds."""
+    """Files, database, and columns of the CSV."""
 
     root = TextParameter(
         "data", folder_check("[storage] root"), "folder of all files; relative to the working directory"
@@ -110,34 +110,36 @@ class storage(luigi.Config):  # noqa: N801  # the name of the section
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The root folder."""
         return Path(self.root).expanduser()
 
     @property
     def database_address(self) -> Path | str:
-        """The file of the database, or its URL."""
+        """The path or the URL of the database."""
         if "://" in self.database:
             return self.database
         return Path(self.database).expanduser() if self.database else self.path / "complaints.db"
 
 
 class service(luigi.Config):  # noqa: N801  # the name of the section
-    """What runs that nobody watches leave, and whom they tell."""
+    """Logs, messages and metrics of unattended runs."""
 
     folder = TextParameter(
-        "service", folder_check("[service] folder"), "logs, locks, luigid's state; relative as root"
+        "service",
+        folder_check("[service] folder"),
+        "logs, locks, luigid's state; relative to the working directory",
     )
     notify = TextParameter(
-        "", check_command, "command that gets the message on stdin; empty = stderr, for cron to mail"
+        "", check_command, "command that reads a message from stdin; empty = stderr, which cron mails"
     )
     metrics = TextParameter("", accept_any_text, "node_exporter's textfile folder; empty = no metrics")
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The folder of the service."""
         return Path(self.folder).expanduser()
 
     @property
     def metrics_folder(self) -> Path | None:
-        """The folder for metrics, if there is to be any."""
+        """The folder of the metrics, or None."""
         return Path(self.metrics).expanduser() if self.metrics else None

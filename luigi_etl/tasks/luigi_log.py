@@ -1,4 +1,4 @@
-"""Luigi's log: each failure in one line, and for a bug the lines of code that led there."""
+"""Luigi's log: each failure in one line, a bug also with its traceback."""
 
 import configparser
 import logging
@@ -16,47 +16,47 @@ _UNSCHEDULED = re.compile(r"Will not run (\w+).* due to error in \w+\(\) method:
 _LAST_LINE = re.compile(r'^  File ".*\n(?: {4}.*\n)*(?:\w+\.)*(\S.*)', re.MULTILINE)
 
 
-class OneLine(logging.Filter):
-    """Reduces Luigi's report of a failure to the reason, and for a bug the lines of code that led there."""
+class OneLineFilter(logging.Filter):
+    """A filter that reduces Luigi's failure reports to one line; a bug keeps its traceback."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._told: set[str] = set()
+        self._seen: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite a record; drop one that repeats an expected failure."""
         error = record.exc_info[1] if record.exc_info else None
         if error is None:
-            _explain_unscheduled(record)
+            _report_unscheduled(record)
             return True
-        problem = fault_of_configuration(error)
-        record.msg, record.args = problem or _one_line(error, record.args), ()
+        problem = find_config_problem(error)
+        record.msg, record.args = problem or _describe_failure(error, record.args), ()
         record.exc_info = record.exc_text = None
         if not problem and not isinstance(error, (EtlError, RPCError)):
-            record.exc_text = _trace(error)
+            record.exc_text = _format_traceback(error)
             return True
-        is_new = record.msg not in self._told
-        self._told.add(record.msg)
+        is_new = record.msg not in self._seen
+        self._seen.add(record.msg)
         return is_new
 
 
-def fault_of_configuration(error: BaseException) -> str:
-    """Return the fault in luigi.cfg in one line, if that is the error: Luigi names only the parameter."""
+def find_config_problem(error: BaseException) -> str:
+    """Return the problem of luigi.cfg in one line, or an empty text if the error is another."""
     cause = error.__cause__ if isinstance(error, ValueError) else error
     if not isinstance(cause, configparser.Error):
         return ""
-    return f"luigi.cfg can't be used ({one_line(str(cause))}): correct it; a % is written %%"
+    return f"luigi.cfg can't be used ({one_line(str(cause))}): correct it; write % as %%"
 
 
-def _one_line(error: BaseException, arguments: object) -> str:
+def _describe_failure(error: BaseException, arguments: object) -> str:
     if isinstance(error, RPCError):
         return f"luigid: {error}; start it (luigi-etl luigid) or add --local-scheduler"
     task = arguments[-1] if isinstance(arguments, tuple) and arguments else None
     return f"{task.task_family}: {reason(error)}" if isinstance(task, luigi.Task) else reason(error)
 
 
-def _trace(error: BaseException) -> str:
-    """Return the code that led to an error, the first cause first; the messages of a database hold rows."""
+def _format_traceback(error: BaseException) -> str:
+    """Return the traceback of an error, the first cause first, without rows in its messages."""
     parts: dict[int, str] = {}
     cause: BaseException | None = error
     while cause and id(cause) not in parts:
@@ -65,8 +65,8 @@ def _trace(error: BaseException) -> str:
     return "\n".join(f"Traceback (most recent call last):\n{part}" for part in reversed(parts.values()))
 
 
-def _explain_unscheduled(record: logging.LogRecord) -> None:
-    """Make an error of the warning that Luigi gives of a task it could not schedule, its reason first."""
+def _report_unscheduled(record: logging.LogRecord) -> None:
+    """Turn Luigi's warning about a task that it can't schedule into an error, reason first."""
     text = record.getMessage()
     found, last = _UNSCHEDULED.match(text), _LAST_LINE.findall(text)
     if found and last:

@@ -1,7 +1,7 @@
-"""The parameters that check what they are given.
+"""Luigi parameters that check their values.
 
-A value from the command line, luigi.cfg or the environment that can't be used ends the program as argparse
-does: one line, exit code 2, before anything is scheduled. From Python it raises a `ValueError`.
+An invalid value from the command line, luigi.cfg or the environment ends the program as argparse does: one
+line, exit code 2, before anything is scheduled. An invalid value from Python raises a `ValueError`.
 """
 
 import contextlib
@@ -23,27 +23,27 @@ from luigi_etl.tasks.setting_checks import check_web_address
 from luigi_etl.tasks.startup import refuse
 
 MOST_DAYS = 36_500
-FIRST_YEAR = 1000  # earlier ones have names of fewer digits on some systems
+FIRST_YEAR = 1000  # some systems write earlier years with fewer than four digits
 
 T = TypeVar("T")
 logger = logging.getLogger("luigi_etl")
 
 
 class _Checked(luigi.Parameter[T]):
-    """A parameter that checks its value where it is given."""
+    """A parameter that checks its value."""
 
     def parse(self, x: str) -> T:
-        """Read the value from text, or end the program with one line."""
+        """Parse the value, or end the program with one line."""
         try:
             return self.normalize(self._read(x))
         except ValueError as error:
             refuse(str(error))
 
     def normalize(self, x: Any) -> T:
-        """Check the value and bring it to its one form.
+        """Check the value, and return it in its canonical form.
 
         Raises:
-            ValueError: it can't be used.
+            ValueError: the value is invalid.
 
         """
         raise NotImplementedError
@@ -56,10 +56,10 @@ class _Checked(luigi.Parameter[T]):
 
 
 class QueryParameter(_Checked[str]):
-    """A query string or an address of the search page, brought to its one spelling."""
+    """A query string or an address of the search page, in canonical spelling."""
 
     def normalize(self, x: Any) -> str:
-        """Return the one spelling of the query."""
+        """Return the canonical spelling of the query."""
         return str(parse_query(x))
 
     def _read(self, text: str) -> str:
@@ -69,10 +69,10 @@ class QueryParameter(_Checked[str]):
 
 
 class TimestampParameter(_Checked[datetime], luigi.DateMinuteParameter):
-    """A minute, UTC: `2026-01-02T0304`. In Python a naive datetime, or an aware one of any zone."""
+    """A minute (UTC): `2026-01-02T0304`; in Python a naive datetime, or an aware one of any zone."""
 
     def normalize(self, x: Any) -> datetime:
-        """Return the minute, naive UTC."""
+        """Return the minute (naive UTC)."""
         if not isinstance(x, datetime):
             raise self._wrong(x, "a minute written as 2026-01-02T0304")
         moment = x if x.tzinfo is None else x.astimezone(timezone.utc).replace(tzinfo=None)
@@ -115,7 +115,7 @@ class WholeNumberParameter(_Checked[int]):
 
 
 class SecondsParameter(_Checked[float]):
-    """A time in seconds, 0 or more; `positive`: more than 0."""
+    """A number of seconds: 0 or more, or more than 0 if `positive`."""
 
     def __init__(self, default: float, *, positive: bool = False, description: str = "") -> None:
         super().__init__(default=default, description=description)
@@ -137,15 +137,15 @@ class SecondsParameter(_Checked[float]):
 
 
 class PercentParameter(SecondsParameter):
-    """A share in percent, from 0 to 100."""
+    """A percentage from 0 to 100."""
 
     def __init__(self, default: float, description: str = "") -> None:
         super().__init__(default, description=description)
 
     def normalize(self, x: Any) -> float:
-        """Return the share."""
+        """Return the percentage."""
         if isinstance(x, bool) or not isinstance(x, (int, float)) or not 0 <= x <= 100:
-            raise self._wrong(x, "a share in percent, from 0 to 100")
+            raise self._wrong(x, "a percentage from 0 to 100")
         return float(x)
 
 
@@ -153,7 +153,7 @@ class SwitchParameter(luigi.BoolParameter):
     """A setting that is true or false."""
 
     def parse(self, x: Any) -> bool:
-        """Read the value, or end the program with one line."""
+        """Parse the value, or end the program with one line."""
         try:
             return bool(super().parse(x))  # type: ignore[no-untyped-call]
         except ValueError:
@@ -161,7 +161,7 @@ class SwitchParameter(luigi.BoolParameter):
 
 
 class DayParameter(_Checked[date | None]):
-    """A day, UTC, up to today: `2026-11-22`; None, in text nothing, where none is given."""
+    """A day (UTC) up to today: `2026-11-22`; None, as text empty, is the default."""
 
     def __init__(self, description: str = "") -> None:
         super().__init__(default=None, description=description)
@@ -198,13 +198,13 @@ class TextParameter(_Checked[str]):
 
 
 class AddressParameter(TextParameter):
-    """The address of the API; its default is the environment's, if that names one."""
+    """The address of the API; `$CCDB_URL` is the default if it is set."""
 
     def __init__(self, description: str) -> None:
         super().__init__(os.environ.get("CCDB_URL") or API, check_web_address, description)
 
     def task_value(self, task_name: str, param_name: str) -> str:
-        """Return the address, or end the program: a default is not parsed, where others are refused."""
+        """Return the address, or end the program: Luigi does not parse a default."""
         try:
             value: str = super().task_value(task_name, param_name)  # type: ignore[no-untyped-call]
         except SettingError as error:

@@ -12,8 +12,10 @@ _LIBPQ = re.compile(r"\b(host|hostaddr|port|dbname|user|password|passfile|servic
 
 def check_web_address(text: str) -> str:
     """Accept an HTTP or HTTPS address without credentials and query."""
-    if "@" in text:  # refused before anything of it is quoted
-        raise SettingError("[ccdb] url: it must hold no user name, password or @: it is logged and stored")
+    if "@" in text:  # do not quote the text: it may contain a password
+        raise SettingError(
+            "[ccdb] url: it must not contain a user name, a password or @, because it is logged and stored"
+        )
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -22,7 +24,7 @@ def check_web_address(text: str) -> str:
     if not usable or not text.isascii() or any(character.isspace() for character in text):
         raise SettingError(f"[ccdb] url: {text!r} is not a web address, such as {API}")
     if parts.query or parts.fragment:
-        raise SettingError(f"[ccdb] url: {text!r} must not hold a query; that is the parameter query")
+        raise SettingError(f"[ccdb] url: {text!r} must not contain a query; use the parameter query")
     return text
 
 
@@ -62,7 +64,7 @@ def check_database(text: str) -> str:
     if "\0" in text:
         raise SettingError(f"[storage] database: {text!r} is not a file")
     if "://" not in text:
-        if _LIBPQ.search(text):  # refused without a word of it: a password may be in it
+        if _LIBPQ.search(text):  # do not quote the text: it may contain a password
             raise SettingError(
                 "[storage] database: a libpq connection string (host=... dbname=...) can't be used; "
                 "write it as postgresql://USER@HOST:PORT/NAME"
@@ -78,9 +80,7 @@ def check_database(text: str) -> str:
             "[storage] database: a password does not belong here; keep it in ~/.pgpass or $PGPASSWORD"
         )
     if parts.scheme.partition("+")[0] not in ("sqlite", "postgresql", "postgres"):
-        raise SettingError(
-            "[storage] database: it is neither a file nor sqlite:///FILE nor postgresql://HOST/NAME"
-        )
+        raise SettingError("[storage] database: it is not a file, sqlite:///FILE or postgresql://HOST/NAME")
     return text
 
 

@@ -1,6 +1,6 @@
-"""The start of a program that runs Luigi: checks before the import of Luigi, and set-up after it.
+"""The start of a program that runs Luigi: checks before the import, set-up after it.
 
-Only this module changes the process as a whole: exit codes, warnings, log filters, the last line of a crash.
+Only this module changes the process: exit codes, warnings, log filters, the last line of a crash.
 """
 
 import configparser
@@ -24,7 +24,7 @@ EXIT_CODES = {
     "scheduling_error": 35,
     "unhandled_exception": 40,
 }
-# Settings of [core] that Luigi reads itself, and then warns that nobody did.
+# Settings of [core] that Luigi reads, but then reports as unread.
 READ_BY_LUIGI = frozenset(("rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait", "rpc_log_retries"))
 
 
@@ -35,12 +35,12 @@ def refuse(message: str, program: str = "luigi") -> NoReturn:
 
 
 def refuse_task(error: Exception) -> NoReturn:
-    """End the program because Luigi knows no such task: name it, and the nearest one."""
+    """End the program with a usage error that names the unknown task and the nearest one."""
     refuse(" ".join(str(error).splitlines()[:2]))
 
 
 def import_luigi() -> None:
-    """Import Luigi, which reads luigi.cfg then; end the program with one line if that can't be read."""
+    """Import Luigi, which reads luigi.cfg; end the program with one line if it can't be read."""
     _choose_temporary_folder()
     try:
         check_readable(files())
@@ -52,16 +52,16 @@ def import_luigi() -> None:
 
 
 def _choose_temporary_folder() -> None:
-    """Name a temporary folder even if none is writable; otherwise Luigi ends with a traceback."""
+    """Set a temporary folder even if none is writable; otherwise the import of Luigi fails."""
     try:
         tempfile.gettempdir()
     except FileNotFoundError:
-        tempfile.tempdir = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # where nothing can be written
+        tempfile.tempdir = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108  # not written to
 
 
 def set_up() -> None:
-    """Set up the process for runs of our tasks, once Luigi is imported; end it if luigi.cfg can't be read."""
-    from luigi_etl.tasks.luigi_log import OneLine
+    """Set up the process for our tasks; end it with one line if luigi.cfg can't be read."""
+    from luigi_etl.tasks.luigi_log import OneLineFilter
 
     try:
         check_readable(files())
@@ -69,14 +69,14 @@ def set_up() -> None:
         refuse(str(error))
     _set_exit_codes()
     _ignore_false_warnings()
-    logging.getLogger("luigi-interface").addFilter(OneLine())
+    logging.getLogger("luigi-interface").addFilter(OneLineFilter())
     logging.getLogger("luigi_etl").addFilter(make_printable)
     if "luigi.cmdline" in sys.modules:  # the command `luigi`, not a program that uses Luigi
         sys.excepthook = _end_in_one_line
 
 
 def _set_exit_codes() -> None:
-    """Let a failed run end with another exit code than 0, Luigi's default, unless the user set one."""
+    """Set exit codes for failed runs, 0 by default in Luigi, unless the user set them."""
     from luigi.configuration import get_config
 
     configuration = get_config()
@@ -94,14 +94,14 @@ def _ignore_false_warnings() -> None:
 
 
 def _end_in_one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """End the command `luigi` with one line where the command line or luigi.cfg can't be used."""
+    """End the command `luigi` with one line if its arguments or luigi.cfg are invalid."""
     from luigi.task_register import TaskClassNotFoundException
 
-    from luigi_etl.tasks.luigi_log import fault_of_configuration
+    from luigi_etl.tasks.luigi_log import find_config_problem
 
     if isinstance(error, TaskClassNotFoundException):
         refuse_task(error)
-    if problem := fault_of_configuration(error):
+    if problem := find_config_problem(error):
         refuse(problem)
     if not issubclass(kind, KeyboardInterrupt):  # an interrupted program ends without a traceback
         sys.__excepthook__(kind, error, trace)

@@ -141,7 +141,7 @@ def test_what_is_no_day_or_to_come_is_refused(given: Any) -> None:
     "address", ["http://me:secret@host/", "me:secret@host", "ftp://me:secret@host:99999/"]
 )
 def test_a_secret_in_the_address_is_not_repeated(address: str) -> None:
-    with pytest.raises(SettingError, match="must hold no user name, password or @") as caught:
+    with pytest.raises(SettingError, match="must not contain a user name, a password or @") as caught:
         ccdb(url=address)
     assert "secret" not in str(caught.value)
 
