@@ -1,1 +1,1 @@
-"""What every package uses: errors, files and locks, retries, output for people."""
+"""Code that all packages share: errors, files, locks, retries, output for people."""

@@ -1,21 +1,20 @@
-"""The failures this project expects, each told in one line a person can act on.
+"""Expected failures, each with a one-line message that a person can act on.
 
-Two questions decide the class: may the same request succeed a little later
-(`TransientError`), or must a person change something first (`PermanentError`)?
-Anything else that is raised is a bug and keeps its traceback.
+After a `TransientError` a retry may succeed; after a `PermanentError` a person must change something first.
+Any other exception is a bug and keeps its traceback.
 """
 
 from pathlib import Path
 
 from luigi_etl.common.terminal import one_line
 
-USAGE_ERROR = 2  # the exit code for what can't be used, as argparse has it
+USAGE_ERROR = 2  # the exit code of argparse
 
 
 class EtlError(Exception):
-    """An expected failure; its text is one line that names the thing, what happened and what to do.
+    """An expected failure; its text is one line: where, what happened, what to do.
 
-    Whatever stands in it, of a server, a file's name or a database, its text can be displayed.
+    A terminal can display the text, even if it quotes a server, a file name or a database.
     """
 
     def __str__(self) -> str:
@@ -23,9 +22,9 @@ class EtlError(Exception):
 
 
 class TransientError(EtlError):
-    """A failure that may pass by itself: worth trying again.
+    """A temporary failure: a retry may succeed.
 
-    `retry_after` is the least number of seconds to wait, as the server asked (RFC 9110, 10.2.3).
+    `retry_after` is the minimum wait in seconds that the server asks for (RFC 9110, 10.2.3).
     """
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
@@ -34,31 +33,31 @@ class TransientError(EtlError):
 
 
 class PermanentError(EtlError):
-    """A failure that stays until a person changes something: trying again is of no use."""
+    """A failure that lasts until a person changes something: a retry is useless."""
 
 
 class QueryError(PermanentError, ValueError):
-    """A query that the API would refuse or, worse, silently misread."""
+    """A query that the API would refuse or silently misread."""
 
 
 class SettingError(PermanentError, ValueError):
-    """A setting whose value can't be used."""
+    """A setting with an invalid value."""
 
 
 class RefusedError(PermanentError):
-    """The API answered that it will not serve this request (400, 403, 404, a web page, ...)."""
+    """A request that the API refuses (400, 403, 404, a web page, ...)."""
 
 
 class HeldBackError(PermanentError):
-    """A conclusion that is implausible: it waits for a person, or for a later day that confirms it."""
+    """An implausible conclusion, held back until a person or a later day confirms it."""
 
 
 class DriftError(PermanentError):
-    """The API's complaints have another form than today's: all that can be read was kept."""
+    """A schema drift of the API's complaints; every valid complaint was kept."""
 
 
 class StorageError(PermanentError):
-    """A file that can't be written: no room, no right, no folder."""
+    """A file that can't be written: no space, no permission, no folder."""
 
 
 class LocksUnsupportedError(StorageError):
@@ -66,31 +65,31 @@ class LocksUnsupportedError(StorageError):
 
 
 class DamagedFileError(PermanentError):
-    """A file of a snapshot that is not what its task wrote."""
+    """A file that is missing or damaged."""
 
     @classmethod
     def of(cls, path: Path, problem: str | Exception, again: str = "") -> "DamagedFileError":
-        """Return the error for a file; `again` is what a run does once the file is deleted."""
+        """Return the error for a file; `again` ends the advice 'delete it to ...'."""
         what = problem if isinstance(problem, str) else f"is damaged ({problem})"
         remedy = f"; delete it to {again}" if again else ""
         return cls(f"{path} {what}{remedy}")
 
 
 class CrontabError(PermanentError):
-    """The user's crontab can't be read, or not be written, or its marks don't pair."""
+    """A crontab that can't be read or written, or whose markers don't pair."""
 
 
 class DatabaseError(PermanentError):
-    """The database can't be used as it is configured."""
+    """A database that can't be used as configured."""
 
 
 class SchemaError(DatabaseError):
-    """The database's tables are not those this version makes."""
+    """A database whose tables differ from those of this version."""
 
 
 class NoDatabaseError(DatabaseError):
-    """There is no database yet, or nothing in it."""
+    """A missing or empty database."""
 
 
 class DatabaseUnavailableError(TransientError):
-    """The database does not answer, or others hold it."""
+    """A database that does not answer, or that others have locked."""

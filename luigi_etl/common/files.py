@@ -1,4 +1,4 @@
-"""Atomic writes, and writes in place for files that must survive a full disk."""
+"""Atomic writes, and overwriting in place for files that must survive a full disk."""
 
 import contextlib
 import errno
@@ -15,13 +15,13 @@ from luigi_etl.common.errors import DamagedFileError, StorageError
 T = TypeVar("T")
 TEMPORARY_SUFFIX = ".tmp"
 SET_ROOT = "set [storage] root"
-_LONGEST_STEM = 200  # bytes of a name in that of its temporary file; file systems take 255
-_NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP}  # some FUSE, CIFS
+_LONGEST_STEM = 200  # bytes of the file's name in the temporary name; file systems allow 255
+_NO_SYNC_OF_FOLDERS = {errno.EINVAL, errno.ENOTSUP}  # errors of some FUSE and CIFS file systems
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path, otherwise: str = SET_ROOT) -> Iterator[None]:
-    """Turn an `OSError` of the block into a `StorageError` that names `path` and what else there is to do."""
+    """Turn an `OSError` of the block into a `StorageError` for `path`; `otherwise` ends its advice."""
     try:
         yield
     except OSError as error:
@@ -33,14 +33,14 @@ def storage_errors(path: Path, otherwise: str = SET_ROOT) -> Iterator[None]:
 
 @contextlib.contextmanager
 def atomic_write(path: Path, otherwise: str = SET_ROOT) -> Iterator[IO[bytes]]:
-    """Open a binary file that takes the name `path` only when the block ends well.
+    """Open a binary file that gets the name `path` only if the block succeeds.
 
-    The bytes go to a temporary file in the same folder, reach the disk (fsync) before the rename,
-    and are removed when the block fails. Missing folders are made. `otherwise` is what a person can do where
-    there is no room and no access.
+    The bytes go to a temporary file in the same folder and reach the disk (fsync) before the rename. If the
+    block fails, the temporary file is removed. Missing folders are created. `otherwise` ends the advice of
+    the error.
 
     Raises:
-        StorageError: nothing was left behind under any name.
+        StorageError: the file can't be written; no temporary file is left.
 
     """
     with atomic_writes(path, otherwise=otherwise) as (stream,):
@@ -49,9 +49,9 @@ def atomic_write(path: Path, otherwise: str = SET_ROOT) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def atomic_writes(*paths: Path, otherwise: str = SET_ROOT) -> Iterator[list[IO[bytes]]]:
-    """Open files of one folder as `atomic_write` does; when all are on the disk they take their names.
+    """Open files of one folder as `atomic_write` does, and rename them when all are on disk.
 
-    They do so one after the other, in the order given: whoever finds the last finds them all.
+    The renames follow the given order: if the last file exists, all files exist.
     """
     folder = paths[0].parent
     temporaries = [temporary_path(path) for path in paths]
@@ -75,11 +75,11 @@ def atomic_writes(*paths: Path, otherwise: str = SET_ROOT) -> Iterator[list[IO[b
 def overwrite(file: int, content: bytes, block: int) -> None:
     """Replace the content of an open file in place, padded with spaces to whole blocks.
 
-    New blocks are reserved first, so a full disk leaves the old content. It does not matter if no new block
-    is needed.
+    New blocks are reserved first, so a full disk leaves the old content. Without new blocks, a full disk does
+    not matter.
 
     Raises:
-        OSError: there is no room.
+        OSError: the disk is full.
 
     """
     size = os.fstat(file).st_size
@@ -90,10 +90,10 @@ def overwrite(file: int, content: bytes, block: int) -> None:
 
 
 def read_json(path: Path, kind: type[T], again: str = "") -> T:
-    """Return the content of a JSON file; `again` is what a run does once the file is deleted.
+    """Return the content of a JSON file; `again` ends the advice 'delete it to ...'.
 
     Raises:
-        DamagedFileError: the file is missing or not of this kind.
+        DamagedFileError: the file is missing or has another structure.
 
     """
     try:
@@ -103,26 +103,26 @@ def read_json(path: Path, kind: type[T], again: str = "") -> T:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return a path in the same folder for the bytes of a file that is not whole yet."""
+    """Return a path in the same folder for an incomplete file."""
     stem = os.fsencode(path.name)[:_LONGEST_STEM].decode(errors="ignore")
     return path.with_name(f".{stem}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
 
 
 def is_temporary(name: str) -> bool:
-    """Tell whether a file is one of those that take their name when they are whole, from its present name."""
+    """Return whether a name is that of an incomplete file."""
     return name.startswith(".") and name.endswith(TEMPORARY_SUFFIX)
 
 
 def sync(stream: IO[bytes]) -> None:
-    """Bring what was written to `stream` to the disk itself."""
+    """Write the data of `stream` to disk."""
     stream.flush()
     os.fsync(stream.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in `folder` to the disk, so that a rename survives a power cut.
+    """Write the names in `folder` to disk, so that a rename survives a power cut.
 
-    Where the file system can't do that for a folder, it is left to the file system.
+    Do nothing if the file system can't sync folders.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""A job that cron starts again and again: one run of it at a time, and what is remembered between runs."""
+"""A job that cron starts repeatedly: one run at a time, and its state between runs."""
 
 import contextlib
 import os
@@ -15,18 +15,18 @@ from luigi_etl.common.minutes import with_seconds
 from luigi_etl.common.state_file import Record, StateFile
 
 MINUTE = timedelta(minutes=1)
-MOST_RANGES = 40  # of minutes: more would not fit into the block
+MOST_RANGES = 40  # of minutes: more do not fit into a block of the state file
 LONGEST_NOTE = 200  # characters
 
 
 class JobState(Record, frozen=True, kw_only=True):
-    """What is known of a job; times are aware UTC.
+    """The state of a job; times are aware UTC.
 
-    `failures` are the runs that failed since the last success, the first of them at `failing_since` with
-    `first_error`; `cause` is the key of the last one's. `rows`, `rejected` and `counts` are of the last
-    success; `process`, `began`, `seconds`, `minute`, `slug`, `attempt` and `attempts` of the last run.
-    `unrecorded` are ranges of minutes, each the first and how many, that failed with `unrecorded_error`
-    while no record could be written.
+    `failures` counts the failed runs since the last success. The first of them failed at `failing_since` with
+    `first_error`; `cause` is the key of the last one's cause. `rows`, `rejected` and `counts` belong to the
+    last success. `process`, `began`, `seconds`, `minute`, `slug`, `attempt` and `attempts` belong to the last
+    run. `unrecorded` are ranges of minutes (first minute, count) that failed with `unrecorded_error` and
+    whose run record could not be written.
     """
 
     process: int = 0
@@ -49,11 +49,11 @@ class JobState(Record, frozen=True, kw_only=True):
 
     @property
     def unrecorded_minutes(self) -> list[datetime]:
-        """The minutes that failed without a record."""
+        """The minutes that failed without a run record."""
         return [first + number * MINUTE for first, count in self.unrecorded for number in range(count)]
 
     def with_unrecorded(self, minutes: Iterable[datetime], error: str = "") -> "JobState":
-        """Return the memory with other minutes that failed without a record; the newest are kept."""
+        """Return a copy with the newest of these minutes as failed without a run record."""
         ranges: list[tuple[datetime, int]] = []
         for minute in sorted(set(minutes)):
             if ranges and ranges[-1][0] + ranges[-1][1] * MINUTE == minute:
@@ -65,26 +65,26 @@ class JobState(Record, frozen=True, kw_only=True):
 
 
 class BusyError(EtlError):
-    """Another run of the job is under way; `memory` tells which."""
+    """A job with another run under way; `memory` is the state of that run."""
 
-    def __init__(self, memory: JobState) -> None:
-        began = f", begun at {with_seconds(memory.began)}" if memory.began else ""
-        super().__init__(f"another run is under way (process {memory.process}{began})")
-        self.memory = memory
+    def __init__(self, state: JobState) -> None:
+        began = f", begun at {with_seconds(state.began)}" if state.began else ""
+        super().__init__(f"another run is under way (process {state.process}{began})")
+        self.memory = state
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job by its name, which must be fit for a file name, and the folder it is remembered in."""
+    """A job: a name that is a valid file name, and the folder of its state file."""
 
     name: str
     folder: Path
 
     @contextlib.contextmanager
     def exclusive(self, minute: datetime | None = None, slug: str = "") -> Iterator[None]:
-        """Keep other runs of the job out, and remember that this one began, and of what.
+        """Lock out other runs of the job, and record the start of this one.
 
-        Processes that are forked meanwhile keep them out too, as long as they live.
+        The lock lasts until forked processes have ended, too.
 
         Raises:
             BusyError: another run is under way.
@@ -92,30 +92,30 @@ class Job:
 
         """
         with contextlib.ExitStack() as opened:
-            if not self._state.lock(opened, wait=False):
+            if not self._file.lock(opened, wait=False):
                 raise BusyError(self.read_state())
-            self._remember_beginning(minute, slug)
+            self._record_start(minute, slug)
             _under_way.append(self)
             opened.callback(_under_way.remove, self)
             yield
 
     def is_under_way(self) -> bool:
-        """Return whether a run of the job holds its lock; a run that begins just now is not kept out."""
-        for folder in self._state.folders():
+        """Return whether a run holds the job's lock; the test does not block a run that begins."""
+        for folder in self._file.folders():
             with contextlib.suppress(OSError, LocksUnsupportedError):
                 if is_locked(folder / f"{self.name}.lock"):
                     return True
         return False
 
     def read_state(self) -> JobState:
-        """Return what was remembered last; nothing on record is a job that never ran."""
-        return self._state.read()
+        """Return the state of the job, empty if it never ran."""
+        return self._file.read()
 
-    def write_state(self, memory: JobState) -> None:
-        """Keep this over restarts and outages; where it can't be kept at all it is lost."""
-        self._state.write(memory)
+    def write_state(self, state: JobState) -> None:
+        """Write the state of the job; if no folder can be written, it is lost."""
+        self._file.write(state)
 
-    def _remember_beginning(self, minute: datetime | None, slug: str) -> None:
+    def _record_start(self, minute: datetime | None, slug: str) -> None:
         begun = msgspec.structs.replace(
             self.read_state(),
             process=os.getpid(),
@@ -128,21 +128,21 @@ class Job:
         self.write_state(begun)
 
     @property
-    def _state(self) -> StateFile[JobState]:
+    def _file(self) -> StateFile[JobState]:
         return StateFile(self.name, self.folder, JobState)
 
 
-_under_way: list[Job] = []  # those of this process, and of the processes it forks
+_under_way: list[Job] = []  # the jobs of this process; forked processes inherit them
 
 
 def record_attempt(attempt: int, attempts: int) -> None:
-    """Remember which attempt is next, for each job of this process."""
+    """Record the next attempt in the state of each job of this process."""
     for job in _under_way:
         job.write_state(msgspec.structs.replace(job.read_state(), attempt=attempt, attempts=attempts))
 
 
 def known_jobs(folder: Path) -> list[Job]:
-    """Return the jobs that are remembered in a folder."""
+    """Return the jobs with a state file in a folder."""
     names = set()
     for place in StateFile("", folder, JobState).folders():
         with contextlib.suppress(OSError):

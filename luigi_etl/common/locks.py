@@ -1,6 +1,6 @@
-"""Locks on files (flock): the kernel releases them however a process ends.
+"""File locks (flock), which the kernel releases however a process ends.
 
-A forked process shares the locks of its parent: they last until both have closed the file or ended.
+A forked process shares the locks of its parent: they last until both have closed the file.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ ROOT_WITH_LOCKS = "set [storage] root to a folder on a local disk"
 
 
 def lock(file: int | IO[bytes], path: Path, remedy: str, *, wait: bool = False) -> bool:
-    """Lock the open file `path` until it is closed; return whether it is locked now.
+    """Lock the open file `path` until it is closed; return whether that succeeded.
 
-    It is not if another process holds the lock and this one is not to `wait`, or if the file was removed
-    meanwhile: nobody else would notice a lock on that. `remedy` is for file systems without locks.
+    It fails if another process holds the lock and `wait` is false. It also fails if the file was removed,
+    because other processes would not see that lock. `remedy` is the advice for file systems without locks.
 
     Raises:
         LocksUnsupportedError: the file system can't lock the file.
@@ -36,7 +36,7 @@ def lock(file: int | IO[bytes], path: Path, remedy: str, *, wait: bool = False) 
 
 @contextlib.contextmanager
 def locked(path: Path, remedy: str) -> Iterator[None]:
-    """Hold a lock file for the block, after waiting for those who hold it; create it if it is missing.
+    """Wait for a lock file, and hold it for the block; create it if it is missing.
 
     Raises:
         LocksUnsupportedError: the file system can't lock it.

@@ -1,4 +1,4 @@
-"""Log files that can't fill the disk."""
+"""Log files with a bounded size."""
 
 import contextlib
 import logging
@@ -15,24 +15,24 @@ OLD_LOGS = 2
 
 
 class _BoundedFile(RotatingFileHandler):
-    """A log of this user alone that never raises, not even when it is closed on a full disk."""
+    """A private log file that never raises, even if the disk is full when it is closed."""
 
     def _open(self) -> TextIOWrapper:
         return open(self.baseFilename, "a", encoding=self.encoding, opener=open_private)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Go on without the line."""
+        """Drop the line."""
 
     def close(self) -> None:
-        """Close the file; what is still in its buffer may be lost."""
-        with contextlib.suppress(OSError, ValueError):  # ValueError: closed already, by a failed rotation
+        """Close the file; buffered lines may be lost."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: a failed rotation has closed it
             super().close()
 
 
 def add_bounded_file(logger: logging.Logger, path: Path) -> None:
-    """Let a logger write to a file, and to at most two older ones beside it, of 1 MB each; times are UTC.
+    """Add a log file of 1 MB to a logger, with two older files beside it; times are UTC.
 
-    If the log can't be written, what is logged continues without it.
+    If the log can't be written, the run continues without it.
     """
     with contextlib.suppress(OSError):
         handler = _BoundedFile(path, maxBytes=LOG_BYTES, backupCount=OLD_LOGS, encoding="utf-8")
@@ -44,7 +44,7 @@ def add_bounded_file(logger: logging.Logger, path: Path) -> None:
 
 @contextlib.contextmanager
 def bounded_log(logger: logging.Logger, path: Path) -> Iterator[None]:
-    """Let a logger write to such a file, and nowhere else, until the end of the block."""
+    """Make a logger write only to a bounded file for the block."""
     logger.setLevel(logging.INFO)
     logger.propagate = False
     add_bounded_file(logger, path)

@@ -1,4 +1,4 @@
-"""The files that Luigi reads its configuration from: it ignores those that it can't open."""
+"""Luigi's configuration files; Luigi silently ignores those that it can't open."""
 
 import configparser
 import os
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-FILES = {  # as Luigi names them, by $LUIGI_CONFIG_PARSER
+FILES = {  # by $LUIGI_CONFIG_PARSER
     "cfg": ("/etc/luigi/client.cfg", "/etc/luigi/luigi.cfg", "client.cfg", "luigi.cfg"),
     "toml": ("/etc/luigi/luigi.toml", "luigi.toml"),
 }
@@ -14,15 +14,15 @@ _VALUE = re.compile(r"(, found:| reference ).*", re.DOTALL)
 
 
 def files() -> tuple[str, ...]:
-    """Return the files that Luigi looks for, without the one that $LUIGI_CONFIG_PATH names."""
+    """Return the configuration files that Luigi looks for, except $LUIGI_CONFIG_PATH."""
     return FILES.get(os.environ.get("LUIGI_CONFIG_PARSER", ""), FILES["cfg"])
 
 
 def check_readable(paths: Iterable[str]) -> None:
-    """See to it that Luigi can open every file there is of these, and the one that the environment names.
+    """Check that Luigi can open the existing files of `paths`, and $LUIGI_CONFIG_PATH.
 
     Raises:
-        ValueError: one can't be opened; the text is one line.
+        ValueError: a file can't be opened; the text is one line.
 
     """
     named = os.environ.get("LUIGI_CONFIG_PATH", "")
@@ -40,7 +40,7 @@ def check_readable(paths: Iterable[str]) -> None:
 
 
 def without_values(error: BaseException) -> str:
-    """Return in one line what is wrong in a configuration, without a value: it may hold a password."""
+    """Return a configuration error in one line, without values: they may contain passwords."""
     if isinstance(error, configparser.MissingSectionHeaderError):
         return f"line {error.lineno}: a setting before the first [section]"
     if isinstance(error, configparser.ParsingError):

@@ -1,4 +1,4 @@
-"""Minutes (UTC) as text: one function for each way in which they are written."""
+"""The current minute (UTC), and one function for each text form of a minute."""
 
 import re
 from datetime import datetime, timezone
@@ -7,7 +7,7 @@ _PARAMETER = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{4}", re.ASCII)
 
 
 def this_minute() -> datetime:
-    """Return the present minute, naive UTC."""
+    """Return the current minute (naive UTC)."""
     return datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
 
 
@@ -17,7 +17,7 @@ def as_parameter(minute: datetime) -> str:
 
 
 def as_file_name(minute: datetime) -> str:
-    """Return a minute as the names of files begin with it: 20260102T0304Z."""
+    """Return a minute as in file names: 20260102T0304Z."""
     return f"{minute:%Y%m%dT%H%MZ}"
 
 
@@ -42,15 +42,15 @@ def as_time(moment: datetime) -> str:
 
 
 def to_parameter(text: str) -> str:
-    """Return a minute as `--timestamp` takes it, also from the form in tables; nothing is checked."""
+    """Return the text of a minute, also of one from a table, as `--timestamp` takes it; check nothing."""
     return text.replace(":", "").removesuffix("Z")
 
 
 def read_parameter(text: str) -> datetime:
-    """Read a minute (naive UTC) that is written as for `--timestamp`.
+    """Parse a minute (naive UTC) from the form that `--timestamp` takes.
 
     Raises:
-        ValueError: it is not.
+        ValueError: the text has another form.
 
     """
     if not _PARAMETER.fullmatch(text):

@@ -1,4 +1,4 @@
-"""Folders and files that only this user can write."""
+"""Files and folders that only this user can write."""
 
 import os
 import pwd
@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder and the missing ones above it, for this user alone whatever the umask.
+    """Create a folder and its missing parents, private to this user whatever the umask.
 
     Raises:
-        OSError: it can't be made, or something else has its name.
+        OSError: the folder can't be created, or a file has its name.
 
     """
     for missing in reversed([one for one in (folder, *folder.parents) if not one.exists()]):
@@ -20,18 +20,18 @@ def make_private(folder: Path) -> None:
 
 
 def others_can_write(path: Path) -> bool:
-    """Tell whether a user besides this one and root can write a file or folder."""
+    """Return whether other users than this one and root can write a file or folder."""
     status = path.stat()
     return status.st_uid not in (os.geteuid(), 0) or bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
 
 
 def open_private(path: str | Path, flags: int) -> int:
-    """Open a file as `os.open` does; one that is created is for this user alone whatever the umask."""
+    """Open a file as `os.open` does; a new file is private to this user whatever the umask."""
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def own_folders() -> list[Path]:
-    """Return the folders, the best first, where every process of this user finds the same files.
+    """Return the folders that all processes of this user share, the best first.
 
     They do not depend on the environment, which differs between a login, cron and sudo.
     """

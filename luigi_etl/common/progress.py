@@ -1,4 +1,4 @@
-"""Progress reports of long work, and the bar that a person sees on a terminal."""
+"""Progress reports of long work, and the progress bar on a terminal."""
 
 import logging
 import sys
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 _FORMAT = "{percentage:3.0f}%|{bar}| {n:,} of {total:,}, {rate_noinv_fmt}, {remaining} left"
 _LOGGERS = ("luigi-interface", "luigi_etl")
 
-ProgressCallback = Callable[[int, int], None]  # takes the complaints that are done, and the expected number
+ProgressCallback = Callable[[int, int], None]  # numbers of complaints: done, expected
 
 
 def ignore_progress(done: int, expected: int) -> None:
-    """Ignore a report."""
+    """Ignore a progress report."""
 
 
 class ProgressBar:
-    """A bar with rate and remaining time on a terminal; nothing where the stream is no terminal."""
+    """A progress bar with rate and remaining time; it draws only on a terminal."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
@@ -28,7 +28,7 @@ class ProgressBar:
         self._bar: tqdm[None] | None = None
 
     def show(self, done: int, expected: int) -> None:
-        """Draw the bar; it starts again if fewer complaints are done than before."""
+        """Draw the bar; start a new one if fewer complaints are done than before."""
         if not self._stream.isatty() or expected <= 0:
             return
         done = min(done, expected)
@@ -50,7 +50,7 @@ def _drawn(stream: TextIO, done: int, expected: int) -> "Iterator[tqdm[None]]":
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    class Bar(tqdm):  # type: ignore[type-arg]  # it takes arguments in its stubs only
+    class Bar(tqdm):  # type: ignore[type-arg]  # generic in its stubs only
         monitor_interval = 0  # no thread: Luigi forks
 
     with (

@@ -1,4 +1,4 @@
-"""Why something failed, as every record, log and message shows it: one bounded line without row data."""
+"""The reason of a failure in one bounded line without row data, for records, logs and messages."""
 
 import re
 
@@ -7,7 +7,7 @@ from luigi_etl.common.terminal import one_line
 
 LONGEST_REASON = 500  # characters
 
-# What SQLAlchemy and PostgreSQL append to a message: statements, parameters, rows, links.
+# SQLAlchemy and PostgreSQL append statements, parameters, rows and links to a message.
 _APPENDED = re.compile(
     r"\[SQL: |\[parameters: |\(Background on this error at: "
     r"|^(DETAIL|HINT|CONTEXT|QUERY|STATEMENT|WHERE|LINE \d+):\s",
@@ -16,10 +16,10 @@ _APPENDED = re.compile(
 
 
 def reason(error: BaseException) -> str:
-    """Return the reason in one line, after the kind of the error where that is not one of ours."""
+    """Return the reason in one line; an unexpected error begins with its type."""
     try:
         text = str(error)
-    except Exception:  # an error whose own text fails still has a kind
+    except Exception:  # its `__str__` may fail
         text = ""
     if isinstance(error, EtlError) and text.strip():
         return bounded(text)
@@ -29,12 +29,12 @@ def reason(error: BaseException) -> str:
 
 
 def bounded(text: str) -> str:
-    """Return a text in one line of at most 500 characters, without statements and rows of a database."""
+    """Return a text as one line of at most 500 characters, without SQL statements and rows."""
     line = _shown(text)
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 3]}..."
 
 
 def _shown(text: str) -> str:
-    text = text.lstrip()[: 4 * LONGEST_REASON]  # it may be gigabytes; its line is not
+    text = text.lstrip()[: 4 * LONGEST_REASON]  # the text may have gigabytes
     found = _APPENDED.search(text)
     return one_line(text[: found.start()] if found else text)

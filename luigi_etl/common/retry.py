@@ -1,4 +1,4 @@
-"""Trying again after failures that pass."""
+"""Retries after temporary failures."""
 
 import time
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from luigi_etl.common.minutes import as_time
 from luigi_etl.common.reason import reason
 
 T = TypeVar("T")
-LONGEST_WAIT = 3600.0  # a server that asks for more is left alone: a later run may ask again
+LONGEST_WAIT = 3600.0  # seconds; if a server asks for more, give up: a later run tries again
 
 
 class FailedAttempt(NamedTuple):
-    """A try that failed and will be followed by another, `wait` seconds later, at `next` (UTC)."""
+    """A failed attempt; the next one follows `wait` seconds later, at `next` (UTC)."""
 
     attempt: int
     attempts: int
@@ -23,12 +23,12 @@ class FailedAttempt(NamedTuple):
     next: datetime
 
     def __str__(self) -> str:
-        told = f"attempt {self.attempt} of {self.attempts}: {reason(self.error)}"
-        return f"{told}; next at {as_time(self.next)}, in {self.wait:g} s"
+        failure = f"attempt {self.attempt} of {self.attempts}: {reason(self.error)}"
+        return f"{failure}; next at {as_time(self.next)}, in {self.wait:g} s"
 
     @property
     def status(self) -> str:
-        """The same for a narrow box: the next attempt first."""
+        """The same text for luigid's narrow box, with the next attempt first."""
         following = f"next attempt {self.attempt + 1} of {self.attempts}"
         return f"{following} at {as_time(self.next)}: {reason(self.error)}"
 
@@ -36,14 +36,14 @@ class FailedAttempt(NamedTuple):
 def with_retries(
     action: Callable[[], T], retries: int, delay: float, announce: Callable[[FailedAttempt], None]
 ) -> T:
-    """Do `action` and return what it does, again up to `retries` times after failures that pass.
+    """Call `action` and return its result; retry up to `retries` times after temporary failures.
 
-    It is done again `delay` seconds after the failure. A server that asked to wait longer is given that
-    long, up to an hour. `announce` hears of each failure that is followed by another try.
+    Each retry waits `delay` seconds, or longer if the server asks for it, up to an hour. `announce` receives
+    each failure that a retry follows.
 
     Raises:
-        TransientError: the last try failed too, or the server asked to wait longer than an hour.
-        PermanentError: at once.
+        TransientError: the last attempt failed, or the server asks to wait longer than an hour.
+        PermanentError: an attempt failed with it; no retry follows.
 
     """
     attempts = retries + 1

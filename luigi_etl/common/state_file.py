@@ -1,7 +1,7 @@
-"""State files, which outlive the outages they are about.
+"""State files, which survive the outages that they describe.
 
-A state file is written in place, where it has its room on the disk already, so that a full disk does not
-matter; where the folder can't be written at all, a folder of this user among the temporary files stands in.
+A state file is overwritten in place, within disk space that it already occupies: a full disk does not matter.
+If the folder can't be written, a private folder among the temporary files replaces it.
 """
 
 import contextlib
@@ -21,13 +21,13 @@ from luigi_etl.common.files import overwrite, read_json
 from luigi_etl.common.locks import lock
 from luigi_etl.common.private import make_private
 
-BLOCK = 4096  # bytes, overwritten in one piece
+BLOCK = 4096  # bytes, overwritten in one write
 LOCAL = "set [service] folder to one on a local disk"
-SECOND_LOOK = 0.05  # seconds: longer than another process takes to see whether a lock is held
+LOCK_TEST = 0.05  # seconds: longer than another process takes to test a lock
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept between runs; `written` counts how often it was."""
+    """A record that is kept between runs; `written` counts its writes."""
 
     written: int = 0
 
@@ -37,7 +37,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class StateFile(Generic[R]):
-    """A file that keeps a record over restarts and outages, by its name, folder, and size."""
+    """A file that keeps a record through restarts and outages."""
 
     name: str
     folder: Path
@@ -45,12 +45,12 @@ class StateFile(Generic[R]):
     room: int = BLOCK
 
     def read(self) -> R:
-        """Return the record that was written last, or an empty one."""
+        """Return the newest record, or an empty one."""
         found = [record for folder in self.folders() if (record := _read(self.path(folder), self.kind))]
         return max(found, key=lambda record: record.written, default=self.kind())
 
     def write(self, record: R) -> None:
-        """Keep a record; where it can't be kept at all it is lost."""
+        """Write a record; if no folder can be written, the record is lost."""
         newest = msgspec.structs.replace(record, written=self.read().written + 1)
         content = msgspec.json.encode(newest)
         folders = self.folders()
@@ -71,16 +71,16 @@ class StateFile(Generic[R]):
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes from changing the record; go on without a lock where there can be none."""
+        """Keep other processes from changing the record; continue without a lock if none is possible."""
         with contextlib.ExitStack() as opened:
             with contextlib.suppress(OSError, StorageError):
                 self.lock(opened, wait=True)
             yield
 
     def lock(self, opened: contextlib.ExitStack, *, wait: bool) -> bool:
-        """Lock a file, in the first folder where that works, until `opened` ends.
+        """Lock a file in the first usable folder until `opened` closes.
 
-        Return False if another process holds the lock, and this one is not to `wait`.
+        Return False if another process holds the lock and `wait` is false.
 
         Raises:
             StorageError: no folder can be used for the lock.
@@ -89,12 +89,12 @@ class StateFile(Generic[R]):
         problem: OSError | LocksUnsupportedError | None = None
         for folder in self.folders():
             path = folder / f"{self.name}.lock"
-            for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no right to write
+            for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no write permission
                 try:
                     make_private(folder)
                     descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
                     opened.callback(os.close, descriptor)
-                    return lock(descriptor, path, LOCAL, wait=wait) or _is_locked_now(descriptor, path)
+                    return lock(descriptor, path, LOCAL, wait=wait) or _lock_again(descriptor, path)
                 except (OSError, LocksUnsupportedError) as error:
                     problem = problem or error
         if isinstance(problem, LocksUnsupportedError):
@@ -104,27 +104,27 @@ class StateFile(Generic[R]):
         ) from problem
 
     def path(self, folder: Path) -> Path:
-        """Return the file in a folder."""
+        """Return the path of the file in a folder."""
         return folder / f"{self.name}.state"
 
     def folders(self) -> list[Path]:
-        """Return the folder, and the one that stands in for it, if nobody else can write there."""
-        stand_in = Path(tempfile.gettempdir()) / f"luigi_etl-{os.getuid()}" / _flat(self.folder)
-        return [self.folder, stand_in] if _can_be_ours(stand_in.parent) else [self.folder]
+        """Return the folder and its replacement, unless others can write to the replacement."""
+        private = Path(tempfile.gettempdir()) / f"luigi_etl-{os.getuid()}"
+        return [self.folder, private / _flatten(self.folder)] if _is_private(private) else [self.folder]
 
 
-def _is_locked_now(descriptor: int, path: Path) -> bool:
-    """Lock a file that another process may only have looked at."""
-    time.sleep(SECOND_LOOK)
+def _lock_again(descriptor: int, path: Path) -> bool:
+    """Lock a file after a short wait: another process may only have tested the lock."""
+    time.sleep(LOCK_TEST)
     return lock(descriptor, path, LOCAL)
 
 
-def _flat(folder: Path) -> str:
+def _flatten(folder: Path) -> str:
     return str(folder.absolute()).replace(os.sep, "%")[-200:]
 
 
-def _can_be_ours(folder: Path) -> bool:
-    """Tell whether the folder is this user's alone, or not there yet."""
+def _is_private(folder: Path) -> bool:
+    """Return whether a folder is missing or accessible only to this user."""
     try:
         status = folder.lstat()
     except OSError:

@@ -1,4 +1,4 @@
-"""Lines for people: what a terminal may be given, and printing that costs nobody a run."""
+"""Text that is safe to print, and printing that never fails a run."""
 
 import contextlib
 import errno
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from logging import LogRecord
 
 LONGEST_LINE = 2000  # characters of a message
-LONGEST_VALUE = 200  # characters of a text that is quoted in one
+LONGEST_VALUE = 200  # characters of a quotation in a message
 
 
 def printable(text: str) -> str:
-    """Return a text in one line, with an escape (`\\x1b`) for each character a terminal might act on."""
+    """Return a text with an escape (`\\x1b`) for each character that could control a terminal."""
     if text.isprintable():
         return text
     return "".join(
@@ -25,7 +25,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: object, most: int = LONGEST_LINE) -> str:
-    """Return a text of any origin and length in one printable line of at most `most` characters."""
+    """Return any text as one printable line of at most `most` characters."""
     whole = str(text)
     start = whole[: 2 * most]
     line = printable(" ".join(start.split()))
@@ -33,24 +33,24 @@ def one_line(text: object, most: int = LONGEST_LINE) -> str:
 
 
 def brief(text: object, most: int = LONGEST_VALUE) -> str:
-    """Return a text of a server, a file or a database as it may stand in a message."""
+    """Return a text of a server, a file or a database, short enough to quote in a message."""
     return one_line(text, most)
 
 
 def make_printable(record: "LogRecord") -> bool:
-    """Bring a log record into one printable line; a filter for loggers."""
+    """Turn a log record into one printable line; a filter for loggers."""
     record.msg, record.args = one_line(record.getMessage()), ()
     return True
 
 
 def encodable(line: str) -> str:
-    """Return a line as far as standard output has the letters, with escapes for the others."""
+    """Return a line with escapes for the characters that standard output can't encode."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return line.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def print_line(line: str) -> None:
-    """Print a line of work that is done; if it can't be printed, standard error gets one line about that."""
+    """Print a result line; if that fails, write one line to standard error."""
     try:
         print(encodable(one_line(line)), flush=True)
     except OSError as error:
@@ -62,34 +62,34 @@ def print_line(line: str) -> None:
 
 
 def print_all(lines: Iterable[str]) -> None:
-    """Print lines until nobody reads them any more.
+    """Print lines until the reader closes the pipe.
 
     Raises:
-        OSError: standard output takes nothing, for another reason.
+        OSError: standard output fails for another reason.
 
     """
     _write_all(lambda line: print(encodable(line)), lines)
 
 
 def write_all(lines: Iterable[bytes]) -> None:
-    """Write lines to standard output as they are, until nobody reads them any more.
+    """Write lines to standard output unchanged, until the reader closes the pipe.
 
     Raises:
-        OSError: standard output takes nothing, for another reason, or there is none.
+        OSError: standard output fails for another reason, or is closed.
 
     """
-    if not sys.stdout:  # the program was started without
+    if not sys.stdout:  # None if the program was started without it
         raise OSError(errno.EBADF, "standard output is closed")
     _write_all(sys.stdout.buffer.write, lines)
 
 
 def _write_all(write: Callable[..., object], lines: Iterable[object]) -> None:
-    if all(_is_taken(write, line) for line in lines):
-        _is_taken(print, end="", flush=True)  # here, where a failure can be told, rather than at the exit
+    if all(_try_write(write, line) for line in lines):
+        _try_write(print, end="", flush=True)  # at exit, a failure could not be reported
 
 
-def _is_taken(write: Callable[..., object], *arguments: object, **options: object) -> bool:
-    """Write something; tell whether anybody reads it."""
+def _try_write(write: Callable[..., object], *arguments: object, **options: object) -> bool:
+    """Call `write`; return False if the reader has closed the pipe."""
     try:
         write(*arguments, **options)
     except OSError as error:
@@ -101,7 +101,7 @@ def _is_taken(write: Callable[..., object], *arguments: object, **options: objec
 
 
 def discard_output() -> None:
-    """Let what is still in the buffer go nowhere: at the exit it would fail again."""
+    """Send buffered output to /dev/null: at exit, writing it would fail again."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.stdout.fileno())
     os.close(nowhere)
