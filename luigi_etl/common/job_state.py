@@ -53,7 +53,7 @@ class JobState(Record, frozen=True, kw_only=True):
         return [first + number * MINUTE for first, count in self.unrecorded for number in range(count)]
 
     def with_unrecorded(self, minutes: Iterable[datetime], error: str = "") -> "JobState":
-        """Return a copy with the newest of these minutes as failed without a run record."""
+        """Return a copy in which these minutes failed without a run record; keep the newest ones."""
         ranges: list[tuple[datetime, int]] = []
         for minute in sorted(set(minutes)):
             if ranges and ranges[-1][0] + ranges[-1][1] * MINUTE == minute:

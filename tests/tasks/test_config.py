@@ -1,24 +1,14 @@
-from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import luigi
 import pytest
 
 from luigi_etl import SyncComplaints
 from luigi_etl.api.settings import API, Settings
-from luigi_etl.common.errors import QueryError, SettingError
+from luigi_etl.common.errors import SettingError
 from luigi_etl.tasks.base import Snapshot
 from luigi_etl.tasks.config import ccdb, guard, storage
-from luigi_etl.tasks.parameters import DayParameter, QueryParameter, TimestampParameter
 from tests.conftest import Chain
-
-
-class Example(luigi.Task):
-    """A task with the parameters under test."""
-
-    query = QueryParameter(default="")
-    timestamp = TimestampParameter(default=datetime(2026, 1, 2, 3, 4))
 
 
 def test_the_settings_have_the_defaults_told_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,21 +112,6 @@ def test_the_database_is_a_file_in_the_root_another_file_or_an_address(
     assert storage(database=setting).database_address == address
 
 
-@pytest.mark.parametrize(("given", "day"), [("", None), ("2026-01-02", date(2026, 1, 2))])
-def test_a_day_is_read_and_written_as_text(given: str, day: date | None) -> None:
-    parameter = DayParameter()
-    assert parameter.normalize(given) == day
-    assert parameter.serialize(day) == given
-
-
-@pytest.mark.parametrize(
-    "given", ["2026-02-30", "20260102", "2999-01-01", "yesterday", datetime(2026, 1, 2), 7]
-)
-def test_what_is_no_day_or_to_come_is_refused(given: Any) -> None:
-    with pytest.raises(SettingError, match="since"):
-        SyncComplaints(since=given)
-
-
 @pytest.mark.parametrize(
     "address", ["http://me:secret@host/", "me:secret@host", "ftp://me:secret@host:99999/"]
 )
@@ -149,32 +124,6 @@ def test_a_secret_in_the_address_is_not_repeated(address: str) -> None:
 def test_unknown_columns_are_refused() -> None:
     with pytest.raises(SettingError, match="did you mean 'state'"):
         storage(columns="stat")
-
-
-@pytest.mark.parametrize(
-    "moment",
-    [
-        datetime(2026, 1, 2, 3, 4, 59, 999),
-        datetime(2026, 1, 2, 3, 4, tzinfo=timezone.utc),
-        datetime(2026, 1, 1, 22, 4, tzinfo=timezone(timedelta(hours=-5))),
-    ],
-)
-def test_a_timestamp_is_a_naive_utc_minute(moment: datetime) -> None:
-    assert Example(timestamp=moment).timestamp == datetime(2026, 1, 2, 3, 4)
-
-
-def test_a_timestamp_that_is_none_is_refused() -> None:
-    with pytest.raises(SettingError, match="timestamp"):
-        Example(timestamp="2026-01-02T0304")
-
-
-def test_command_optionss_of_one_query_are_one_task() -> None:
-    assert Example(query="state=NY&state=CA") is Example(query="?state=CA&state=NY&state=CA")
-
-
-def test_from_python_a_bad_query_is_a_value_error() -> None:
-    with pytest.raises(QueryError):
-        Example(query="prodct=Mortgage")
 
 
 @pytest.mark.slow
