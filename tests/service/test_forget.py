@@ -21,7 +21,7 @@ from luigi_etl.tasks.future_minutes import database_warning, latest_warning, rem
 from tests.conftest import Chain, Pipeline, Serve, read_only
 from tests.database.test_merge import ASKED, HISTORY, MINUTE, Book, complaint, merge_state, minute
 from tests.made import merged, stored, synced, taken
-from tests.tasks.test_sync import FIRST, Syncer
+from tests.tasks.test_sync import FIRST, SyncRunner
 from tests.tasks.test_sync import MINUTE as MINUTE_OF_SYNCS
 
 ALL_UNSET = Forgotten()
@@ -451,7 +451,7 @@ def test_doctor_fails_for_a_later_minute(pipeline: Pipeline) -> None:
 @pytest.mark.slow
 def test_sync_after_forgetting_brings_the_truth(pipeline: Pipeline, served: Serve) -> None:
     """The clock was ahead for one sync; windows leave no files, so the next sync reads them again."""
-    upkeep = Syncer(pipeline, served(300))
+    upkeep = SyncRunner(pipeline, served(300))
     for at in (0, 90, 1):
         assert upkeep.sync(at)
         upkeep.change()

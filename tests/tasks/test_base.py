@@ -23,8 +23,8 @@ MINUTE = datetime(2026, 11, 22, 9, 26)
 
 
 @pytest.fixture(autouse=True)
-def reported() -> Iterator[None]:
-    """Let Luigi's log reach the test: runs of other tests in this process set it to silence."""
+def luigi_log() -> Iterator[None]:
+    """Let the test see Luigi's log, which other tests in this process have silenced."""
     logger = logging.getLogger("luigi-interface")
     before = logger.propagate, logger.disabled, logger.level
     logger.propagate, logger.disabled = True, False
@@ -34,7 +34,7 @@ def reported() -> Iterator[None]:
     logger.setLevel(before[2])
 
 
-def test_the_files_of_a_snapshot_share_a_prefix() -> None:
+def test_files_of_a_snapshot_share_a_prefix() -> None:
     files = SnapshotFiles(Path("data"), "all-newest-10", MINUTE)
     prefix = "data/snapshots/all-newest-10/2026-11-22/20261122T0926Z"
     assert list(map(str, (files.document, files.extracted, files.parsed, files.rejected, files.summary))) == [
@@ -61,11 +61,11 @@ def test_the_files_of_a_snapshot_share_a_prefix() -> None:
         ("company=../../x", 0, "company=..%2F..%2Fx"),
     ],
 )
-def test_query_and_limit_are_the_folder(query: str, limit: int, slug: str) -> None:
+def test_query_and_limit_name_the_folder(query: str, limit: int, slug: str) -> None:
     assert Snapshot(timestamp=MINUTE, query=query, limit=limit).files.slug == slug
 
 
-def test_the_longest_query_stays_inside_the_root() -> None:
+def test_longest_query_stays_inside_the_root() -> None:
     query = "&".join(f"company={letter * 200}" for letter in "abcdef")
     files = Snapshot(timestamp=MINUTE, query=query).files
     assert len(files.latest.name) < 200
@@ -73,35 +73,35 @@ def test_the_longest_query_stays_inside_the_root() -> None:
 
 
 def test_messages_are_escaped_for_luigid(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[str] = []
+    messages: list[str] = []
     task = Snapshot(timestamp=MINUTE)
-    monkeypatch.setattr(task, "set_status_message", said.append)
+    monkeypatch.setattr(task, "set_status_message", messages.append)
     task.set_status('<script src="x">')
-    assert said == ["&lt;script src=&quot;x&quot;&gt;"]
+    assert messages == ["&lt;script src=&quot;x&quot;&gt;"]
 
 
-def test_a_luigid_that_went_away_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    def away(_: object) -> None:
+def test_unreachable_luigid_does_not_end_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
         raise RPCError("luigid is away")
 
     monkeypatch.setattr("luigi_etl.tasks.base.STATUS_PAUSE", 0.0)  # a pause would last into other tests
     task = Snapshot(timestamp=MINUTE)
-    monkeypatch.setattr(task, "set_status_message", away)
-    monkeypatch.setattr(task, "set_progress_percentage", away)
+    monkeypatch.setattr(task, "set_status_message", fail)
+    monkeypatch.setattr(task, "set_progress_percentage", fail)
     task.set_status("hello")
     task.show_progress(1, 2)
 
 
-def test_how_far_a_task_is_is_told_at_most_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
+def test_progress_is_sent_at_most_once_per_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
     task = Snapshot(timestamp=MINUTE, limit=4)
-    monkeypatch.setattr(task, "set_progress_percentage", told.append)
+    monkeypatch.setattr(task, "set_progress_percentage", sent.append)
     monkeypatch.setattr("luigi_etl.tasks.base.PROGRESS_INTERVAL", 0.2)
     task.show_progress(1, 4)
     task.show_progress(2, 4)
     time.sleep(0.25)
     task.show_progress(3, 4)
-    assert told == [25, 75]
+    assert sent == [25, 75]
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_how_far_a_task_is_is_told_at_most_each_second(monkeypatch: pytest.Monke
     ],
 )
 def test_luigid_gets_a_failure_in_one_line(error: Exception, line: str) -> None:
-    """luigid's page escapes it."""
+    """luigid escapes it in its page."""
     assert Snapshot(timestamp=MINUTE).on_failure(error) == line
 
 
-def test_an_html_mail_gets_a_failure_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_in_an_html_mail_is_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     configuration = luigi.configuration.LuigiConfigParser()
     configuration.set("email", "format", "html")
     monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
@@ -138,7 +138,7 @@ def test_only_bugs_are_logged_with_a_traceback(
     assert str(error) in caplog.text
 
 
-def test_the_reason_of_a_bug_comes_first_and_its_trace_has_no_rows(caplog: pytest.LogCaptureFixture) -> None:
+def test_log_of_a_bug_begins_with_its_reason_and_has_no_rows(caplog: pytest.LogCaptureFixture) -> None:
     first, second = ValueError("first\n[SQL: secret]"), KeyError("second")
     second.__cause__ = first
     arguments = (1, "Worker(salt=1)", Snapshot(timestamp=MINUTE))
@@ -165,8 +165,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     Register.clear_instance_cache()
 
 
-def outcome(root: Path, family: type[Recorded]) -> tuple[str, str]:
-    """Record late that the run of a minute failed; return what is then on record of it."""
+def record_late(root: Path, family: type[Recorded]) -> tuple[str, str]:
+    """Record the failure of an earlier minute; return the outcome and the task on record."""
     task = family(timestamp=MINUTE + timedelta(minutes=5))
     task.record_earlier(MINUTE, "no room")
     found = read_record(SnapshotFiles(root, task.slug, MINUTE).run)
@@ -174,20 +174,20 @@ def outcome(root: Path, family: type[Recorded]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("family", [StoreComplaints, MergeComplaints, SyncComplaints])
-def test_a_failure_can_be_recorded_late(root: Path, family: type[Recorded]) -> None:
-    assert outcome(root, family) == ("failed", family.__name__)
+def test_failure_is_recorded_late(root: Path, family: type[Recorded]) -> None:
+    assert record_late(root, family) == ("failed", family.__name__)
 
 
-def test_a_merge_that_failed_after_the_snapshot_was_stored_is_recorded_late(root: Path) -> None:
+def test_failed_merge_of_a_stored_snapshot_is_recorded_late(root: Path) -> None:
     stored(root, MINUTE)
 
-    assert outcome(root, MergeComplaints) == ("failed", "MergeComplaints")
+    assert record_late(root, MergeComplaints) == ("failed", "MergeComplaints")
 
 
-def test_what_ended_well_since_is_not_recorded_as_failed(root: Path) -> None:
+def test_success_is_not_recorded_as_failed_later(root: Path) -> None:
     merged(root, MINUTE)
     synced(root, MINUTE)
 
-    assert outcome(root, StoreComplaints)[0] == "merged"
-    assert outcome(root, MergeComplaints)[0] == "merged"
-    assert outcome(root, SyncComplaints)[0] == "synced"
+    assert record_late(root, StoreComplaints)[0] == "merged"
+    assert record_late(root, MergeComplaints)[0] == "merged"
+    assert record_late(root, SyncComplaints)[0] == "synced"

@@ -1,4 +1,4 @@
-"""The chain as its user runs it: real programs, real HTTP, real files."""
+"""The chain as a user runs it: real programs, real HTTP, real files."""
 
 import csv
 import fcntl
@@ -43,12 +43,12 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def snapshot_files(chain: Chain) -> dict[str, bytes]:
-    """Return the files of the data: the record of the run tells its time, another with each run."""
+    """Return the files of the snapshot except run.json, which holds the time of the run."""
     files = [path for path in chain.files() if path.parent.name == "2026-11-22"]
     return {path.name: path.read_bytes() for path in files if not path.name.endswith(".run.json")}
 
 
-def test_a_run_leaves_the_files_of_the_design_and_says_one_line(chain: Chain, served: Serve) -> None:
+def test_run_writes_its_files_and_prints_one_line(chain: Chain, served: Serve) -> None:
     run = chain.luigi(*MINUTE, url=served(1000).url)
     folder = "data/snapshots/all-newest-10/2026-11-22"
     assert run.out == (
@@ -62,14 +62,14 @@ def test_a_run_leaves_the_files_of_the_design_and_says_one_line(chain: Chain, se
     assert len(rows(chain.folder / "data/latest/all-newest-10.csv")) == 10
 
 
-def test_the_default_timestamp_is_the_minute_of_the_run_in_utc(chain: Chain, served: Serve) -> None:
+def test_default_timestamp_is_the_current_utc_minute(chain: Chain, served: Serve) -> None:
     before = time.strftime("%Y%m%dT%H%MZ", time.gmtime())
     chain.luigi(url=served().url)
     after = time.strftime("%Y%m%dT%H%MZ", time.gmtime())
     assert before <= chain.file(".datapackage.json").name.split(".")[0] <= after
 
 
-def test_a_finished_minute_is_left_alone(chain: Chain, served: Serve) -> None:
+def test_finished_minute_is_not_run_again(chain: Chain, served: Serve) -> None:
     server = served()
     chain.luigi(*MINUTE, url=server.url)
     before = {path: path.stat().st_mtime_ns for path in chain.files()}
@@ -96,7 +96,7 @@ def test_a_finished_minute_is_left_alone(chain: Chain, served: Serve) -> None:
         ),
     ],
 )
-def test_deleted_files_are_made_again_offline_and_equal(
+def test_deleted_files_are_rebuilt_offline_and_equal(
     chain: Chain, served: Serve, deleted: tuple[str, ...]
 ) -> None:
     chain.luigi(*MINUTE, url=served().url)
@@ -108,7 +108,7 @@ def test_deleted_files_are_made_again_offline_and_equal(
     assert snapshot_files(chain) == before
 
 
-def test_two_queries_and_two_limits_of_one_minute_share_no_file(chain: Chain, served: Serve) -> None:
+def test_queries_and_limits_of_one_minute_share_no_file(chain: Chain, served: Serve) -> None:
     url = served(200).url
     for arguments in (
         (),
@@ -127,7 +127,7 @@ def test_two_queries_and_two_limits_of_one_minute_share_no_file(chain: Chain, se
     }
 
 
-def test_a_query_brings_what_matches_and_nothing_else(chain: Chain, served: Serve) -> None:
+def test_query_returns_exactly_the_matching_complaints(chain: Chain, served: Serve) -> None:
     server = served(500)
     query = "product=Mortgage&product=Debt+collection&date_received_min=2026-08-01&not_state=FL"
     assert chain.luigi(*MINUTE, "--limit", "0", "--query", query, url=server.url).code == 0
@@ -142,14 +142,14 @@ def test_a_query_brings_what_matches_and_nothing_else(chain: Chain, served: Serv
     assert expected
 
 
-def test_no_match_is_a_complete_answer_with_a_warning(chain: Chain, served: Serve) -> None:
+def test_query_without_matches_succeeds_with_a_warning(chain: Chain, served: Serve) -> None:
     run = chain.luigi(*MINUTE, "--query", "company=equifax", url=served().url)
     assert run.code == 0
     assert "no complaint matches company=equifax; values must match exactly" in run.err
     assert rows(chain.file(".complaints.csv")) == []
 
 
-def test_an_older_minute_never_replaces_the_latest(chain: Chain, served: Serve) -> None:
+def test_older_minute_does_not_replace_the_newest_csv(chain: Chain, served: Serve) -> None:
     server = served(50)
     chain.luigi(*MINUTE, url=server.url)
     newest = (chain.folder / "data/latest/all-newest-10.csv").read_bytes()
@@ -161,7 +161,7 @@ def test_an_older_minute_never_replaces_the_latest(chain: Chain, served: Serve) 
     assert (chain.folder / "data/latest/all-newest-10.csv").read_bytes() != newest
 
 
-def test_hits_that_are_no_complaints_are_kept_apart_and_warned_of(chain: Chain, tmp_path: Path) -> None:
+def test_invalid_hits_are_rejected_with_a_warning(chain: Chain, tmp_path: Path) -> None:
     good = {"complaint_id": "12345", "date_received": "2026-09-01T10:00:00.000Z", "state": "CA"}
     bad = {"complaint_id": "67890", "date_received": "2026-02-30T10:00:00.000Z"}
     hits = [
@@ -180,10 +180,10 @@ def test_hits_that_are_no_complaints_are_kept_apart_and_warned_of(chain: Chain, 
     assert not (chain.folder / "data/latest").exists()
 
 
-# --- bad luck ------------------------------------------------------------------------------------
+# --- failures ------------------------------------------------------------------------------------
 
 
-def test_a_passing_failure_is_tried_eleven_times_and_then_fails(chain: Chain) -> None:
+def test_temporary_failure_is_tried_eleven_times(chain: Chain) -> None:
     run = chain.luigi(*MINUTE, url="http://127.0.0.1:9/")
     assert run.code == 30
     lines = run.err.splitlines()
@@ -197,7 +197,7 @@ def test_a_passing_failure_is_tried_eleven_times_and_then_fails(chain: Chain) ->
 
 
 @pytest.mark.parametrize(
-    ("rule", "said"),
+    ("rule", "message"),
     [
         ("status=400", "ERROR: ExtractComplaints: 127.0.0.1:{port}: the API refuses the query (400: state"),
         (
@@ -211,18 +211,18 @@ def test_a_passing_failure_is_tried_eleven_times_and_then_fails(chain: Chain) ->
         ("html", "ERROR: ExtractComplaints: 127.0.0.1:{port}: the response is text/html, not JSON"),
     ],
 )
-def test_a_permanent_failure_is_one_line_and_one_request(
-    chain: Chain, served: Serve, rule: str, said: str
+def test_permanent_failure_is_one_line_and_one_request(
+    chain: Chain, served: Serve, rule: str, message: str
 ) -> None:
     server = served(50, f"every 1:{rule}")
     run = chain.luigi(*MINUTE, url=server.url)
     assert run.code == 30
-    assert run.err.startswith(said.format(port=server.url.split("/")[2].split(":")[1]))
+    assert run.err.startswith(message.format(port=server.url.split("/")[2].split(":")[1]))
     assert len(run.err.splitlines()) == 1
     assert len(server.asked) == 1
 
 
-DISTURBANCES = [
+FAULTS = [
     "status=429",
     "status=424",
     "status=503",
@@ -235,23 +235,21 @@ DISTURBANCES = [
 ]
 
 
-@pytest.mark.parametrize("fault", DISTURBANCES)
-def test_a_disturbed_run_leaves_the_bytes_of_an_undisturbed_one(
-    chain: Chain, served: Serve, fault: str
-) -> None:
-    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20", "--ccdb-read-timeout", "0.5")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_do_not_change_the_files(chain: Chain, served: Serve, fault: str) -> None:
+    arguments = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20", "--ccdb-read-timeout", "0.5")
     server = served(50)  # one server, so that both runs have one address
-    assert chain.luigi(*walk, url=server.url).code == 0
+    assert chain.luigi(*arguments, url=server.url).code == 0
     undisturbed = snapshot_files(chain)
     for path in chain.files():
         path.unlink()
     server.sandbox.script = Script([read_rule(f"5:{fault}"), read_rule(f"4:{fault}", repeated=True)])
-    assert chain.luigi(*walk, url=server.url).code == 0
+    assert chain.luigi(*arguments, url=server.url).code == 0
     assert snapshot_files(chain) == undisturbed
     assert len(server.asked) > 6
 
 
-def test_an_index_that_keeps_changing_fails_saying_so(chain: Chain, served: Serve) -> None:
+def test_constantly_changing_index_fails_with_the_reason(chain: Chain, served: Serve) -> None:
     server = served(50, "every 1:arrive=1")
     run = chain.luigi(
         *MINUTE, "--limit", "0", "--ccdb-page-size", "20", "--ccdb-retries", "1", url=server.url
@@ -261,17 +259,17 @@ def test_an_index_that_keeps_changing_fails_saying_so(chain: Chain, served: Serv
     assert [path.name for path in chain.files()] == [f"{PREFIX}.document.csv", f"{PREFIX}.run.json"]
 
 
-def test_killed_at_any_moment_it_is_completed_and_fetches_no_page_again(chain: Chain, served: Serve) -> None:
-    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "25")
+def test_killed_run_resumes_and_fetches_no_page_twice(chain: Chain, served: Serve) -> None:
+    arguments = (*MINUTE, "--limit", "0", "--ccdb-page-size", "25")
     undisturbed = served(1000)
-    assert chain.luigi(*walk, url=undisturbed.url).code == 0
+    assert chain.luigi(*arguments, url=undisturbed.url).code == 0
     expected = {name: content for name, content in snapshot_files(chain).items() if name.endswith(".csv")}
     for path in chain.files():
         path.unlink()
     server = served(1000)
     moments = random.Random(2026)
     for _ in range(12):
-        process = chain.start(*chain.luigi_command(*walk), url=server.url)
+        process = chain.start(*chain.luigi_command(*arguments), url=server.url)
         time.sleep(moments.uniform(0.3, 1.6))
         process.kill()
         process.communicate()
@@ -280,18 +278,18 @@ def test_killed_at_any_moment_it_is_completed_and_fetches_no_page_again(chain: C
                 assert gzip.decompress(path.read_bytes()).count(b"\n") == 40
             if path.name.endswith(".complaints.csv"):
                 assert path.read_bytes() == expected[path.name]
-    assert chain.luigi(*walk, url=server.url).code == 0
+    assert chain.luigi(*arguments, url=server.url).code == 0
     assert {name: snapshot_files(chain)[name] for name in expected} == expected
     whole = [path for path, status in server.sandbox.requests if status == 200]
-    # A page under way at the kill is asked for again; one that was stored is not.
+    # Only a page in flight at the kill is requested again.
     assert len(set(whole)) == 40
     assert len(whole) <= 40 + 12
 
 
-def test_an_interrupt_is_one_line_that_tells_how_to_go_on(chain: Chain, served: Serve) -> None:
+def test_interrupted_run_prints_how_to_resume(chain: Chain, served: Serve) -> None:
     server = served(50, "3:hang")
-    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20")
-    process = chain.start(*chain.luigi_command(*walk), url=server.url)
+    arguments = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20")
+    process = chain.start(*chain.luigi_command(*arguments), url=server.url)
     deadline = time.monotonic() + 20
     while len(server.asked) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -301,22 +299,20 @@ def test_an_interrupt_is_one_line_that_tells_how_to_go_on(chain: Chain, served: 
     assert err == (
         "ExtractComplaints: interrupted; complete pages are kept: resume with --timestamp 2026-11-22T0926\n"
     )
-    assert chain.luigi(*walk, url=server.url).code == 0
+    assert chain.luigi(*arguments, url=server.url).code == 0
     assert len(server.asked) == 4
 
 
 @pytest.mark.parametrize("room", [400, 1_500, 5_000, 12_000, 40_000])
-def test_a_full_disk_is_one_line_with_the_path_and_leaves_no_half_file(
-    chain: Chain, served: Serve, room: int
-) -> None:
-    """A limit on the size of files is what a full disk is to the process that writes one."""
+def test_full_disk_is_one_line_and_leaves_no_partial_file(chain: Chain, served: Serve, room: int) -> None:
+    """A limit on the size of files stands for a full disk."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
     url = served(100).url
     arguments = (*MINUTE, "--limit", "0")
-    chain.environment["COVERAGE_PROCESS_CONFIG"] = ""  # it has files of its own to write
+    chain.environment["COVERAGE_PROCESS_CONFIG"] = ""  # coverage writes large files
     run = chain.luigi(*arguments, url=url, preexec_fn=limit)
     assert run.code == 30
     assert len(run.err.splitlines()) == 1
@@ -327,7 +323,7 @@ def test_a_full_disk_is_one_line_with_the_path_and_leaves_no_half_file(
     assert len(rows(chain.file(".complaints.csv"))) == 100
 
 
-def test_a_root_that_cannot_be_written_is_one_line_with_the_path(chain: Chain, served: Serve) -> None:
+def test_unwritable_root_is_one_line_with_the_path(chain: Chain, served: Serve) -> None:
     (chain.folder / "file").touch()
     run = chain.luigi(*MINUTE, "--storage-root", "file/data", url=served().url)
     assert run.code == 30
@@ -335,7 +331,7 @@ def test_a_root_that_cannot_be_written_is_one_line_with_the_path(chain: Chain, s
     assert all(line.startswith("ERROR: ") for line in run.err.splitlines())
 
 
-def test_damaged_pages_are_one_line_and_nothing_is_parsed(chain: Chain, served: Serve) -> None:
+def test_damaged_pages_are_one_line_and_not_parsed(chain: Chain, served: Serve) -> None:
     chain.luigi(*MINUTE, url=served().url, task="ExtractComplaints")
     path = chain.file(".extracted.jsonl.gz")
     path.write_bytes(path.read_bytes()[:-20])
@@ -345,13 +341,13 @@ def test_damaged_pages_are_one_line_and_nothing_is_parsed(chain: Chain, served: 
     assert not chain.files(".parsed.jsonl")
 
 
-def test_a_query_like_a_path_stays_inside_the_root(chain: Chain, served: Serve) -> None:
+def test_query_like_a_path_stays_inside_the_root(chain: Chain, served: Serve) -> None:
     run = chain.luigi(*MINUTE, "--query", "company=../../x&issue=" + "/" * 200, url=served().url)
     assert run.code == 0
     assert {path.relative_to(chain.folder).parts[0] for path in chain.folder.rglob("*.csv")} == {"data"}
 
 
-def test_columns_are_picked_and_ordered_by_api_name(chain: Chain, served: Serve) -> None:
+def test_columns_are_chosen_and_ordered_by_api_name(chain: Chain, served: Serve) -> None:
     chain.luigi(
         *MINUTE, "--storage-columns", "complaint_id,state,has_narrative", url=served(era="2021-09").url
     )
@@ -360,18 +356,18 @@ def test_columns_are_picked_and_ordered_by_api_name(chain: Chain, served: Serve)
     assert first["Has narrative?"] in ("true", "false")
 
 
-def test_nothing_in_the_configuration_makes_luigi_warn(chain: Chain, served: Serve) -> None:
+def test_configuration_causes_no_warnings_of_luigi(chain: Chain, served: Serve) -> None:
     chain.environment["PYTHONWARNINGS"] = "default"
     run = chain.luigi(*MINUTE, url=served().url)
     assert (run.code, run.err) == (0, "")
 
 
-def test_a_terminal_shows_how_far_a_long_walk_is(chain: Chain, served: Serve) -> None:
+def test_terminal_shows_the_progress_of_a_long_run(chain: Chain, served: Serve) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20")
+    arguments = (*MINUTE, "--limit", "0", "--ccdb-page-size", "20")
     process = subprocess.Popen(
-        chain.luigi_command(*walk),
+        chain.luigi_command(*arguments),
         cwd=chain.folder,
         env={**chain.environment, "CCDB_URL": served(50).url},
         stdout=subprocess.DEVNULL,
@@ -390,13 +386,15 @@ def test_a_terminal_shows_how_far_a_long_walk_is(chain: Chain, served: Serve) ->
 
 
 @pytest.mark.parametrize("page_size", [1_000, 10_000])
-def test_memory_does_not_grow_with_the_walk(chain: Chain, served: Serve, page_size: int) -> None:
+def test_memory_does_not_grow_with_the_number_of_complaints(
+    chain: Chain, served: Serve, page_size: int
+) -> None:
     measured = []
     for complaints, minute in ((20_000, "2026-11-22T0901"), (100_000, "2026-11-22T0902")):
         server = served(complaints)
-        walk = ("--limit", "0", "--ccdb-page-size", str(page_size), "--timestamp", minute)
-        # Not measured for coverage, which takes memory and time of its own.
-        program = with_peak_memory(*chain.luigi_command(*walk))
+        arguments = ("--limit", "0", "--ccdb-page-size", str(page_size), "--timestamp", minute)
+        # Without coverage, which needs memory and time.
+        program = with_peak_memory(*chain.luigi_command(*arguments))
         chain.environment["COVERAGE_PROCESS_CONFIG"] = ""
         run = chain.program(*program, url=server.url)
         assert run.code == 0
@@ -412,7 +410,7 @@ def test_memory_does_not_grow_with_the_walk(chain: Chain, served: Serve, page_si
     assert large < small * 1.15  # pages differ a little in size
 
 
-def test_a_line_that_cannot_be_printed_costs_no_run(chain: Chain, served: Serve) -> None:
+def test_result_line_that_cannot_be_printed_fails_no_run(chain: Chain, served: Serve) -> None:
     url = served().url
     command = " ".join(chain.luigi_command(*MINUTE))
     assert chain.program("bash", "-c", f"{command} >/dev/full", url=url).code == 0
@@ -422,7 +420,7 @@ def test_a_line_that_cannot_be_printed_costs_no_run(chain: Chain, served: Serve)
     assert "data_\\u65e5/snapshots" in run.out
 
 
-def test_an_extraction_can_be_replayed(chain: Chain, served: Serve) -> None:
+def test_extraction_can_be_replayed(chain: Chain, served: Serve) -> None:
     assert chain.luigi(*MINUTE, "--limit", "0", "--ccdb-page-size", "20", url=served(50).url).code == 0
     first = chain.file(".complaints.csv").read_bytes()
     pages = str(chain.file(".extracted.jsonl.gz"))

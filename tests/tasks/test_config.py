@@ -11,7 +11,7 @@ from luigi_etl.tasks.config import ccdb, guard, storage
 from tests.conftest import Chain
 
 
-def test_the_settings_have_the_defaults_told_in_the_readme(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_have_their_documented_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ccdb.url, "_default", API)
     assert ccdb().settings() == Settings()
     assert (ccdb().retries, ccdb().retry_delay) == (10, 30.0)
@@ -42,7 +42,7 @@ def test_the_settings_have_the_defaults_told_in_the_readme(monkeypatch: pytest.M
         ("retry_delay", float("inf")),
     ],
 )
-def test_a_setting_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
+def test_invalid_ccdb_setting_is_refused(name: str, value: Any) -> None:
     with pytest.raises(SettingError, match=name):
         ccdb(**{name: value})
 
@@ -57,14 +57,14 @@ def test_a_setting_that_cannot_be_used_is_refused(name: str, value: Any) -> None
         ("lost_complaints", -1),
     ],
 )
-def test_a_limit_that_cannot_be_used_is_refused(name: str, value: Any) -> None:
+def test_invalid_guard_setting_is_refused(name: str, value: Any) -> None:
     with pytest.raises(SettingError, match=name):
         guard(**{name: value})
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("setting", ["lost_percent=101", "lost_percent=nan", "accept=maybe"])
-def test_a_bad_limit_ends_a_run_before_it_asks(chain: Chain, setting: str) -> None:
+def test_invalid_guard_setting_ends_a_run_before_a_request(chain: Chain, setting: str) -> None:
     name, _, value = setting.partition("=")
     chain.configure("guard", **{name: value})
 
@@ -89,7 +89,7 @@ def test_a_bad_limit_ends_a_run_before_it_asks(chain: Chain, setting: str) -> No
         "a\0b",
     ],
 )
-def test_a_database_that_cannot_be_used_is_refused_and_no_password_repeated(address: str) -> None:
+def test_invalid_database_is_refused_without_its_password(address: str) -> None:
     with pytest.raises(SettingError, match="database") as caught:
         storage(database=address)
     assert "secret" not in str(caught.value)
@@ -106,16 +106,14 @@ def test_a_database_that_cannot_be_used_is_refused_and_no_password_repeated(addr
         ("data/rows=10.db", Path("data/rows=10.db")),
     ],
 )
-def test_the_database_is_a_file_in_the_root_another_file_or_an_address(
-    setting: str, address: Path | str
-) -> None:
+def test_database_is_a_file_or_an_address(setting: str, address: Path | str) -> None:
     assert storage(database=setting).database_address == address
 
 
 @pytest.mark.parametrize(
     "address", ["http://me:secret@host/", "me:secret@host", "ftp://me:secret@host:99999/"]
 )
-def test_a_secret_in_the_address_is_not_repeated(address: str) -> None:
+def test_error_does_not_repeat_a_secret_in_the_address(address: str) -> None:
     with pytest.raises(SettingError, match="must not contain a user name, a password or @") as caught:
         ccdb(url=address)
     assert "secret" not in str(caught.value)
@@ -128,7 +126,7 @@ def test_unknown_columns_are_refused() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--query", "prodct=Mortgage"), "query: the API knows no filter 'prodct'; did you mean 'product'?"),
         (("--timestamp", "now"), "timestamp: 'now' is not a minute (UTC) written as 2026-01-02T0304"),
@@ -149,24 +147,24 @@ def test_unknown_columns_are_refused() -> None:
         ),
     ],
 )
-def test_on_the_command_line_it_is_one_line_and_exit_code_2(
-    chain: Chain, arguments: tuple[str, ...], said: str
+def test_invalid_argument_is_one_line_and_exit_code_2(
+    chain: Chain, arguments: tuple[str, ...], message: str
 ) -> None:
     run = chain.luigi(*arguments)
-    assert (run.code, run.out, run.err) == (2, "", f"luigi: error: {said}\n")
+    assert (run.code, run.out, run.err) == (2, "", f"luigi: error: {message}\n")
     assert chain.files() == []
 
 
 @pytest.mark.slow
-def test_an_address_in_the_environment_that_is_none_is_one_line_and_exit_code_2(chain: Chain) -> None:
+def test_invalid_address_in_the_environment_is_one_line(chain: Chain) -> None:
     run = chain.luigi(url="nonsense")
-    said = f"CCDB_URL in the environment, for [ccdb] url: 'nonsense' is not a web address, such as {API}"
-    assert (run.code, run.out, run.err) == (2, "", f"luigi: error: {said}\n")
+    message = f"CCDB_URL in the environment, for [ccdb] url: 'nonsense' is not a web address, such as {API}"
+    assert (run.code, run.out, run.err) == (2, "", f"luigi: error: {message}\n")
     assert chain.files() == []
 
 
 @pytest.mark.slow
-def test_settings_may_stand_in_luigi_cfg(chain: Chain) -> None:
+def test_settings_are_read_from_luigi_cfg(chain: Chain) -> None:
     with (chain.folder / "luigi.cfg").open("a") as file:
         file.write("\n[ccdb]\npage_size=20000\n")
     run = chain.luigi()
@@ -177,7 +175,7 @@ def test_settings_may_stand_in_luigi_cfg(chain: Chain) -> None:
 
 
 @pytest.mark.slow
-def test_what_is_left_out_of_an_address_is_said(chain: Chain) -> None:
+def test_ignored_parameters_of_an_address_are_reported(chain: Chain) -> None:
     page = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/"
     run = chain.luigi(
         "--query", f"{page}?tab=List&size=25&state=CA", "--ccdb-retries", "0", url="http://127.0.0.1:9/"
@@ -186,26 +184,26 @@ def test_what_is_left_out_of_an_address_is_said(chain: Chain) -> None:
 
 
 @pytest.mark.slow
-def test_a_minute_to_come_is_refused(chain: Chain) -> None:
+def test_future_minute_is_refused(chain: Chain) -> None:
     run = chain.luigi("--timestamp", "2999-01-01T0000")
     assert run.code == 2
     assert run.err.startswith("luigi: error: timestamp: '2999-01-01T0000' is not in the past; now it is 20")
 
 
 @pytest.mark.slow
-def test_a_failed_run_ends_so_without_luigi_cfg_too(chain: Chain) -> None:
+def test_exit_code_of_a_failure_does_not_need_luigi_cfg(chain: Chain) -> None:
     (chain.folder / "luigi.cfg").unlink()
     assert chain.luigi("--ccdb-retries", "0", url="http://127.0.0.1:9/").code == 30
 
 
 @pytest.mark.slow
-def test_an_exit_code_of_the_users_own_counts(chain: Chain) -> None:
+def test_exit_code_of_the_user_is_used(chain: Chain) -> None:
     with (chain.folder / "luigi.cfg").open("a") as file:
         file.write("\n[retcode]\ntask_failed=77\n")
     assert chain.luigi("--ccdb-retries", "0", url="http://127.0.0.1:9/").code == 77
 
 
-def test_a_root_in_the_home_folder_is_found_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tilde_in_a_path_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/analyst")
     monkeypatch.setattr(storage.root, "_default", "~/complaints")
     monkeypatch.setattr(ccdb.pace_file, "_default", "~/pace")

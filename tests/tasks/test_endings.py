@@ -26,7 +26,7 @@ MINUTE = datetime(2026, 11, 22, 9, 26)
 
 
 def on_full_output(chain: Chain, *command: str, url: str = "") -> Run:
-    """Run a program whose standard output is a full disk, and is written when its buffer is."""
+    """Run a program with /dev/full as standard output, which fails when the buffer is flushed."""
     chain.environment.pop("PYTHONUNBUFFERED", None)
     with Path("/dev/full").open("w") as full:
         return chain.program(*command, url=url, stdout=full)
@@ -115,7 +115,7 @@ def test_deeply_nested_record_is_a_damaged_run(tmp_path: Path) -> None:
     assert [run.outcome for run in runs_since(tmp_path, datetime.min)] == ["damaged"]
 
 
-def test_deeply_nested_memory_of_a_job_is_none(tmp_path: Path) -> None:
+def test_deeply_nested_state_of_a_job_is_empty(tmp_path: Path) -> None:
     (tmp_path / "job.state").write_bytes(NESTED)
 
     assert Job("job", tmp_path).read_state().failures == 0

@@ -17,7 +17,7 @@ class Example(luigi.Task):
 
 
 @pytest.mark.parametrize(("given", "day"), [("", None), ("2026-01-02", date(2026, 1, 2))])
-def test_a_day_is_read_and_written_as_text(given: str, day: date | None) -> None:
+def test_day_is_parsed_and_serialized(given: str, day: date | None) -> None:
     parameter = DayParameter()
     assert parameter.normalize(given) == day
     assert parameter.serialize(day) == given
@@ -26,7 +26,7 @@ def test_a_day_is_read_and_written_as_text(given: str, day: date | None) -> None
 @pytest.mark.parametrize(
     "given", ["2026-02-30", "20260102", "2999-01-01", "yesterday", datetime(2026, 1, 2), 7]
 )
-def test_what_is_no_day_or_to_come_is_refused(given: Any) -> None:
+def test_invalid_or_future_day_is_refused(given: Any) -> None:
     with pytest.raises(SettingError, match="since"):
         SyncComplaints(since=given)
 
@@ -39,19 +39,19 @@ def test_what_is_no_day_or_to_come_is_refused(given: Any) -> None:
         datetime(2026, 1, 1, 22, 4, tzinfo=timezone(timedelta(hours=-5))),
     ],
 )
-def test_a_timestamp_is_a_naive_utc_minute(moment: datetime) -> None:
+def test_timestamp_is_a_naive_utc_minute(moment: datetime) -> None:
     assert Example(timestamp=moment).timestamp == datetime(2026, 1, 2, 3, 4)
 
 
-def test_a_timestamp_that_is_none_is_refused() -> None:
+def test_text_from_python_is_refused_as_a_timestamp() -> None:
     with pytest.raises(SettingError, match="timestamp"):
         Example(timestamp="2026-01-02T0304")
 
 
-def test_command_optionss_of_one_query_are_one_task() -> None:
+def test_spellings_of_one_query_are_one_task() -> None:
     assert Example(query="state=NY&state=CA") is Example(query="?state=CA&state=NY&state=CA")
 
 
-def test_from_python_a_bad_query_is_a_value_error() -> None:
+def test_invalid_query_from_python_is_a_query_error() -> None:
     with pytest.raises(QueryError):
         Example(query="prodct=Mortgage")

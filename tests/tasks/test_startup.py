@@ -1,4 +1,4 @@
-"""What a run imports and asks of luigid, and what it needs to start."""
+"""The start of a run: its imports, its requests to luigid, and proxies."""
 
 import os
 import subprocess
@@ -15,9 +15,9 @@ import pytest
 from tests.conftest import Chain, Luigid, Serve, free_port
 from tests.raw import handling
 
-UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}  # coverage imports much itself
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}  # coverage imports many modules
 MINUTE = ("--timestamp", "2026-11-22T0926")
-SPARED = {"sqlalchemy", "sqlite3"}
+LAZY = {"sqlalchemy", "sqlite3"}
 FAMILIES = {
     "CreateDocument",
     "ExtractComplaints",
@@ -37,11 +37,11 @@ def python(code: str) -> set[str]:
     return set(run.stdout.split())
 
 
-def test_a_command_that_needs_no_luigi_does_not_import_it() -> None:
-    assert not python("import luigi_etl.cli.main; print(*sys.modules)") & {"luigi", *SPARED}
+def test_command_line_does_not_import_luigi_at_its_start() -> None:
+    assert not python("import luigi_etl.cli.main; print(*sys.modules)") & {"luigi", *LAZY}
 
 
-def test_a_disk_without_any_room_does_not_matter_to_luigi() -> None:
+def test_luigi_is_imported_on_a_full_disk() -> None:
     code = """
 import resource, luigi_etl.tasks.startup
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
@@ -51,7 +51,7 @@ print("imported")
     assert python(code) == {"imported"}
 
 
-def test_nothing_of_luigi_is_replaced() -> None:
+def test_luigi_is_not_patched() -> None:
     code = """
 import luigi, luigi.rpc, luigi.cmdline_parser
 places = (luigi, luigi.rpc, luigi.Task, luigi.cmdline_parser.CmdlineParser, luigi.rpc.URLLibFetcher)
@@ -65,24 +65,24 @@ for place, names in zip(places, before):
     assert python(code) == set()
 
 
-def test_luigi_finds_every_task_defined_and_all_that_it_takes_along() -> None:
+def test_luigi_finds_all_tasks() -> None:
     code = "import luigi, luigi_etl; from luigi.task_register import Register; print(*Register.task_names())"
     assert python(code) >= FAMILIES
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", sorted(FAMILIES))
-def test_a_task_is_there_when_it_is_asked_for(family: str) -> None:
+def test_task_is_imported_on_first_use(family: str) -> None:
     assert python(f"from luigi_etl import {family}; print({family}.task_family)") == {family}
     assert python(f"import luigi_etl; print(luigi_etl.{family}.task_family)") == {family}
 
 
-def test_what_is_no_task_is_not_there() -> None:
+def test_package_has_no_other_attributes() -> None:
     assert python("import luigi_etl; print(hasattr(luigi_etl, 'NoSuchTask'))") == {"False"}
 
 
 @pytest.mark.slow
-def test_what_a_snapshot_needs_is_imported_before_a_process_is_forked_for_a_task() -> None:
+def test_modules_of_the_chain_are_imported_before_a_fork() -> None:
     code = """
 import os, luigi, luigi_etl
 if os.fork():
@@ -94,9 +94,7 @@ if os.fork():
 
 
 @pytest.mark.slow
-def test_luigid_is_asked_without_the_proxy_that_the_api_is_asked_through(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
+def test_luigid_is_reached_without_the_proxy(chain: Chain, served: Serve, luigid: Luigid) -> None:
     server = served()
     nobody = f"http://127.0.0.1:{free_port()}"
     api = urlsplit(server.url).netloc
@@ -106,7 +104,7 @@ def test_luigid_is_asked_without_the_proxy_that_the_api_is_asked_through(
 
 
 @pytest.mark.slow
-def test_api_is_asked_through_the_proxy_luigid_is_not(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_api_is_reached_through_the_proxy_luigid_is_not(chain: Chain, served: Serve, luigid: Luigid) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
     for name in ("NO_PROXY", "no_proxy"):
         chain.environment.pop(name, None)
@@ -120,7 +118,7 @@ def test_api_is_asked_through_the_proxy_luigid_is_not(chain: Chain, served: Serv
 
 
 @pytest.mark.slow
-def test_a_run_takes_the_parameters_of_other_tasks_and_tasks_of_ones_own(chain: Chain, served: Serve) -> None:
+def test_run_accepts_other_tasks_and_their_parameters(chain: Chain, served: Serve) -> None:
     (chain.folder / "mine.py").write_text(
         "import luigi\nclass Mine(luigi.WrapperTask):\n    number = luigi.IntParameter()\n"
     )
@@ -131,46 +129,44 @@ def test_a_run_takes_the_parameters_of_other_tasks_and_tasks_of_ones_own(chain: 
 
 
 @pytest.mark.slow
-def test_a_minutes_run_imports_nothing_that_it_does_not_use(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
-    """Both processes of it tell what they import: the one on standard error, the other in the log."""
+def test_run_imports_no_unused_modules(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    """The parent lists its imports on standard error, the child in the log."""
     chain.environment.update(UNMEASURED)
     main = "from luigi_etl.cli.main import main; main()"
     command = [sys.executable, "-I", "-X", "importtime", "-c", main, *chain.unattended_command()[1:]]
     run = chain.program(*command, url=served().url)
     assert run.code == 0
-    told = f"{run.err}\n{chain.log()}".splitlines()
-    imported = {line.rpartition("|")[2].strip() for line in told if "import time:" in line}
+    lines = f"{run.err}\n{chain.log()}".splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if "import time:" in line}
     assert {"luigi.worker", "luigi_etl.service.unattended", "luigi_etl.snapshot.store"} <= imported
-    assert not {name for name in imported if name.split(".")[0] in SPARED}
+    assert not {name for name in imported if name.split(".")[0] in LAZY}
     unused = {"database.connection", "database.sync", "service.metrics"}
     assert not imported & {f"luigi_etl.{name}" for name in unused}
     assert len(luigid.tasks("DONE")) == 4
 
 
 @pytest.mark.slow
-def test_a_minutes_run_asks_luigid_no_more_than_it_must(chain: Chain, served: Serve, luigid: Luigid) -> None:
-    with relayed(luigid.port) as (port, asked):
+def test_run_sends_few_requests_to_luigid(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    with relay(luigid.port) as (port, paths):
         chain.configure("core", scheduler_port=port)
         assert chain.unattended(*MINUTE, url=served().url).code == 0
-    assert Counter(asked) - Counter({"/api/ping": 60}) == {
-        "/api/is_pause_enabled": 1,  # is it there?
+    assert Counter(paths) - Counter({"/api/ping": 60}) == {
+        "/api/is_pause_enabled": 1,  # does luigid answer?
         "/api/add_worker": 1,
-        "/api/add_task": 8,  # each of four is made known, and done
-        "/api/get_work": 5,  # for each, and that there is no more
-        "/api/set_task_status_message": 4,  # what each did, for people
+        "/api/add_task": 8,  # four tasks: added, and done
+        "/api/get_work": 5,  # four tasks, then none
+        "/api/set_task_status_message": 4,  # one for each task
     }
 
 
 @contextmanager
-def relayed(port: int) -> Iterator[tuple[int, list[str]]]:
-    """Pass on what is asked of a port; give the port to ask instead, and the paths."""
-    asked: list[str] = []
+def relay(port: int) -> Iterator[tuple[int, list[str]]]:
+    """Relay requests to a port; yield the port of the relay and the paths of the requests."""
+    paths: list[str] = []
 
     class Relay(BaseHTTPRequestHandler):
         def do_POST(self) -> None:  # http.server's name
-            asked.append(self.path)
+            paths.append(self.path)
             body = self.rfile.read(int(self.headers["Content-Length"])) if self.command == "POST" else None
             request = Request(f"http://127.0.0.1:{port}{self.path}", body, method=self.command)
             with urlopen(request) as answer:
@@ -178,9 +174,9 @@ def relayed(port: int) -> Iterator[tuple[int, list[str]]]:
                 self.end_headers()
                 self.wfile.write(answer.read())
 
-        do_GET = do_POST  # noqa: N815  # http.server's name, too
+        do_GET = do_POST  # noqa: N815  # http.server's name
 
         def log_message(self, *_: object) -> None: ...
 
-    with handling(Relay) as relaying:
-        yield relaying, asked
+    with handling(Relay) as port_of_relay:
+        yield port_of_relay, paths

@@ -1,4 +1,4 @@
-"""The database, kept up to date: against a real API, on both kinds of database."""
+"""SyncComplaints, with a served sandbox, on SQLite and PostgreSQL."""
 
 import csv
 import json
@@ -33,8 +33,8 @@ def minute(number: int) -> datetime:
     return MINUTE + timedelta(minutes=number)
 
 
-class Syncer:
-    """A pipeline, the API it reads, and the minutes it syncs at."""
+class SyncRunner:
+    """A pipeline with the API that it reads; it syncs at given minutes."""
 
     def __init__(self, pipeline: Pipeline, served: Served) -> None:
         self.pipeline = pipeline
@@ -46,7 +46,7 @@ class Syncer:
         return self.pipeline.run(SyncComplaints, timestamp=minute(at), **parameters)
 
     def asked(self) -> list[dict[str, str]]:
-        """Return what was asked since the last call: the parameters of each request."""
+        """Return the parameters of each request since the last call."""
         asked = [
             {name: values[-1] for name, values in parse_qs(urlsplit(path).query).items()}
             for path in self.served.asked
@@ -55,7 +55,7 @@ class Syncer:
         return asked
 
     def pages(self) -> list[str]:
-        """Return the addresses of the pages that came since the last call."""
+        """Return the addresses of the pages received since the last call."""
         pages = [
             path for path, status in self.served.sandbox.requests if status == 200 and "size=0" not in path
         ]
@@ -81,7 +81,7 @@ class Syncer:
         return [row[0] for row in self.pipeline.sql("SELECT complaint_id FROM unverified ORDER BY 1")]
 
     def script(self, *events: str) -> None:
-        """Let events happen at each further request."""
+        """Let events happen at each later request."""
         self.served.sandbox.script = Script([read_rule(f"1:{event}", True) for event in events])
 
     def error(self, at: int) -> str:
@@ -96,11 +96,11 @@ class Syncer:
         self.index.reindex()
 
     def everything(self) -> list[tuple[Any, ...]]:
-        """Return all complaints, as they are held."""
+        """Return all complaints, as stored."""
         return self.pipeline.sql("SELECT * FROM complaints ORDER BY complaint_id")
 
     def forget(self) -> None:
-        """Remove all there is: files, and tables."""
+        """Remove all files and tables."""
         shutil.rmtree(self.pipeline.root)
         with self.pipeline.database.writing() as connection:
             for name in VIEWS:
@@ -113,46 +113,46 @@ class Syncer:
 
 
 @pytest.fixture
-def upkeep(pipeline: Pipeline, served: Serve) -> Syncer:
-    return Syncer(pipeline, served(300))
+def runner(pipeline: Pipeline, served: Serve) -> SyncRunner:
+    return SyncRunner(pipeline, served(300))
 
 
 FIRST = (MINUTE.date() - timedelta(days=DAYS)).isoformat()
 
 
-def test_the_first_sync_brings_what_was_received_in_the_last_ninety_days(upkeep: Syncer) -> None:
-    assert upkeep.sync(0)
-    assert upkeep.current() == upkeep.truth(since=FIRST)
-    assert len(upkeep.current()) > 250
+def test_first_sync_reads_the_last_ninety_days(runner: SyncRunner) -> None:
+    assert runner.sync(0)
+    assert runner.current() == runner.truth(since=FIRST)
+    assert len(runner.current()) > 250
 
 
-def test_of_an_unchanged_api_it_asks_exactly_one_question(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    upkeep.asked()
-    assert upkeep.sync(1)
-    (asked,) = upkeep.asked()
+def test_sync_of_an_unchanged_api_sends_one_request(runner: SyncRunner) -> None:
+    runner.sync(0)
+    runner.asked()
+    assert runner.sync(1)
+    (asked,) = runner.asked()
     assert asked["size"] == "0"
-    assert upkeep.outcome(1) == "synced"
+    assert runner.outcome(1) == "synced"
 
 
 @pytest.mark.parametrize("what", ["arrive", "vanish", "reindex"])
-def test_each_sign_of_a_change_is_enough(upkeep: Syncer, what: str) -> None:
+def test_each_sign_of_a_change_is_enough(runner: SyncRunner, what: str) -> None:
     """`total_record_count` and `hits.total` change, or the day of the last indexing alone."""
-    upkeep.sync(0)
-    getattr(upkeep.index, what)(1)
-    upkeep.asked()
-    assert upkeep.sync(1)
-    assert len(upkeep.asked()) > 1
-    assert upkeep.current() == upkeep.truth(since=FIRST)
+    runner.sync(0)
+    getattr(runner.index, what)(1)
+    runner.asked()
+    assert runner.sync(1)
+    assert len(runner.asked()) > 1
+    assert runner.current() == runner.truth(since=FIRST)
 
 
-def test_what_changed_is_in_the_database_and_in_a_file(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    upkeep.change()
-    assert upkeep.sync(1)
-    assert upkeep.current() == upkeep.truth(since=FIRST)
-    assert len(upkeep.withdrawn()) == 5
-    (path,) = [one for one in upkeep.pipeline.files("1201Z.changes.csv") if "~sync" in str(one)]
+def test_changes_are_in_the_database_and_in_a_file(runner: SyncRunner) -> None:
+    runner.sync(0)
+    runner.change()
+    assert runner.sync(1)
+    assert runner.current() == runner.truth(since=FIRST)
+    assert len(runner.withdrawn()) == 5
+    (path,) = [one for one in runner.pipeline.files("1201Z.changes.csv") if "~sync" in str(one)]
     with path.open(newline="") as stream:
         lines = list(csv.DictReader(stream))
     kinds = [line["change"] for line in lines]
@@ -160,80 +160,76 @@ def test_what_changed_is_in_the_database_and_in_a_file(upkeep: Syncer) -> None:
     assert {line["snapshot"] for line in lines} == {"2026-09-26T12:01Z"}
 
 
-def test_a_sync_leaves_what_it_changed_and_nothing_else(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    left = [str(path.relative_to(upkeep.pipeline.root)) for path in upkeep.pipeline.files()]
+def test_sync_leaves_only_changes_and_its_record(runner: SyncRunner) -> None:
+    runner.sync(0)
+    left = [str(path.relative_to(runner.pipeline.root)) for path in runner.pipeline.files()]
     folder = "snapshots/all~sync/2026-09-26/20260926T1200Z"
     assert [name for name in left if not name.startswith("complaints.db") and not name.endswith(".lock")] == [
         f"{folder}.changes.csv",
         f"{folder}.run.json",
     ]
-    assert [path.name for path in (upkeep.pipeline.root / "snapshots").iterdir()] == ["all~sync"]
+    assert [path.name for path in (runner.pipeline.root / "snapshots").iterdir()] == ["all~sync"]
 
 
-def test_the_same_minute_again_asks_again(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    upkeep.asked()
-    assert upkeep.sync(0)
-    assert len(upkeep.asked()) == 1
+def test_second_sync_of_a_minute_asks_the_api_again(runner: SyncRunner) -> None:
+    runner.sync(0)
+    runner.asked()
+    assert runner.sync(0)
+    assert len(runner.asked()) == 1
 
 
-def test_a_backfill_in_the_very_minute_of_a_sync_is_made(upkeep: Syncer) -> None:
-    upkeep.sync(0, days=10)
-    assert upkeep.sync(0, since=date(2026, 6, 1))
-    assert upkeep.current() == upkeep.truth()
+def test_backfill_runs_in_the_minute_of_a_sync(runner: SyncRunner) -> None:
+    runner.sync(0, days=10)
+    assert runner.sync(0, since=date(2026, 6, 1))
+    assert runner.current() == runner.truth()
 
 
-def test_a_backfill_after_an_interrupted_sync_reaches_as_far_as_it_should(
-    pipeline: Pipeline, served: Serve
-) -> None:
-    broken = Syncer(pipeline, served(300, "6:status=403"))
+def test_backfill_after_an_interrupted_sync_is_complete(pipeline: Pipeline, served: Serve) -> None:
+    broken = SyncRunner(pipeline, served(300, "6:status=403"))
     assert not broken.sync(0, days=30)
     assert broken.sync(1, since=date(2026, 6, 1))
     assert broken.current() == broken.truth()
     assert [path.name for path in (pipeline.root / "snapshots").iterdir()] == ["all~sync"]
 
 
-def test_what_an_interrupted_sync_changed_is_told_with_what_the_backfill_after_it_did(
-    pipeline: Pipeline, served: Serve
-) -> None:
-    broken = Syncer(pipeline, served(300, "6:status=403"))
+def test_backfill_reports_changes_of_an_interrupted_sync(pipeline: Pipeline, served: Serve) -> None:
+    broken = SyncRunner(pipeline, served(300, "6:status=403"))
     assert not broken.sync(0, days=30)
     assert broken.sync(1, since=date(2026, 6, 1))
     (path,) = [one for one in pipeline.files("1201Z.changes.csv") if "~sync" in str(one)]
     with path.open(newline="") as stream:
-        told = [line["complaint_id"] for line in csv.DictReader(stream) if line["change"] == "new"]
-    assert sorted(told) == [row[0] for row in broken.truth()]
+        new = [line["complaint_id"] for line in csv.DictReader(stream) if line["change"] == "new"]
+    assert sorted(new) == [row[0] for row in broken.truth()]
 
 
-def changed_dates(upkeep: Syncer, at: int) -> set[str]:
-    (path,) = [one for one in upkeep.pipeline.files(f"12{at:02}Z.changes.csv") if "~sync" in str(one)]
+def changed_dates(runner: SyncRunner, at: int) -> set[str]:
+    (path,) = [one for one in runner.pipeline.files(f"12{at:02}Z.changes.csv") if "~sync" in str(one)]
     with path.open(newline="") as stream:
         return {line["complaint_id"] for line in csv.DictReader(stream) if line["field"] == "date_received"}
 
 
-def test_lookups_that_fail_are_made_by_the_next_sync(upkeep: Syncer) -> None:
+def test_next_sync_repeats_failed_lookups(runner: SyncRunner) -> None:
     """The first lookup is merged when the second fails: each change is reported once."""
-    upkeep.sync(0)
-    rows = sorted(upkeep.index.rows.values(), key=lambda row: row.key)[-45:]
-    upkeep.index.put([{**row.source, "date_received": "2026-01-01T12:00:00+00:00"} for row in rows])
-    upkeep.index.reindex()
-    search = upkeep.index.search
-    upkeep.index.search = _breaking_at(search, 2)  # type: ignore[method-assign]
+    runner.sync(0)
+    rows = sorted(runner.index.rows.values(), key=lambda row: row.key)[-45:]
+    runner.index.put([{**row.source, "date_received": "2026-01-01T12:00:00+00:00"} for row in rows])
+    runner.index.reindex()
+    search = runner.index.search
+    runner.index.search = _break_lookup(search, 2)  # type: ignore[method-assign]
 
-    assert upkeep.sync(1)
-    upkeep.index.search = search  # type: ignore[method-assign]
-    assert upkeep.sync(2)
+    assert runner.sync(1)
+    runner.index.search = search  # type: ignore[method-assign]
+    assert runner.sync(2)
 
-    first, second = changed_dates(upkeep, 1), changed_dates(upkeep, 2)
+    first, second = changed_dates(runner, 1), changed_dates(runner, 2)
     assert 0 < len(first) < len(second)
     assert not first & second
     assert first | second == {row.identifier for row in rows}
-    assert upkeep.withdrawn() == []
+    assert runner.withdrawn() == []
 
 
-def _breaking_at(search: Any, at: int) -> Any:
-    """Let the connections of the lookup of a number break."""
+def _break_lookup(search: Any, at: int) -> Any:
+    """Break the connections of lookup number `at`."""
     terms: list[str] = []
 
     def answer(asked: Any) -> Any:
@@ -246,130 +242,128 @@ def _breaking_at(search: Any, at: int) -> Any:
     return answer
 
 
-def test_the_newest_csv_of_a_query_stays_when_its_sync_has_read_the_same(upkeep: Syncer) -> None:
+def test_sync_does_not_change_the_newest_csv(runner: SyncRunner) -> None:
     query = "date_received_min=2026-09-20"
-    upkeep.pipeline.configure("ccdb", page_size=1000)
-    upkeep.pipeline.run(StoreComplaints, timestamp=minute(0), query=query, limit=0)
-    latest = upkeep.pipeline.root / "latest" / f"{query}.csv"
+    runner.pipeline.configure("ccdb", page_size=1000)
+    runner.pipeline.run(StoreComplaints, timestamp=minute(0), query=query, limit=0)
+    latest = runner.pipeline.root / "latest" / f"{query}.csv"
     before = latest.read_bytes()
-    assert upkeep.sync(5, query=query)
+    assert runner.sync(5, query=query)
     assert latest.read_bytes() == before
 
 
-def test_an_interrupted_backfill_is_what_the_next_minute_goes_on_with(
-    pipeline: Pipeline, served: Serve
-) -> None:
-    broken = Syncer(pipeline, served(300, "12:status=403"))
+def test_next_minute_resumes_an_interrupted_backfill(pipeline: Pipeline, served: Serve) -> None:
+    broken = SyncRunner(pipeline, served(300, "12:status=403"))
     assert not broken.sync(0, since=date(2026, 6, 1))
     assert broken.sync(1)
     assert broken.current() == broken.truth()
 
 
-def test_windows_are_read_the_newest_first(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    begins = [one["date_received_min"] for one in upkeep.asked() if one["size"] != "0"]
+def test_newest_windows_are_read_first(runner: SyncRunner) -> None:
+    runner.sync(0)
+    begins = [one["date_received_min"] for one in runner.asked() if one["size"] != "0"]
     assert len(set(begins)) > 2
     assert begins == sorted(begins, reverse=True)
 
 
-def test_counts_are_asked_for_once_a_window_at_most(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    asked = upkeep.asked()
+def test_each_window_is_counted_at_most_once(runner: SyncRunner) -> None:
+    runner.sync(0)
+    asked = runner.asked()
     windows = {one["date_received_min"] for one in asked if one["size"] != "0"}
     assert sum(one["size"] == "0" for one in asked) <= 1 + len(windows)
 
 
-def test_days_and_since_tell_how_far_back_it_reads(upkeep: Syncer) -> None:
-    upkeep.sync(0, days=10)
-    assert upkeep.current() == upkeep.truth(since="2026-09-16")
-    upkeep.sync(1, since=date(2026, 6, 1))
-    assert upkeep.current() == upkeep.truth()
+def test_days_and_since_set_the_first_day(runner: SyncRunner) -> None:
+    runner.sync(0, days=10)
+    assert runner.current() == runner.truth(since="2026-09-16")
+    runner.sync(1, since=date(2026, 6, 1))
+    assert runner.current() == runner.truth()
 
 
-def test_a_backfill_is_made_even_where_nothing_changed(upkeep: Syncer) -> None:
-    upkeep.sync(0, days=10)
-    upkeep.asked()
-    upkeep.sync(1, since=date(2026, 6, 1))
-    assert len(upkeep.asked()) > 1
+def test_backfill_runs_even_if_nothing_changed(runner: SyncRunner) -> None:
+    runner.sync(0, days=10)
+    runner.asked()
+    runner.sync(1, since=date(2026, 6, 1))
+    assert len(runner.asked()) > 1
 
 
-def test_after_a_backfill_the_usual_days_are_up_to_date(upkeep: Syncer) -> None:
-    upkeep.sync(0, since=date(2026, 6, 1))
-    upkeep.asked()
-    upkeep.sync(1)
-    assert len(upkeep.asked()) == 1
+def test_usual_days_are_up_to_date_after_a_backfill(runner: SyncRunner) -> None:
+    runner.sync(0, since=date(2026, 6, 1))
+    runner.asked()
+    runner.sync(1)
+    assert len(runner.asked()) == 1
 
 
-def test_two_queries_are_kept_up_to_date_apart(upkeep: Syncer) -> None:
-    upkeep.sync(0, query="state=CA")
-    upkeep.sync(0, query="state=TX")
-    assert {row[2] for row in upkeep.current()} == {"CA", "TX"}
-    upkeep.asked()
-    upkeep.sync(1, query="state=CA")
-    upkeep.sync(1, query="state=TX")
-    assert len(upkeep.asked()) == 2
+def test_two_queries_are_synced_separately(runner: SyncRunner) -> None:
+    runner.sync(0, query="state=CA")
+    runner.sync(0, query="state=TX")
+    assert {row[2] for row in runner.current()} == {"CA", "TX"}
+    runner.asked()
+    runner.sync(1, query="state=CA")
+    runner.sync(1, query="state=TX")
+    assert len(runner.asked()) == 2
 
 
-def test_what_is_of_no_day_the_query_has_is_not_asked_for(upkeep: Syncer) -> None:
-    assert upkeep.sync(0, query="date_received_max=2026-01-31")
-    assert len(upkeep.asked()) == 1
+def test_days_outside_the_query_are_not_requested(runner: SyncRunner) -> None:
+    assert runner.sync(0, query="date_received_max=2026-01-31")
+    assert len(runner.asked()) == 1
 
 
-def _move(upkeep: Syncer, day: str) -> str:
+def _move(runner: SyncRunner, day: str) -> str:
     """Give the newest complaint another day; return its id."""
-    newest = max(upkeep.index.rows.values(), key=lambda row: row.key)
+    newest = max(runner.index.rows.values(), key=lambda row: row.key)
     instant = datetime.fromisoformat(f"{day}T12:00:00+00:00")
     source = {**newest.source, "date_received": instant.isoformat()}
     moved = Row(newest.identifier, round(instant.timestamp() * 1000), newest.sent, source)
-    upkeep.index._put([moved])
-    upkeep.index.reindex()
+    runner.index._put([moved])
+    runner.index.reindex()
     return newest.identifier
 
 
 @pytest.mark.parametrize("day", ["2026-08-01", "2025-01-01"])
-def test_a_complaint_that_moved_is_not_withdrawn_wherever_it_went(upkeep: Syncer, day: str) -> None:
-    """To another window, or to a day that is not read again: then it is looked up by its id."""
-    upkeep.sync(0)
-    moved = _move(upkeep, day)
-    assert upkeep.sync(1)
-    assert upkeep.withdrawn() == []
-    assert upkeep.pipeline.sql(
+def test_moved_complaint_is_not_withdrawn(runner: SyncRunner, day: str) -> None:
+    """It moves to another window, or to a day outside the windows, where a lookup finds it."""
+    runner.sync(0)
+    moved = _move(runner, day)
+    assert runner.sync(1)
+    assert runner.withdrawn() == []
+    assert runner.pipeline.sql(
         f"SELECT change, field, new FROM changes WHERE complaint_id = '{moved}' AND change <> 'new'"
     ) == [("changed", "date_received", day)]
 
 
-def test_vanished_complaints_are_looked_up_once(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    upkeep.index.vanish(50)
-    upkeep.asked()
+def test_vanished_complaints_are_looked_up_once(runner: SyncRunner) -> None:
+    runner.sync(0)
+    runner.index.vanish(50)
+    runner.asked()
 
-    assert upkeep.sync(1)
+    assert runner.sync(1)
 
-    lookups = [one["search_term"] for one in upkeep.asked() if "search_term" in one]
+    lookups = [one["search_term"] for one in runner.asked() if "search_term" in one]
     assert max(map(len, lookups)) <= 200
     ids = {found for one in lookups for found in re.findall(r"\d+", one)}
     assert len(ids) == 51, "fifty, and a control"
-    assert len(upkeep.withdrawn()) == 50
-    upkeep.index.reindex()
-    upkeep.sync(2)
-    assert [one for one in upkeep.asked() if "search_term" in one] == []
+    assert len(runner.withdrawn()) == 50
+    runner.index.reindex()
+    runner.sync(2)
+    assert [one for one in runner.asked() if "search_term" in one] == []
 
 
-def test_more_lookups_than_a_minute_takes_are_left_to_the_next_sync(
-    upkeep: Syncer, monkeypatch: pytest.MonkeyPatch
+def test_lookups_above_the_limit_are_left_to_the_next_sync(
+    runner: SyncRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(id_lookup, "DEFAULT_REQUESTS", 2)
-    upkeep.sync(0)
-    upkeep.index.vanish(40)
+    runner.sync(0)
+    runner.index.vanish(40)
 
-    assert upkeep.sync(1)
-    after_one = len(upkeep.withdrawn())
-    assert upkeep.sync(2)
+    assert runner.sync(1)
+    after_one = len(runner.withdrawn())
+    assert runner.sync(2)
 
-    assert 20 < after_one < len(upkeep.withdrawn()) == 40
+    assert 20 < after_one < len(runner.withdrawn()) == 40
 
 
-def _refusing(search: Any) -> Any:
+def _refuse_lookups(search: Any) -> Any:
     from luigi_etl.sandbox.index import EngineError
 
     def refuse(asked: Any) -> Any:
@@ -380,8 +374,8 @@ def _refusing(search: Any) -> Any:
     return refuse
 
 
-def _breaking(search: Any) -> Any:
-    """Let each connection break on which something is looked up."""
+def _break_lookups(search: Any) -> Any:
+    """Break the connection of each lookup."""
 
     def break_off(asked: Any) -> Any:
         if asked.search_term:
@@ -391,8 +385,8 @@ def _breaking(search: Any) -> Any:
     return break_off
 
 
-def _blind(search: Any) -> Any:
-    """Find nothing by a search term, as the API does for a term it reads in another way."""
+def _find_nothing(search: Any) -> Any:
+    """Find nothing by a search term, like the API for a term that it misreads."""
 
     def find(asked: Any) -> Any:
         found = search(asked)
@@ -401,57 +395,57 @@ def _blind(search: Any) -> Any:
     return find
 
 
-def _deaf(search: Any) -> Any:
+def _ignore_term(search: Any) -> Any:
     """Ignore the search term."""
     return lambda asked: search(replace(asked, search_term=""))
 
 
-@pytest.mark.parametrize("fault", [_refusing, _breaking, _blind, _deaf])
-def test_a_lookup_that_proves_nothing_withdraws_nothing(upkeep: Syncer, fault: Any) -> None:
+@pytest.mark.parametrize("fault", [_refuse_lookups, _break_lookups, _find_nothing, _ignore_term])
+def test_inconclusive_lookup_withdraws_nothing(runner: SyncRunner, fault: Any) -> None:
     """The complaints stay unverified, and the next sync looks them up, though nothing else changed."""
-    upkeep.sync(0)
-    gone = sorted(upkeep.index.rows)[:3]
-    upkeep.index.remove(gone)
-    search = upkeep.index.search
-    upkeep.index.search = fault(search)  # type: ignore[method-assign]
+    runner.sync(0)
+    gone = sorted(runner.index.rows)[:3]
+    runner.index.remove(gone)
+    search = runner.index.search
+    runner.index.search = fault(search)  # type: ignore[method-assign]
 
-    assert upkeep.sync(1)
+    assert runner.sync(1)
 
-    assert (upkeep.withdrawn(), upkeep.unverified()) == ([], gone)
-    upkeep.index.search = search  # type: ignore[method-assign]
-    assert upkeep.sync(2)
-    assert (upkeep.withdrawn(), upkeep.unverified()) == (gone, [])
-
-
-def test_a_reclassified_complaint_is_not_withdrawn(upkeep: Syncer) -> None:
-    upkeep.sync(0, query="state=FL")
-    moved = [row for row in upkeep.index.rows.values() if row.value("state") == "FL"][:10]
-    upkeep.index.put({**row.source, "state": "TX"} for row in moved)
-    upkeep.index.reindex()
-
-    assert upkeep.sync(1, query="state=FL")
-
-    assert upkeep.withdrawn() == []
-    assert sum(row[2] == "TX" for row in upkeep.current()) == 10
+    assert (runner.withdrawn(), runner.unverified()) == ([], gone)
+    runner.index.search = search  # type: ignore[method-assign]
+    assert runner.sync(2)
+    assert (runner.withdrawn(), runner.unverified()) == (gone, [])
 
 
-def test_false_withdrawals_of_version_1_are_undone(upkeep: Syncer) -> None:
-    """Those of complaints that exist, history included; the others keep their minute."""
-    upkeep.sync(0)
-    exists, gone = sorted(upkeep.index.rows)[:2]
-    upkeep.index.remove([gone])
-    with upkeep.pipeline.database.writing() as connection:
+def test_reclassified_complaint_is_not_withdrawn(runner: SyncRunner) -> None:
+    runner.sync(0, query="state=FL")
+    moved = [row for row in runner.index.rows.values() if row.value("state") == "FL"][:10]
+    runner.index.put({**row.source, "state": "TX"} for row in moved)
+    runner.index.reindex()
+
+    assert runner.sync(1, query="state=FL")
+
+    assert runner.withdrawn() == []
+    assert sum(row[2] == "TX" for row in runner.current()) == 10
+
+
+def test_false_withdrawals_of_version_1_are_undone(runner: SyncRunner) -> None:
+    """Withdrawals of existing complaints go, also from the history; others keep their minute."""
+    runner.sync(0)
+    exists, gone = sorted(runner.index.rows)[:2]
+    runner.index.remove([gone])
+    with runner.pipeline.database.writing() as connection:
         make_version_1(connection, minute(3), withdrawn=[exists, gone])
 
-    assert upkeep.sync(5)
+    assert runner.sync(5)
 
-    assert upkeep.withdrawn() == [gone]
-    assert upkeep.unverified() == []
-    told = upkeep.pipeline.sql(
+    assert runner.withdrawn() == [gone]
+    assert runner.unverified() == []
+    changes = runner.pipeline.sql(
         f"SELECT complaint_id, change FROM changes WHERE complaint_id IN ('{exists}', '{gone}') ORDER BY 2, 1"
     )
-    assert told == [*((one, "new") for one in sorted([exists, gone])), (gone, "withdrawn")]
-    assert upkeep.pipeline.sql("SELECT DISTINCT withdrawn FROM complaints WHERE withdrawn IS NOT NULL") in (
+    assert changes == [*((one, "new") for one in sorted([exists, gone])), (gone, "withdrawn")]
+    assert runner.pipeline.sql("SELECT DISTINCT withdrawn FROM complaints WHERE withdrawn IS NOT NULL") in (
         [("2026-09-26 12:03",)],
         [(minute(3),)],
     )
@@ -472,183 +466,183 @@ def make_version_1(connection: Connection, at: datetime, withdrawn: list[str]) -
 # --- implausible data ----------------------------------------------------------------------------
 
 
-def test_an_empty_index_ends_a_sync_before_it_reads(pipeline: Pipeline, served: Serve) -> None:
-    upkeep = Syncer(pipeline, served(300))
-    upkeep.sync(0)
-    before = upkeep.everything()
-    upkeep.script("empty")
+def test_empty_index_ends_a_sync_before_it_reads(pipeline: Pipeline, served: Serve) -> None:
+    runner = SyncRunner(pipeline, served(300))
+    runner.sync(0)
+    before = runner.everything()
+    runner.script("empty")
 
-    assert not upkeep.sync(1)
+    assert not runner.sync(1)
 
-    assert upkeep.everything() == before
-    assert "its index is empty" in upkeep.error(1)
-
-
-def test_a_half_loaded_index_withdraws_nothing(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    before = upkeep.current()
-    upkeep.script("half")
-
-    assert not upkeep.sync(1)
-
-    assert (upkeep.current(), upkeep.withdrawn()) == (before, [])
-    assert re.match(r"held back: \d+ of \d+ complaints would be withdrawn", upkeep.error(1))
-    assert [one for one in upkeep.asked() if "search_term" in one] == []
-    assert not upkeep.sync(2), "as long as it is so"
-    upkeep.script()
-    assert upkeep.sync(3)
-    assert (upkeep.current(), upkeep.unverified()) == (before, [])
+    assert runner.everything() == before
+    assert "its index is empty" in runner.error(1)
 
 
-def lose_two_thirds(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    gone = sorted(upkeep.index.rows)[:200]
-    upkeep.index.remove(gone)
-    upkeep.index.reindex()
+def test_half_loaded_index_withdraws_nothing(runner: SyncRunner) -> None:
+    runner.sync(0)
+    before = runner.current()
+    runner.script("half")
+
+    assert not runner.sync(1)
+
+    assert (runner.current(), runner.withdrawn()) == (before, [])
+    assert re.match(r"held back: \d+ of \d+ complaints would be withdrawn", runner.error(1))
+    assert [one for one in runner.asked() if "search_term" in one] == []
+    assert not runner.sync(2), "the index is still half loaded"
+    runner.script()
+    assert runner.sync(3)
+    assert (runner.current(), runner.unverified()) == (before, [])
 
 
-def test_a_later_day_confirms_an_implausible_loss(upkeep: Syncer) -> None:
-    lose_two_thirds(upkeep)
-    assert not upkeep.sync(1)
-
-    assert upkeep.sync(24 * 60)
-
-    assert len(upkeep.withdrawn()) > 180
-    assert upkeep.current() == upkeep.truth(since=FIRST)
+def lose_two_thirds(runner: SyncRunner) -> None:
+    runner.sync(0)
+    gone = sorted(runner.index.rows)[:200]
+    runner.index.remove(gone)
+    runner.index.reindex()
 
 
-def test_an_option_lets_an_implausible_loss_through(upkeep: Syncer) -> None:
-    lose_two_thirds(upkeep)
-    assert not upkeep.sync(1)
+def test_later_day_confirms_an_implausible_loss(runner: SyncRunner) -> None:
+    lose_two_thirds(runner)
+    assert not runner.sync(1)
 
-    upkeep.pipeline.configure("guard", accept="true")
+    assert runner.sync(24 * 60)
 
-    assert upkeep.sync(2)
-    assert len(upkeep.withdrawn()) > 180
-
-
-def test_no_other_sync_looks_up_what_is_held_back(upkeep: Syncer) -> None:
-    """Neither one of another query, nor one of fewer days."""
-    upkeep.pipeline.configure("guard", lost_complaints=10)
-    upkeep.sync(0, query="state=FL")
-    upkeep.sync(0, query="state=WY")
-    upkeep.script("half")
-    assert not upkeep.sync(1, query="state=FL")
-
-    upkeep.sync(2, query="state=WY", days=30)
-    assert not upkeep.sync(3, query="state=FL", days=10)
-
-    assert upkeep.withdrawn() == []
+    assert len(runner.withdrawn()) > 180
+    assert runner.current() == runner.truth(since=FIRST)
 
 
-def test_a_larger_loss_is_not_confirmed_by_a_smaller_one(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    rows = sorted(upkeep.index.rows)
-    upkeep.index.remove(rows[:120])
-    upkeep.index.reindex()
-    assert not upkeep.sync(1)
-    upkeep.index.remove(rows[120:280])
-    upkeep.index.reindex()
+def test_setting_accepts_an_implausible_loss(runner: SyncRunner) -> None:
+    lose_two_thirds(runner)
+    assert not runner.sync(1)
 
-    assert not upkeep.sync(24 * 60)
+    runner.pipeline.configure("guard", accept="true")
 
-    assert set(upkeep.withdrawn()) <= set(rows[:120])
+    assert runner.sync(2)
+    assert len(runner.withdrawn()) > 180
 
 
-def test_windows_of_another_state_are_read_again(pipeline: Pipeline, served: Serve) -> None:
-    """The index is whole when the sync is planned, half loaded when it reads, and whole again."""
-    upkeep = Syncer(pipeline, served(300, "2:half"))
+def test_other_syncs_do_not_look_up_held_back_complaints(runner: SyncRunner) -> None:
+    """Neither a sync of another query nor one of fewer days does."""
+    runner.pipeline.configure("guard", lost_complaints=10)
+    runner.sync(0, query="state=FL")
+    runner.sync(0, query="state=WY")
+    runner.script("half")
+    assert not runner.sync(1, query="state=FL")
+
+    runner.sync(2, query="state=WY", days=30)
+    assert not runner.sync(3, query="state=FL", days=10)
+
+    assert runner.withdrawn() == []
+
+
+def test_smaller_loss_does_not_confirm_a_larger_one(runner: SyncRunner) -> None:
+    runner.sync(0)
+    rows = sorted(runner.index.rows)
+    runner.index.remove(rows[:120])
+    runner.index.reindex()
+    assert not runner.sync(1)
+    runner.index.remove(rows[120:280])
+    runner.index.reindex()
+
+    assert not runner.sync(24 * 60)
+
+    assert set(runner.withdrawn()) <= set(rows[:120])
+
+
+def test_windows_are_read_again_after_the_index_changed(pipeline: Pipeline, served: Serve) -> None:
+    """The index is complete when the sync is planned, half loaded during it, then complete again."""
+    runner = SyncRunner(pipeline, served(300, "2:half"))
     pipeline.configure("ccdb", page_size=1000)
-    assert upkeep.sync(0)
-    assert len(upkeep.current()) < 200
+    assert runner.sync(0)
+    assert len(runner.current()) < 200
 
-    assert upkeep.sync(1)
+    assert runner.sync(1)
 
-    assert upkeep.current() == upkeep.truth(since=FIRST)
-
-
-def test_a_second_sync_of_a_minute_is_followed_by_another(upkeep: Syncer) -> None:
-    """Within its minute nothing can be seen to be missing."""
-    upkeep.sync(0)
-    upkeep.index.vanish(5)
-    upkeep.sync(0)
-
-    assert upkeep.sync(1)
-
-    assert len(upkeep.withdrawn()) == 5
+    assert runner.current() == runner.truth(since=FIRST)
 
 
-def test_a_search_is_synced_beside_unverified_complaints(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    upkeep.index.remove(sorted(upkeep.index.rows)[:3])
-    search = upkeep.index.search
-    upkeep.index.search = _refusing(search)  # type: ignore[method-assign]
-    upkeep.sync(1)
-    upkeep.index.search = search  # type: ignore[method-assign]
+def test_loss_within_a_minute_is_found_in_the_next(runner: SyncRunner) -> None:
+    """A second sync of the same minute can't prove an absence."""
+    runner.sync(0)
+    runner.index.vanish(5)
+    runner.sync(0)
 
-    assert upkeep.sync(2, query="search_term=mortgage")
-    assert len(upkeep.unverified()) == 3
+    assert runner.sync(1)
 
-
-def test_data_that_the_cfpb_flags_proves_no_absence(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    upkeep.index.vanish(5)
-    upkeep.script("stale")
-
-    assert upkeep.sync(1)
-
-    assert (upkeep.withdrawn(), upkeep.unverified()) == ([], [])
+    assert len(runner.withdrawn()) == 5
 
 
-def test_rejected_hits_keep_a_sync_unfinished(upkeep: Syncer) -> None:
-    """They are kept; every valid complaint is merged; an hour later they are read again."""
-    upkeep.sync(0)
-    upkeep.index.arrive(5)
-    upkeep.script("tags_list")
+def test_search_term_is_synced_despite_unverified_complaints(runner: SyncRunner) -> None:
+    runner.sync(0)
+    runner.index.remove(sorted(runner.index.rows)[:3])
+    search = runner.index.search
+    runner.index.search = _refuse_lookups(search)  # type: ignore[method-assign]
+    runner.sync(1)
+    runner.index.search = search  # type: ignore[method-assign]
 
-    assert not upkeep.sync(1)
+    assert runner.sync(2, query="search_term=mortgage")
+    assert len(runner.unverified()) == 3
 
-    assert "hits are no valid complaints" in upkeep.error(1)
-    assert upkeep.pipeline.sql("SELECT count(*) FROM syncs WHERE NOT is_finished") == [(1,)]
-    (rejected,) = upkeep.pipeline.files("1201Z.rejected.jsonl")
+
+def test_flagged_data_proves_no_absence(runner: SyncRunner) -> None:
+    runner.sync(0)
+    runner.index.vanish(5)
+    runner.script("stale")
+
+    assert runner.sync(1)
+
+    assert (runner.withdrawn(), runner.unverified()) == ([], [])
+
+
+def test_rejected_hits_keep_a_sync_unfinished(runner: SyncRunner) -> None:
+    """Every valid complaint is merged; an hour later the windows are read again."""
+    runner.sync(0)
+    runner.index.arrive(5)
+    runner.script("tags_list")
+
+    assert not runner.sync(1)
+
+    assert "hits are no valid complaints" in runner.error(1)
+    assert runner.pipeline.sql("SELECT count(*) FROM syncs WHERE NOT is_finished") == [(1,)]
+    (rejected,) = runner.pipeline.files("1201Z.rejected.jsonl")
     assert len(rejected.read_text().splitlines()) > 250
-    assert not upkeep.sync(2)
-    upkeep.script()
-    assert upkeep.sync(62)
-    assert upkeep.current() == upkeep.truth(since=FIRST)
+    assert not runner.sync(2)
+    runner.script()
+    assert runner.sync(62)
+    assert runner.current() == runner.truth(since=FIRST)
 
 
-def test_a_few_rejected_hits_fail_no_sync(upkeep: Syncer) -> None:
-    row = max(upkeep.index.rows.values(), key=lambda row: row.key)
-    upkeep.index.put([{**row.source, "state": ["CA"]}])
+def test_few_rejected_hits_do_not_fail_a_sync(runner: SyncRunner) -> None:
+    row = max(runner.index.rows.values(), key=lambda row: row.key)
+    runner.index.put([{**row.source, "state": ["CA"]}])
 
-    assert upkeep.sync(0)
+    assert runner.sync(0)
 
-    assert len(upkeep.pipeline.files("1200Z.rejected.jsonl")) == 1
-    assert row.identifier not in {one[0] for one in upkeep.current()}
-
-
-def test_a_renamed_field_fails_a_sync_that_merged_the_rest(upkeep: Syncer) -> None:
-    upkeep.sync(0)
-    upkeep.index.arrive(5)
-    upkeep.script("rename")
-
-    assert not upkeep.sync(1)
-
-    assert "the API no longer sends zip_code; the API sends a new field zip5" in upkeep.error(1)
-    assert upkeep.current() == upkeep.truth(since=FIRST)
-    upkeep.pipeline.configure("guard", expected_fields="zip_code,zip5")
-    assert upkeep.sync(2)
+    assert len(runner.pipeline.files("1200Z.rejected.jsonl")) == 1
+    assert row.identifier not in {one[0] for one in runner.current()}
 
 
-def test_a_sync_touches_no_snapshot_of_the_same_query(upkeep: Syncer) -> None:
-    """Of the same minute, too: pages, CSV and the newest CSV stay."""
+def test_renamed_field_fails_a_sync_after_the_merge(runner: SyncRunner) -> None:
+    runner.sync(0)
+    runner.index.arrive(5)
+    runner.script("rename")
+
+    assert not runner.sync(1)
+
+    assert "the API no longer sends zip_code; the API sends a new field zip5" in runner.error(1)
+    assert runner.current() == runner.truth(since=FIRST)
+    runner.pipeline.configure("guard", expected_fields="zip_code,zip5")
+    assert runner.sync(2)
+
+
+def test_sync_changes_no_snapshot_of_its_query(runner: SyncRunner) -> None:
+    """Pages, CSV and newest CSV stay, even those of the same minute."""
     query = f"date_received_min={FIRST}"
-    upkeep.pipeline.configure("ccdb", page_size=1000)
-    upkeep.pipeline.run(StoreComplaints, timestamp=minute(0), query=query, limit=0)
-    before = {path: path.read_bytes() for path in upkeep.pipeline.files()}
+    runner.pipeline.configure("ccdb", page_size=1000)
+    runner.pipeline.run(StoreComplaints, timestamp=minute(0), query=query, limit=0)
+    before = {path: path.read_bytes() for path in runner.pipeline.files()}
 
-    assert upkeep.sync(0)
+    assert runner.sync(0)
 
     assert {path: path.read_bytes() for path in before} == before
 
@@ -656,25 +650,23 @@ def test_a_sync_touches_no_snapshot_of_the_same_query(upkeep: Syncer) -> None:
 # --- interrupted ---------------------------------------------------------------------------------
 
 
-def test_interrupted_at_any_request_it_ends_the_same_and_fetches_no_page_twice(
-    pipeline: Pipeline, served: Serve
-) -> None:
-    whole = Syncer(pipeline, served(300))
+def test_sync_interrupted_at_any_request_fetches_no_page_twice(pipeline: Pipeline, served: Serve) -> None:
+    whole = SyncRunner(pipeline, served(300))
     whole.sync(0)
     expected, requests = whole.everything(), len(whole.served.asked)
     assert requests > 15
     for at in range(1, requests + 1):
         whole.forget()
-        upkeep = Syncer(pipeline, served(300, f"{at}:status=403"))
-        assert not upkeep.sync(0), at
-        assert upkeep.sync(0), at
-        assert upkeep.everything() == expected, at
-        pages = upkeep.pages()
+        runner = SyncRunner(pipeline, served(300, f"{at}:status=403"))
+        assert not runner.sync(0), at
+        assert runner.sync(0), at
+        assert runner.everything() == expected, at
+        pages = runner.pages()
         assert len(set(pages)) == len(pages), at
 
 
-def test_a_later_minute_goes_on_with_what_an_earlier_one_began(upkeep: Syncer, served: Serve) -> None:
-    broken = Syncer(upkeep.pipeline, served(300, "9:status=403"))
+def test_later_minute_resumes_an_interrupted_sync(runner: SyncRunner, served: Serve) -> None:
+    broken = SyncRunner(runner.pipeline, served(300, "9:status=403"))
     assert not broken.sync(0)
     before = broken.pages()
     assert broken.sync(1)
@@ -683,20 +675,18 @@ def test_a_later_minute_goes_on_with_what_an_earlier_one_began(upkeep: Syncer, s
     assert broken.outcome(1) == "synced"
 
 
-def test_what_only_a_later_minute_reads_is_of_that_minute(pipeline: Pipeline, served: Serve) -> None:
-    broken = Syncer(pipeline, served(300, *(f"{at}:status=403" for at in range(9, 50))))
+def test_windows_read_by_a_later_minute_get_that_minute(pipeline: Pipeline, served: Serve) -> None:
+    broken = SyncRunner(pipeline, served(300, *(f"{at}:status=403" for at in range(9, 50))))
     assert not broken.sync(0)
-    upkeep = Syncer(pipeline, served(300))
-    assert upkeep.sync(1)
-    seen = upkeep.pipeline.sql("SELECT DISTINCT last_seen FROM complaints ORDER BY 1")
+    runner = SyncRunner(pipeline, served(300))
+    assert runner.sync(1)
+    seen = runner.pipeline.sql("SELECT DISTINCT last_seen FROM complaints ORDER BY 1")
     assert [str(row[0])[:16] for row in seen] == ["2026-09-26 12:00", "2026-09-26 12:01"]
 
 
-def test_what_is_read_again_because_the_api_changed_is_of_the_minute_it_is_read(
-    upkeep: Syncer, served: Serve
-) -> None:
-    """A window was half read: its pages are of no use any more."""
-    broken = Syncer(upkeep.pipeline, served(300, "9:status=403"))
+def test_window_read_again_gets_the_minute_of_that_read(runner: SyncRunner, served: Serve) -> None:
+    """The pages of a partly read window are discarded."""
+    broken = SyncRunner(runner.pipeline, served(300, "9:status=403"))
     assert not broken.sync(0)
     broken.index.change(300)
     broken.index.reindex()
@@ -706,49 +696,45 @@ def test_what_is_read_again_because_the_api_changed_is_of_the_minute_it_is_read(
     assert {str(row[3])[:16] for row in seen if row[:3] in changed} == {"2026-09-26 12:01"}
 
 
-def test_a_window_that_fails_keeps_none_of_the_others_from_the_database(
-    upkeep: Syncer, served: Serve
-) -> None:
-    broken = Syncer(upkeep.pipeline, served(300, "9:status=403"))
+def test_failed_window_does_not_undo_merged_windows(runner: SyncRunner, served: Serve) -> None:
+    broken = SyncRunner(runner.pipeline, served(300, "9:status=403"))
     assert not broken.sync(0)
     windows = broken.pipeline.sql("SELECT count(*) FROM snapshots")[0][0]
     assert broken.sync(1)
     assert windows == broken.pipeline.sql("SELECT count(*) FROM snapshots")[0][0] - 1
 
 
-def test_files_that_an_ended_sync_left_are_removed_by_the_next_run(upkeep: Syncer) -> None:
-    """It was killed after its end was in the database, before they were gone."""
-    upkeep.sync(0)
-    left = upkeep.pipeline.root / "syncs/all/snapshots/x/2026-09-26/20260926T1200Z.parsed.jsonl"
+def test_next_sync_removes_files_of_a_finished_sync(runner: SyncRunner) -> None:
+    """It was killed after the commit of its end, before it removed its files."""
+    runner.sync(0)
+    left = runner.pipeline.root / "syncs/all/snapshots/x/2026-09-26/20260926T1200Z.parsed.jsonl"
     left.parent.mkdir(parents=True)
     left.touch()
 
-    upkeep.sync(1)
+    runner.sync(1)
 
-    assert [path.name for path in (upkeep.pipeline.root / "syncs").iterdir()] == ["all.lock"]
+    assert [path.name for path in (runner.pipeline.root / "syncs").iterdir()] == ["all.lock"]
 
 
-def test_a_failed_sync_is_on_record(upkeep: Syncer, served: Serve) -> None:
-    broken = Syncer(upkeep.pipeline, served(300, "every 1:status=403"))
+def test_failed_sync_is_on_record(runner: SyncRunner, served: Serve) -> None:
+    broken = SyncRunner(runner.pipeline, served(300, "every 1:status=403"))
     assert not broken.sync(0)
     assert broken.outcome(0) == "failed"
 
 
-def test_an_id_no_search_term_can_hold_costs_no_sync(upkeep: Syncer) -> None:
-    row = next(iter(upkeep.index.rows.values()))
-    upkeep.index.put([{**row.source, "complaint_id": "1" * 50}])
-    upkeep.sync(0)
-    upkeep.index.remove(["1" * 50])
-    assert upkeep.sync(1)
-    assert (upkeep.withdrawn(), upkeep.unverified()) == ([], ["1" * 50])
+def test_id_that_is_too_long_for_a_lookup_fails_no_sync(runner: SyncRunner) -> None:
+    row = next(iter(runner.index.rows.values()))
+    runner.index.put([{**row.source, "complaint_id": "1" * 50}])
+    runner.sync(0)
+    runner.index.remove(["1" * 50])
+    assert runner.sync(1)
+    assert (runner.withdrawn(), runner.unverified()) == ([], ["1" * 50])
 
 
-# --- as its user runs it -------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------
 
 
-def test_under_luigid_a_sync_and_its_windows_are_shown_done(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
+def test_luigid_shows_a_sync_and_its_windows_as_done(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.configure("ccdb", page_size=20, requests_per_minute=0)
     run = chain.program(*luigid.command("--since", "2026-06-01", task="SyncComplaints"), url=served(300).url)
     assert (run.code, run.err) == (0, "")
@@ -762,7 +748,7 @@ def test_under_luigid_a_sync_and_its_windows_are_shown_done(
     assert families.count("MergeWindow") > 2
 
 
-def test_luigid_shows_what_a_sync_under_way_reads(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_luigid_shows_the_windows_of_a_running_sync(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.configure("ccdb", page_size=5, requests_per_minute=0)
     process = chain.start(
         *luigid.command("--since", "2026-06-01", task="SyncComplaints"), url=served(300).url
@@ -777,7 +763,7 @@ def test_luigid_shows_what_a_sync_under_way_reads(chain: Chain, served: Serve, l
     )
 
 
-def test_an_api_that_shows_nothing_new_is_a_line(chain: Chain, served: Serve) -> None:
+def test_unchanged_api_is_reported_in_one_line(chain: Chain, served: Serve) -> None:
     url = served(50).url
     chain.luigi("--timestamp", "2026-11-22T0926", task="SyncComplaints", url=url)
     run = chain.luigi("--timestamp", "2026-11-22T0927", task="SyncComplaints", url=url)
@@ -785,16 +771,16 @@ def test_an_api_that_shows_nothing_new_is_a_line(chain: Chain, served: Serve) ->
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--days", "0"), "days: 0 is not a whole number from 1 to 36500"),
         (("--since", "2026-13-01"), "since: '2026-13-01' is not a day (UTC) written as 2026-11-22"),
         (("--query", "stat=CA"), "query: the API knows no filter 'stat'; did you mean 'state'?"),
     ],
 )
-def test_what_it_cannot_use_is_refused_in_a_line(chain: Chain, arguments: tuple[str, ...], said: str) -> None:
+def test_invalid_parameter_is_one_line(chain: Chain, arguments: tuple[str, ...], message: str) -> None:
     run = chain.luigi(*arguments, task="SyncComplaints")
-    assert (run.code, run.err) == (2, f"luigi: error: {said}\n")
+    assert (run.code, run.err) == (2, f"luigi: error: {message}\n")
 
 
 @pytest.mark.parametrize(
@@ -811,7 +797,7 @@ def test_unusable_database_setting_is_one_line(chain: Chain, address: str) -> No
     assert "secret" not in run.err + run.out
 
 
-def test_two_syncs_at_once_are_one_after_the_other(chain: Chain, served: Serve) -> None:
+def test_second_sync_waits_for_the_first(chain: Chain, served: Serve) -> None:
     server = served(1000)
     chain.configure("ccdb", page_size=2)  # long enough for the second to find the first at work
     command = chain.luigi_command("--ccdb-retries", "600", "--since", "2026-06-01", task="SyncComplaints")
@@ -820,16 +806,16 @@ def test_two_syncs_at_once_are_one_after_the_other(chain: Chain, served: Serve) 
     while not lock.exists():
         time.sleep(0.05)
     second = chain.start(*command, "--timestamp", "2026-09-26T1201", url=server.url)
-    told = [process.communicate(timeout=120) for process in (first, second)]
+    outputs = [process.communicate(timeout=120) for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0)
-    assert told[0][0].splitlines()[-1].startswith("1,000 new")
-    assert told[1][0] == "up to date: nothing changed since the last sync\n"
-    assert "another process is bringing the database up to date; next at" in told[1][1]
+    assert outputs[0][0].splitlines()[-1].startswith("1,000 new")
+    assert outputs[1][0] == "up to date: nothing changed since the last sync\n"
+    assert "another process is bringing the database up to date; next at" in outputs[1][1]
     assert len(set(server.asked)) >= len(server.asked) - 1
 
 
-def test_killed_at_any_moment_the_next_minute_completes_it(chain: Chain, served: Serve) -> None:
-    """Also between what the database holds and what the files say."""
+def test_next_minute_completes_a_killed_sync(chain: Chain, served: Serve) -> None:
+    """A kill can come between a commit and the files that follow it."""
     server = served(300)
     chain.configure("ccdb", page_size=20)
     moments = random.Random(2026)
@@ -847,12 +833,12 @@ def test_killed_at_any_moment_the_next_minute_completes_it(chain: Chain, served:
         run = chain.luigi("--timestamp", f"2026-09-26T12{at:02}", task="SyncComplaints", url=server.url)
         assert run.code == 0
     with Database(chain.folder / "data/complaints.db").reading() as connection:
-        held = connection.exec_driver_sql(
+        stored = connection.exec_driver_sql(
             "SELECT complaint_id, company_response FROM current_complaints"
         ).all()
     truth = {(row.identifier, row.value("company_response")) for row in server.sandbox.index.rows.values()}
-    assert {tuple(row) for row in held} == {one for one in truth if one[0] in {row[0] for row in held}}
-    assert len(held) > 250
+    assert {tuple(row) for row in stored} == {one for one in truth if one[0] in {row[0] for row in stored}}
+    assert len(stored) > 250
     assert {path.parent.parent.name for path in chain.files() if path.suffix in (".json", ".csv")} == {
         "all~sync"
     }

@@ -1,4 +1,4 @@
-"""The tasks within Luigi: what the scheduler sees, and a real luigid."""
+"""The tasks in Luigi: parameters, targets, and status in a real luigid."""
 
 import csv
 import json
@@ -28,7 +28,7 @@ from tests.made import stored
 MINUTE = datetime(2026, 11, 22, 9, 26)
 
 
-def test_the_tasks_of_a_chain_are_of_one_snapshot() -> None:
+def test_tasks_of_a_chain_share_their_parameters() -> None:
     store = StoreComplaints(timestamp=MINUTE, query="state=CA", limit=5)
     required = store.requires()
     assert required == {
@@ -40,7 +40,7 @@ def test_the_tasks_of_a_chain_are_of_one_snapshot() -> None:
     assert ExtractComplaints(timestamp=MINUTE).requires() == []
 
 
-def test_the_parameters_have_the_defaults_of_the_tutorial() -> None:
+def test_parameters_have_the_defaults_of_the_tutorial() -> None:
     task = StoreComplaints()
     assert (task.query, task.limit) == ("", 10)
     assert abs((datetime.now(timezone.utc).replace(tzinfo=None) - task.timestamp).total_seconds()) < 24 * 3600
@@ -78,8 +78,8 @@ def test_task_is_complete_once_all_its_targets_exist(tmp_path: Path, monkeypatch
     assert task.complete()
 
 
-def test_targets_read_as_they_were_written(tmp_path: Path) -> None:
-    """Whatever the locale, and with the line ends within cells."""
+def test_targets_are_read_as_written(tmp_path: Path) -> None:
+    """In any locale, with unchanged line ends within cells."""
     text, compressed = tmp_path / "a.csv", tmp_path / "a.jsonl.gz"
     text.write_bytes('é,"a\r\nb"\r\n'.encode())
     compressed.write_bytes(b"\x1f\x8b")
@@ -94,7 +94,7 @@ def test_targets_read_as_they_were_written(tmp_path: Path) -> None:
 def test_tasks_of_different_storage_roots_have_different_ids(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """luigid runs a task of one id once, whoever asks for it."""
+    """luigid runs each id once, even if two folders schedule it."""
     configuration = luigi.configuration.LuigiConfigParser()
     monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
     ids = []
@@ -143,22 +143,22 @@ def test_luigid_shows_all_four_tasks_done(chain: Chain, served: Serve, luigid: L
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["luigid", "local"])
-def test_ten_retries_are_the_delay_apart_under_every_scheduler(
+def test_ten_retries_wait_for_the_delay_under_each_scheduler(
     chain: Chain, luigid: Luigid, scheduler: str
 ) -> None:
     arguments = ["--ccdb-retry-delay", "0.5", "--ccdb-backoff", "0", "--ccdb-requests-per-minute", "0"]
     command = luigid.command(*arguments, *(["--local-scheduler"] if scheduler == "local" else []))
     process = chain.start(*command, url="http://127.0.0.1:9/")
     assert process.stderr
-    told = [(time.monotonic(), line) for line in process.stderr]
+    lines = [(time.monotonic(), line) for line in process.stderr]
     assert process.wait(timeout=30) == 30
-    assert [re.search(r"attempt (\d+) of 11", line)[1] for _, line in told] == list(map(str, range(1, 12)))  # type: ignore[index]
-    gaps = [after - before for (before, _), (after, _) in pairwise(told)]
+    assert [re.search(r"attempt (\d+) of 11", line)[1] for _, line in lines] == list(map(str, range(1, 12)))  # type: ignore[index]
+    gaps = [after - before for (before, _), (after, _) in pairwise(lines)]
     assert all(0.45 <= gap <= 1.5 for gap in gaps)
 
 
 @pytest.mark.slow
-def test_luigid_shows_which_attempt_failed_why_and_when_the_next_is(chain: Chain, luigid: Luigid) -> None:
+def test_luigid_shows_the_next_attempt_and_the_reason(chain: Chain, luigid: Luigid) -> None:
     arguments = ("--ccdb-retry-delay", "600", "--ccdb-backoff", "0", "--ccdb-requests-per-minute", "0")
     process = chain.start(*luigid.command(*arguments), url="http://127.0.0.1:9/")
     try:
@@ -179,10 +179,10 @@ def test_luigid_shows_which_attempt_failed_why_and_when_the_next_is(chain: Chain
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "asking"), [("StoreComplaints", "ExtractComplaints"), ("SyncComplaints", "SyncComplaints")]
+    ("task", "waiting_task"), [("StoreComplaints", "ExtractComplaints"), ("SyncComplaints", "SyncComplaints")]
 )
-def test_luigid_shows_until_when_the_pace_lets_no_request_go(
-    chain: Chain, served: Serve, luigid: Luigid, task: str, asking: str
+def test_luigid_shows_the_time_of_the_next_request(
+    chain: Chain, served: Serve, luigid: Luigid, task: str, waiting_task: str
 ) -> None:
     arguments = ("--ccdb-page-size", "5", "--ccdb-requests-per-minute", "1")
     process = chain.start(*luigid.command(*arguments, task=task), url=served().url)
@@ -191,21 +191,21 @@ def test_luigid_shows_until_when_the_pace_lets_no_request_go(
         deadline = time.monotonic() + 30
         while "next request" not in message and time.monotonic() < deadline:
             time.sleep(0.2)
-            waiting = [name for name in luigid.tasks("RUNNING") if name.startswith(asking)]
+            waiting = [name for name in luigid.tasks("RUNNING") if name.startswith(waiting_task)]
             message = luigid.message(waiting[0]) if waiting else ""
     finally:
         process.kill()
-        _, said = process.communicate()
+        _, errors = process.communicate()
     assert re.fullmatch(
         r"next request at \d\d:\d\d:\d\d UTC, in 6[01] s: "
         r"127\.0\.0\.1:\d+: the limit of 1 requests per minute is reached",
         message,
     )
-    assert said == ""
+    assert errors == ""
 
 
 @pytest.mark.slow
-def test_luigid_shows_how_far_a_long_walk_is(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_luigid_shows_the_progress_of_a_long_run(chain: Chain, served: Serve, luigid: Luigid) -> None:
     server = served(100, "2:hang")
     arguments = ("--limit", "0", "--ccdb-page-size", "25", "--ccdb-requests-per-minute", "0")
     process = chain.start(*luigid.command(*arguments), url=server.url)
@@ -222,7 +222,7 @@ def test_luigid_shows_how_far_a_long_walk_is(chain: Chain, served: Serve, luigid
 
 
 @pytest.mark.slow
-def test_luigid_gets_a_failure_in_its_one_line_unescaped(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_luigid_gets_a_failure_as_one_unescaped_line(chain: Chain, served: Serve, luigid: Luigid) -> None:
     run = chain.program(
         *luigid.command("--ccdb-requests-per-minute", "0"), url=served(50, "1:status=400").url
     )
@@ -236,7 +236,7 @@ def test_luigid_gets_a_failure_in_its_one_line_unescaped(chain: Chain, served: S
 
 
 @pytest.mark.slow
-def test_a_failed_minute_can_be_run_again_at_once(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_failed_minute_can_be_run_again_at_once(chain: Chain, served: Serve, luigid: Luigid) -> None:
     server = served(50, "1:status=400")
     arguments = ("--timestamp", "2026-11-22T0926", "--ccdb-requests-per-minute", "0")
     assert chain.program(*luigid.command(*arguments), url=server.url).code == 30
@@ -244,19 +244,19 @@ def test_a_failed_minute_can_be_run_again_at_once(chain: Chain, served: Serve, l
 
 
 @pytest.mark.slow
-def test_a_luigid_that_is_not_there_is_one_line(chain: Chain) -> None:
+def test_unreachable_luigid_is_one_line(chain: Chain) -> None:
     chain.configure("core", rpc_retry_attempts=2)
     run = chain.program("luigi", "--module", "luigi_etl", "StoreComplaints", "--scheduler-port", "9")
     assert run.code == 40
-    told = [line for line in run.err.splitlines() if line != "WARNING: Failed pinging scheduler"]
-    assert told == [
+    lines = [line for line in run.err.splitlines() if line != "WARNING: Failed pinging scheduler"]
+    assert lines == [
         "ERROR: luigid: Errors (2 attempts) when connecting to remote scheduler 'http://127.0.0.1:9'; "
         "start it (luigi-etl luigid) or add --local-scheduler"
     ]
 
 
 @pytest.mark.slow
-def test_luigid_runs_the_pruning_each_time_and_shows_its_line(chain: Chain, luigid: Luigid) -> None:
+def test_pruning_runs_each_time_and_luigid_shows_its_result(chain: Chain, luigid: Luigid) -> None:
     for age in (0, 31, 32):
         stored(chain.folder / "data", datetime.now(timezone.utc).replace(tzinfo=None) - timedelta(days=age))
     for removed in (2, 0):
