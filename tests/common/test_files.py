@@ -10,7 +10,7 @@ from luigi_etl.common.errors import StorageError
 from luigi_etl.common.files import atomic_write, atomic_writes, overwrite, storage_errors
 
 
-def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_file_gets_its_name_when_it_is_complete(tmp_path: Path) -> None:
     target = tmp_path / "new" / "folder" / "file"
     with atomic_write(target) as stream:
         stream.write(b"whole")
@@ -19,7 +19,7 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     assert os.listdir(target.parent) == ["file"]
 
 
-def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+def test_failure_leaves_only_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"before")
     with pytest.raises(RuntimeError), atomic_write(target) as stream:
@@ -29,21 +29,21 @@ def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_folder_that_cannot_be_made_is_told_with_the_path(tmp_path: Path) -> None:
+def test_error_for_a_missing_folder_names_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     target = tmp_path / "file" / "below" / "target"
     with pytest.raises(StorageError, match=r"cannot write .*below/target: Not a directory; make room"):
         atomic_write(target).__enter__()
 
 
-def test_an_error_keeps_its_cause(tmp_path: Path) -> None:
+def test_storage_error_keeps_its_cause(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as caught, storage_errors(tmp_path):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_a_disk_without_room_leaves_nothing(tmp_path: Path) -> None:
-    """A limit on the size of files is what a full disk is to a process that writes one."""
+def test_full_disk_leaves_no_file(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk."""
     program = (
         "import resource, pathlib; from luigi_etl.common.files import atomic_write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
@@ -56,7 +56,7 @@ def test_a_disk_without_room_leaves_nothing(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -> None:
+def test_data_is_synced_before_the_rename(tmp_path: Path) -> None:
     program = (
         "import os, pathlib, luigi_etl.common.files as files\n"
         "calls = []\n"
@@ -70,7 +70,7 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path: Path) -
     assert run.stdout.split() == ["fsync", "rename", "fsync"]
 
 
-def test_two_writers_of_one_file_do_not_share_a_temporary(tmp_path: Path) -> None:
+def test_two_writers_have_separate_temporary_files(tmp_path: Path) -> None:
     target = tmp_path / "file"
     with atomic_write(target) as first:
         first.write(b"first")
@@ -80,7 +80,7 @@ def test_two_writers_of_one_file_do_not_share_a_temporary(tmp_path: Path) -> Non
     assert target.read_bytes() == b"first"
 
 
-def test_files_that_belong_together_appear_together(tmp_path: Path) -> None:
+def test_atomic_writes_create_all_files_or_none(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), atomic_writes(tmp_path / "one", tmp_path / "two") as (one, _):
         one.write(b"x")
         raise RuntimeError
@@ -99,7 +99,7 @@ def test_file_is_overwritten_in_whole_blocks(tmp_path: Path) -> None:
         assert path.read_bytes() == b"1       "
 
 
-def test_full_disk_leaves_the_content_of_a_file(small_disk: Path) -> None:
+def test_full_disk_keeps_the_content_of_a_file(small_disk: Path) -> None:
     path = small_disk / "file"
     with path.open("wb") as stream:
         overwrite(stream.fileno(), b"before", 4096)

@@ -1,4 +1,4 @@
-"""Locks on files: one holder at a time, and the kernel releases them."""
+"""File locks: one holder at a time, released by the kernel."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Logs that can't fill the disk, and cost nobody a run where it is full already."""
+"""Logs with a bounded size, which fail no run on a full disk."""
 
 import logging
 import os
@@ -25,31 +25,31 @@ logger.info("after the end")
 """
 
 
-def logged(path: Path, lines: int) -> "subprocess.CompletedProcess[str]":
-    """Write lines of 1 kB to a log in a process of its own, which also sees what Python says at its end."""
+def run_logging(path: Path, lines: int) -> "subprocess.CompletedProcess[str]":
+    """Write lines of 1 kB to a log in a new process, to see also the output of its exit."""
     return subprocess.run([sys.executable, "-c", LOG, path, str(lines)], capture_output=True, text=True)
 
 
 @pytest.mark.parametrize("lines", [0, 1, 200])
-def test_a_log_on_a_full_disk_is_silent(lines: int) -> None:
-    done = logged(Path("/dev/full"), lines)
+def test_log_on_a_full_disk_is_silent(lines: int) -> None:
+    done = run_logging(Path("/dev/full"), lines)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("before", [0, 999_500])
-def test_a_disk_that_fills_up_ends_the_log_alone(small_disk: Path, before: int) -> None:
+def test_disk_that_fills_up_ends_only_the_log(small_disk: Path, before: int) -> None:
     """With a log that is about to be rotated, and with one that is not."""
     subprocess.run(["mount", "-o", "remount,size=1100k", small_disk], check=True)
     (small_disk / "log").write_bytes(b"x" * before)
 
-    done = logged(small_disk / "log", 1200)
+    done = run_logging(small_disk / "log", 1200)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077])
-def test_a_log_is_nobody_elses_to_read(tmp_path: Path, umask: int) -> None:
+def test_log_is_private(tmp_path: Path, umask: int) -> None:
     logger = logging.Logger("x")
     before = os.umask(umask)
     try:

@@ -1,4 +1,4 @@
-"""Files of the configuration that Luigi would pass over in silence."""
+"""Configuration files that Luigi would silently ignore."""
 
 from pathlib import Path
 
@@ -18,39 +18,37 @@ COMMANDS = [
 ]
 
 
-def without_access(chain: Chain) -> str:
-    """Let luigi.cfg be what not even root can read."""
+def replace_by_a_folder(chain: Chain) -> str:
+    """Replace luigi.cfg by a folder, which even root can't read."""
     (chain.folder / "luigi.cfg").unlink()
     (chain.folder / "luigi.cfg").mkdir()
     return "luigi.cfg can't be read (Is a directory): give access, or remove it"
 
 
-def with_a_name_of_nothing(chain: Chain) -> str:
-    """Let the environment name a file that is not there."""
+def name_a_missing_file(chain: Chain) -> str:
+    """Set $LUIGI_CONFIG_PATH to a missing file."""
     chain.environment["LUIGI_CONFIG_PATH"] = "/no/such/luigi.cfg"
     return "/no/such/luigi.cfg can't be read (No such file or directory): unset LUIGI_CONFIG_PATH"
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("broken", [without_access, with_a_name_of_nothing])
+@pytest.mark.parametrize("break_file", [replace_by_a_folder, name_a_missing_file])
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[1])
-def test_every_command_refuses_a_file_it_cannot_read(
-    chain: Chain, command: tuple[str, ...], broken: object
+def test_every_command_refuses_an_unreadable_file(
+    chain: Chain, command: tuple[str, ...], break_file: object
 ) -> None:
-    assert callable(broken)
-    said = broken(chain)
+    assert callable(break_file)
+    message = break_file(chain)
 
     run = chain.program(*command)
 
     assert (run.code, run.out) == (2, "")
-    assert f"error: {said}" in run.err.splitlines()[-1]
+    assert f"error: {message}" in run.err.splitlines()[-1]
     assert command[0] == "luigi" or run.err.count("\n") == 1
     assert not (chain.folder / "data").exists()
 
 
-def test_a_file_without_the_right_to_read_it_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_without_read_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("LUIGI_CONFIG_PATH", raising=False)
     tmp_path.chmod(0o755)
@@ -60,16 +58,14 @@ def test_a_file_without_the_right_to_read_it_is_refused(
         check_readable(["luigi.cfg"])
 
 
-def test_files_that_are_not_there_or_can_be_read_are_well(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_and_readable_files_are_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUIGI_CONFIG_PATH", "")
     (tmp_path / "luigi.cfg").touch()
     check_readable([f"{tmp_path}/luigi.cfg", f"{tmp_path}/other.cfg", f"{tmp_path}/luigi.cfg/below"])
 
 
 @pytest.mark.parametrize(("parser", "kind"), [("cfg", LuigiConfigParser), ("toml", LuigiTomlParser)])
-def test_files_are_those_that_luigi_reads(
+def test_file_names_are_those_of_luigi(
     monkeypatch: pytest.MonkeyPatch, parser: str, kind: type[LuigiConfigParser] | type[LuigiTomlParser]
 ) -> None:
     monkeypatch.setenv("LUIGI_CONFIG_PARSER", parser)

@@ -16,11 +16,11 @@ class Terminal(io.StringIO):
 
     @property
     def lines(self) -> list[str]:
-        """The lines as a person sees them: a carriage return starts the line again."""
-        return [_overwritten(line) for line in self.getvalue().split("\n")]
+        """The visible lines: a carriage return starts a line again."""
+        return [_overwrite_line(line) for line in self.getvalue().split("\n")]
 
 
-def _overwritten(line: str) -> str:
+def _overwrite_line(line: str) -> str:
     seen = ""
     for part in line.split("\r"):
         seen = part + seen[len(part) :]
@@ -39,7 +39,7 @@ def bar(terminal: Terminal) -> Iterator[ProgressBar]:
     bar.clear()
 
 
-def test_a_terminal_shows_how_far_it_is(terminal: Terminal, bar: ProgressBar) -> None:
+def test_terminal_shows_the_progress(terminal: Terminal, bar: ProgressBar) -> None:
     bar.show(5_000, 20_000)
 
     assert terminal.lines[-1].startswith(" 25%|")
@@ -47,7 +47,7 @@ def test_a_terminal_shows_how_far_it_is(terminal: Terminal, bar: ProgressBar) ->
 
 
 def test_rate_and_remaining_time_leave_out_the_first_page(terminal: Terminal, bar: ProgressBar) -> None:
-    """The first one shown may be the last of many that an earlier run left."""
+    """The first report may count pages of an earlier run."""
     bar.show(1_000_000, 1_000_020)
     time.sleep(0.5)
     bar.show(1_000_010, 1_000_020)
@@ -57,14 +57,14 @@ def test_rate_and_remaining_time_leave_out_the_first_page(terminal: Terminal, ba
     assert remaining in [f"00:{seconds:02} left" for seconds in range(11)]
 
 
-def test_another_walk_starts_the_bar_again(terminal: Terminal, bar: ProgressBar) -> None:
+def test_lower_count_starts_a_new_bar(terminal: Terminal, bar: ProgressBar) -> None:
     bar.show(30, 40)
     bar.show(10, 50)
 
     assert "| 10 of 50, " in terminal.lines[-1]
 
 
-def test_the_bar_is_cleared_away(terminal: Terminal, bar: ProgressBar) -> None:
+def test_bar_is_cleared(terminal: Terminal, bar: ProgressBar) -> None:
     bar.show(1, 2)
     bar.clear()
     bar.clear()
@@ -124,7 +124,7 @@ def test_message_of_a_log_file_stays_off_the_terminal(
     assert (tmp_path / "log").read_text() == "luigid is away\n"
 
 
-def test_the_bar_starts_no_thread(bar: ProgressBar) -> None:
+def test_bar_starts_no_thread(bar: ProgressBar) -> None:
     threads = threading.active_count()
 
     bar.show(1, 2)
@@ -132,7 +132,7 @@ def test_the_bar_starts_no_thread(bar: ProgressBar) -> None:
     assert threading.active_count() == threads
 
 
-def test_what_is_no_terminal_is_left_alone() -> None:
+def test_bar_is_not_drawn_without_a_terminal() -> None:
     stream = io.StringIO()
     bar = ProgressBar(stream)
     bar.show(1, 2)
@@ -141,19 +141,17 @@ def test_what_is_no_terminal_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("expected", [0, -1])
-def test_a_walk_that_expects_nothing_draws_nothing(
-    terminal: Terminal, bar: ProgressBar, expected: int
-) -> None:
+def test_bar_is_not_drawn_if_nothing_is_expected(terminal: Terminal, bar: ProgressBar, expected: int) -> None:
     bar.show(0, expected)
     assert terminal.getvalue() == ""
 
 
-def test_more_than_expected_is_not_more_than_all(terminal: Terminal, bar: ProgressBar) -> None:
+def test_bar_stops_at_100_percent(terminal: Terminal, bar: ProgressBar) -> None:
     bar.show(3, 2)
     assert "100%" in terminal.lines[-1]
 
 
-def test_the_largest_total_is_harmless(terminal: Terminal, bar: ProgressBar) -> None:
+def test_largest_total_fits_the_line(terminal: Terminal, bar: ProgressBar) -> None:
     bar.show(1, 10**12)
     time.sleep(0.2)
     bar.show(2, 10**12)

@@ -1,4 +1,4 @@
-"""The one line that says why something failed."""
+"""The reason of a failure in one line."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ KINDS = [TypeError, KeyError, OSError, RecursionError, StorageError, TransientEr
 
 
 class MuteError(Exception):
-    """An error whose own text fails."""
+    """An error whose `__str__` fails."""
 
     def __str__(self) -> str:
         raise RuntimeError
@@ -42,11 +42,11 @@ class MuteError(Exception):
         (ValueError("\n" * 10_000_000 + "x"), "ValueError: x"),
     ],
 )
-def test_the_line_names_kind_and_reason(error: Exception, line: str) -> None:
+def test_line_has_the_type_and_the_reason(error: Exception, line: str) -> None:
     assert reason(error) == line
 
 
-def test_what_sqlalchemy_appends_is_left_out() -> None:
+def test_text_that_sqlalchemy_appends_is_removed() -> None:
     engine = create_engine("sqlite://")
     row = {column.name: None for column in complaints.columns} | {"complaint_id": "my secret"}
 
@@ -56,7 +56,7 @@ def test_what_sqlalchemy_appends_is_left_out() -> None:
     assert reason(raised.value) == "OperationalError: (sqlite3.OperationalError) no such table: complaints"
 
 
-def test_rows_that_postgresql_quotes_are_left_out(postgres_address: str) -> None:
+def test_rows_that_postgresql_quotes_are_removed(postgres_address: str) -> None:
     engine = create_engine(postgres_address.replace("postgresql:", "postgresql+psycopg:"))
 
     with pytest.raises(IntegrityError) as raised, engine.begin() as connection:
@@ -68,21 +68,21 @@ def test_rows_that_postgresql_quotes_are_left_out(postgres_address: str) -> None
     assert "secret" not in line
 
 
-def test_a_cut_text_says_so() -> None:
+def test_cut_text_ends_with_dots() -> None:
     assert bounded("x" * 501) == "x" * (LONGEST_REASON - 3) + "..."
     assert bounded("x" * 500) == "x" * 500
 
 
 @pytest.mark.slow
 @given(st.sampled_from(KINDS), st.text() | st.text(alphabet=" \n\x00\x85\u2028x[:\ud800", min_size=400))
-def test_whatever_a_task_raises_its_record_is_one_bounded_line(kind: type[BaseException], text: str) -> None:
+def test_recorded_error_is_one_bounded_line(kind: type[BaseException], text: str) -> None:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         configuration = luigi.configuration.get_config()
         before = configuration.get("storage", "root", "data")
         configuration.set("storage", "root", folder)
         stack.callback(configuration.set, "storage", "root", before)
         task = Snapshot(timestamp=MINUTE)
-        task.__dict__.pop("files", None)  # Luigi keeps its tasks
+        task.__dict__.pop("files", None)  # Luigi caches its tasks
         error = kind(text * 3)
 
         shown = task.on_failure(error)

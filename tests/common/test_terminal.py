@@ -1,4 +1,4 @@
-"""Text of any origin, as it is displayed."""
+"""Safe output of any text."""
 
 import logging
 from pathlib import Path
@@ -22,23 +22,23 @@ def test_any_text_becomes_one_short_printable_line(text: str, most: int) -> None
     assert len(line) <= most
 
 
-def test_odd_characters_are_shown_as_escapes() -> None:
+def test_control_characters_are_escaped() -> None:
     assert one_line(ODD) == r"a\x1b[31m b\x00 \u202e \ud800\x9b"
 
 
 @pytest.mark.parametrize("text", ["", "two blanks", "é — ö", "x" * LONGEST_LINE])
-def test_text_that_can_be_shown_stays_as_it_is(text: str) -> None:
+def test_printable_text_is_unchanged(text: str) -> None:
     assert one_line(text) == text
 
 
-def test_long_text_is_cut_visibly() -> None:
+def test_cut_text_ends_with_dots() -> None:
     assert brief("x" * 1_000_000, 10) == "xxxxxxx..."
 
 
 @pytest.mark.parametrize(
     "kind", [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, Exception)]
 )
-def test_every_expected_failure_can_be_displayed(kind: type[errors.EtlError]) -> None:
+def test_every_expected_failure_is_printable(kind: type[errors.EtlError]) -> None:
     line = str(kind(f"host: {ODD * 1000}"))
 
     assert line.startswith(r"host: a\x1b[31m b")
@@ -46,7 +46,7 @@ def test_every_expected_failure_can_be_displayed(kind: type[errors.EtlError]) ->
     assert len(line) <= LONGEST_LINE
 
 
-def test_results_and_logs_can_be_displayed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_and_logs_are_printable(capsys: pytest.CaptureFixture[str]) -> None:
     record = logging.makeLogRecord({"msg": "%s: %d", "args": (ODD, 5)})
 
     print_line(ODD)
@@ -57,7 +57,7 @@ def test_results_and_logs_can_be_displayed(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.slow
-def test_file_names_cannot_command_the_terminal(chain: Chain, tmp_path: Path) -> None:
+def test_file_names_cannot_control_the_terminal(chain: Chain, tmp_path: Path) -> None:
     (tmp_path / "\x1bcfile\n").write_text("")
     root = str(tmp_path / "\x1bcfile\n" / "below")
 
