@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from luigi_etl.service.doctor import examine
+    from luigi_etl.service.doctor.report import examine
 
     findings = list(examine())
     if options.json:

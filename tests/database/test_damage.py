@@ -20,7 +20,7 @@ from luigi_etl.database.export import as_csv, matching
 from luigi_etl.database.merge import merge
 from luigi_etl.database.schema import VIEWS, metadata
 from luigi_etl.database.sync import Syncer
-from luigi_etl.service.doctor import CHECKS
+from luigi_etl.service.doctor.report import CHECKS
 from luigi_etl.snapshot.paths import SnapshotFiles
 from tests.conftest import Beside, Pipeline
 from tests.made import taken

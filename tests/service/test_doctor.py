@@ -23,8 +23,11 @@ from luigi_etl.api.query import parse_query
 from luigi_etl.common.minutes import as_file_name, this_minute
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import record_snapshot
-from luigi_etl.service import doctor
-from luigi_etl.service.doctor import Finding, cron_daemons, examine
+from luigi_etl.service.doctor import cron, messages, report
+from luigi_etl.service.doctor import luigid as luigid_check
+from luigi_etl.service.doctor.cron import cron_daemons
+from luigi_etl.service.doctor.finding import Finding
+from luigi_etl.service.doctor.report import examine
 from luigi_etl.snapshot.leftovers import killed_redos
 from luigi_etl.snapshot.paths import SnapshotFiles
 from tests.conftest import PROGRAMS, Beside, Chain, Luigid, Serve, UserCrontab, free_port
@@ -48,7 +51,7 @@ def examined(chain: Chain, url: str = NOWHERE) -> list[Finding]:
     assert ran.err == ""
     findings = [Finding(**fields) for fields in json.loads(ran.out)]
     assert ran.code == (0 if all(finding.well for finding in findings) else 1)
-    assert list(dict.fromkeys(finding.check for finding in findings)) == list(doctor.CHECKS)
+    assert list(dict.fromkeys(finding.check for finding in findings)) == list(report.CHECKS)
     for finding in findings:
         assert finding.message
         assert finding.message.isprintable()
@@ -84,7 +87,7 @@ def here(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Here:
     monkeypatch.chdir(chain.folder)
 
     def check(name: str) -> list[tuple[bool, str]]:
-        monkeypatch.setattr(doctor, "CHECKS", {name: doctor.CHECKS[name]})
+        monkeypatch.setattr(report, "CHECKS", {name: report.CHECKS[name]})
         return of(name, list(examine()))
 
     return check
@@ -116,7 +119,7 @@ def test_a_whole_installation_is_well_and_the_exit_code_is_0(
         luigid.stop()
     assert (ran.code, ran.err) == (0, ""), ran.out
     assert {line[:4] for line in ran.out.splitlines()} == {"ok  "}
-    for check in doctor.CHECKS:
+    for check in report.CHECKS:
         assert f"  {check} " in ran.out
     assert f"luigid answers at http://127.0.0.1:{luigid.port}, on loopback only\n" in ran.out
     assert f"your crontab runs {installation.folder}\n" in ran.out
@@ -130,7 +133,7 @@ def test_everything_that_is_wrong_is_told(chain: Chain) -> None:
     (chain.folder / "data").write_text("a file")
     chain.environment["PATH"] = str(PROGRAMS)
     ill = {finding.check for finding in examined(chain) if not finding.well}
-    assert ill == set(doctor.CHECKS) - {"temporary files", "messages", "database"}
+    assert ill == set(report.CHECKS) - {"temporary files", "messages", "database"}
 
 
 def test_the_text_has_a_line_for_each_finding(chain: Chain) -> None:
@@ -141,7 +144,7 @@ def test_the_text_has_a_line_for_each_finding(chain: Chain) -> None:
     lines = ran.out.splitlines()
     assert all(line.startswith(("ok    ", "FAIL  ")) for line in lines)
     checks = [line[6:21].strip() for line in lines]
-    assert list(dict.fromkeys(checks)) == list(doctor.CHECKS)
+    assert list(dict.fromkeys(checks)) == list(report.CHECKS)
     assert checks.count("config") == 2
 
 
@@ -226,7 +229,7 @@ def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, content: byte
 
 def test_without_notify_cron_mails(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "sendmail").touch(mode=0o755)
-    monkeypatch.setattr(doctor, "SENDMAIL_FOLDERS", str(tmp_path))
+    monkeypatch.setattr(messages, "SENDMAIL_FOLDERS", str(tmp_path))
     told = "[service] notify: not set, messages go to standard error, which cron mails"
     assert here("messages") == [(True, told)]
 
@@ -234,7 +237,7 @@ def test_without_notify_cron_mails(here: Here, tmp_path: Path, monkeypatch: pyte
 def test_without_notify_and_a_mailer_nobody_learns(
     here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "SENDMAIL_FOLDERS", str(tmp_path))
+    monkeypatch.setattr(messages, "SENDMAIL_FOLDERS", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     ((well, message),) = here("messages")
     assert (well, message.partition(": set it")[0]) == (
@@ -297,8 +300,8 @@ def test_a_luigid_of_another_user_is_ill(chain: Chain) -> None:
 
 
 def test_a_luigid_on_another_machine_is_named_as_such(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "problem_of", lambda _: "")
-    monkeypatch.setattr(doctor, "local_addresses", lambda *_: set())
+    monkeypatch.setattr(luigid_check, "problem_of", lambda _: "")
+    monkeypatch.setattr(luigid_check, "local_addresses", lambda *_: set())
     ((well, message),) = here("luigid")
     assert (well, message.partition(", ")[2]) == (True, "on another machine: whose it is can't be checked")
 
@@ -356,7 +359,7 @@ def test_a_cron_daemon_is_known_by_its_name_and_odd_names_do_not_matter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No name a cron daemon has: other tests on this machine look for one too.
-    monkeypatch.setattr(doctor, "CRON_DAEMONS", {"test-crond", "fcron"})
+    monkeypatch.setattr(cron, "CRON_DAEMONS", {"test-crond", "fcron"})
     assert cron_daemons() == set()
     with process_named(b"test-crond", tmp_path), process_named(b"odd \xff\n", tmp_path):
         assert cron_daemons() == {"test-crond"}
@@ -373,7 +376,7 @@ def test_a_process_that_ends_while_it_is_looked_at_does_not_matter(monkeypatch: 
 def test_no_cron_daemon_is_told_beside_what_else_is_wrong(
     here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "cron_daemons", set)
+    monkeypatch.setattr(cron, "cron_daemons", set)
     monkeypatch.setenv("LUIGI_CONFIG_PATH", "/nowhere/luigi.cfg")
     (_, first), (_, second) = here("cron")
     assert first == (
@@ -915,8 +918,8 @@ def test_the_command_of_a_remedy_works(chain: Chain, served: Serve, trouble: str
     chain.configure("ccdb", requests_per_minute=0)
     (chain.folder / "data/complaints.db").unlink(missing_ok=True)
 
-    messages = [message for well, message in found(chain, "runs", url) if not well]
-    (command,) = re.findall(r"`(luigi-etl redo .*?)`", messages[-1])
+    *_, last = [message for well, message in found(chain, "runs", url) if not well]
+    (command,) = re.findall(r"`(luigi-etl redo .*?)`", last)
     redone = chain.program(*shlex.split(command), url=url)
 
     assert redone.code == 0, (command, redone)

@@ -14,7 +14,7 @@ from luigi_etl.common.errors import StorageError
 from luigi_etl.common.minutes import this_minute
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints, history, snapshots, syncs
-from luigi_etl.service.doctor import CHECKS
+from luigi_etl.service.doctor.report import CHECKS
 from luigi_etl.service.forget import Forgotten, forget, later_snapshots, preview
 from luigi_etl.snapshot.store import publish
 from luigi_etl.tasks.future_minutes import database_warning, latest_warning, remedy

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from luigi_etl.service.crontab import change_crontab, read_crontab
-from luigi_etl.service.doctor import cron_daemons
+from luigi_etl.service.doctor.cron import cron_daemons
 from tests.conftest import Chain, Luigid, Serve
 
 pytestmark = pytest.mark.slow
