@@ -11,7 +11,7 @@ from luigi_etl.cli import Subcommands
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from luigi_etl.service.crontab import Jobs
+    from luigi_etl.service.crontab.block import Jobs
 
 logger = logging.getLogger("luigi_etl")
 
@@ -49,7 +49,8 @@ def add_to(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print, install or remove the block."""
-    from luigi_etl.service.crontab import block, find_checkout
+    from luigi_etl.service.crontab.block import block
+    from luigi_etl.service.crontab.checkout import find_checkout
 
     checkout = find_checkout()
     if options.remove:
@@ -65,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _jobs(options: argparse.Namespace, checkout: "Path") -> "Jobs":
     from luigi_etl.api.query import parse_query
-    from luigi_etl.service.crontab import Jobs
+    from luigi_etl.service.crontab.block import Jobs
 
     if options.limit is not None and options.limit < 0:
         raise ValueError("--limit must be 0 or more")
@@ -84,7 +85,9 @@ def _jobs(options: argparse.Namespace, checkout: "Path") -> "Jobs":
 
 
 def _install(jobs: "Jobs") -> None:
-    from luigi_etl.service.crontab import block, change_crontab, with_block
+    from luigi_etl.service.crontab.block import block
+    from luigi_etl.service.crontab.change import change_crontab
+    from luigi_etl.service.crontab.marks import with_block
 
     new = block(jobs)
     is_changed = change_crontab(lambda before: with_block(before, jobs.checkout, new))
@@ -95,7 +98,8 @@ def _install(jobs: "Jobs") -> None:
 
 
 def _remove(checkout: "Path") -> None:
-    from luigi_etl.service.crontab import change_crontab, without_block
+    from luigi_etl.service.crontab.change import change_crontab
+    from luigi_etl.service.crontab.marks import without_block
 
     if change_crontab(lambda before: without_block(before, checkout)):
         _say(f"what cron ran in {checkout} is out of your crontab; a luigid that runs goes on")

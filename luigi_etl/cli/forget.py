@@ -26,7 +26,9 @@ def run(options: argparse.Namespace) -> int:
     """Forget what is later, or print what that is."""
     from luigi_etl.common.terminal import print_line, printable
     from luigi_etl.database.connection import Database
-    from luigi_etl.service.forget import forget, later_runs, later_snapshots, preview
+    from luigi_etl.service.forget.deletion import forget
+    from luigi_etl.service.forget.files import later_runs
+    from luigi_etl.service.forget.preview import later_snapshots, preview
     from luigi_etl.tasks.config import storage
 
     after = _minute(options.after)

@@ -12,7 +12,7 @@ from luigi_etl.common.minutes import as_iso
 from luigi_etl.common.terminal import print_all, printable
 
 if TYPE_CHECKING:
-    from luigi_etl.service.verify import Verdict
+    from luigi_etl.service.verify.verdict import Verdict
 
 DIFFERENT = 1
 
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     from luigi_etl.api.query import parse_query
     from luigi_etl.common.errors import StorageError
     from luigi_etl.database.connection import Database
-    from luigi_etl.service.verify import verify
+    from luigi_etl.service.verify.report import verify
     from luigi_etl.tasks.config import storage
 
     root = storage().path

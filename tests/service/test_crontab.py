@@ -20,10 +20,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-import luigi_etl.service.crontab
 from luigi_etl.cli.main import run
 from luigi_etl.common.errors import CrontabError, SettingError
-from luigi_etl.service.crontab import Jobs, block, change_crontab, installed_block, with_block, without_block
+from luigi_etl.service.crontab import change
+from luigi_etl.service.crontab.block import Jobs, block
+from luigi_etl.service.crontab.change import change_crontab
+from luigi_etl.service.crontab.marks import installed_block, with_block, without_block
 from tests.conftest import CRONTAB, PROJECT, Run, UserCrontab
 
 CHECKOUT = Path("/srv/luigi_etl")
@@ -673,8 +675,8 @@ def test_a_lock_that_is_held_too_long_is_one_line(
 ) -> None:
     own = checkout.parent / "own"
     own.mkdir(mode=0o700)
-    monkeypatch.setattr(luigi_etl.service.crontab, "own_folders", lambda: [own])
-    monkeypatch.setattr(luigi_etl.service.crontab, "LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(change, "own_folders", lambda: [own])
+    monkeypatch.setattr(change, "LOCK_SECONDS", 0.1)
 
     with (own / "crontab.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
@@ -692,7 +694,7 @@ def test_a_folder_that_others_can_write_is_not_used(
     loose = checkout.parent / "loose"
     loose.mkdir()
     loose.chmod(0o777)
-    monkeypatch.setattr(luigi_etl.service.crontab, "own_folders", lambda: [loose])
+    monkeypatch.setattr(change, "own_folders", lambda: [loose])
 
     ran = crontab_command("--install")
 
@@ -707,7 +709,7 @@ def test_a_folder_without_locks_is_not_used(
 ) -> None:
     """As a home on some NFS."""
     homes = [checkout.parent / "nfs", checkout.parent / "own"]
-    monkeypatch.setattr(luigi_etl.service.crontab, "own_folders", lambda: homes)
+    monkeypatch.setattr(change, "own_folders", lambda: homes)
     real = fcntl.flock
 
     def flock(file: int, operation: int) -> None:
@@ -726,7 +728,7 @@ def test_what_is_installed_is_nobody_elses_to_read_and_goes(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = checkout.parent / "own"
-    monkeypatch.setattr(luigi_etl.service.crontab, "own_folders", lambda: [own])
+    monkeypatch.setattr(change, "own_folders", lambda: [own])
     stand_in(
         checkout.parent, '[ "$1" = -l ] || stat -c %a "$1" >"${1%/*}/mode"; exec $CRONTAB "$@"', monkeypatch
     )
@@ -766,7 +768,7 @@ def test_no_room_for_the_new_crontab_leaves_the_old_one(
 ) -> None:
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(new_checkout(tmp_path / "checkout") / "luigi.cfg"))
     small_disk.chmod(0o700)
-    monkeypatch.setattr(luigi_etl.service.crontab, "own_folders", lambda: [small_disk])
+    monkeypatch.setattr(change, "own_folders", lambda: [small_disk])
     crontab.write(LONG)
 
     ran = crontab_command("--install")

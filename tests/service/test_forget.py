@@ -15,7 +15,8 @@ from luigi_etl.common.minutes import this_minute
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints, history, snapshots, syncs
 from luigi_etl.service.doctor.report import CHECKS
-from luigi_etl.service.forget import Forgotten, forget, later_snapshots, preview
+from luigi_etl.service.forget.deletion import forget
+from luigi_etl.service.forget.preview import Forgotten, later_snapshots, preview
 from luigi_etl.snapshot.store import publish
 from luigi_etl.tasks.future_minutes import database_warning, latest_warning, remedy
 from tests.conftest import Chain, Pipeline, Serve, read_only

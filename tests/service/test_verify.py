@@ -21,7 +21,8 @@ from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script
 from luigi_etl.sandbox.server import Sandbox, serve
-from luigi_etl.service.verify import Verdict, verify
+from luigi_etl.service.verify.report import verify
+from luigi_etl.service.verify.verdict import Verdict
 from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
 from luigi_etl.snapshot.extract import extract
 from luigi_etl.snapshot.page_file import PageFile, read_pages

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from luigi_etl.service.crontab import change_crontab, read_crontab
+from luigi_etl.service.crontab.change import change_crontab
+from luigi_etl.service.crontab.program import read_crontab
 from luigi_etl.service.doctor.cron import cron_daemons
 from tests.conftest import Chain, Luigid, Serve
 

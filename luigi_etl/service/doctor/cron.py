@@ -6,7 +6,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from luigi_etl.service.crontab import call, find_checkout, installed_block, read_crontab
+from luigi_etl.service.crontab.block import call
+from luigi_etl.service.crontab.checkout import find_checkout
+from luigi_etl.service.crontab.marks import installed_block
+from luigi_etl.service.crontab.program import read_crontab
 from luigi_etl.service.doctor.finding import Finding, failed, passed
 
 CRON_DAEMONS = {"cron", "crond"}

@@ -1,0 +1,1 @@
+"""The user's crontab, and the block of lines that runs a checkout."""

@@ -1,0 +1,84 @@
+"""The removal of later snapshots from the database and the disk."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import chain, islice
+from pathlib import Path
+
+from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, select, update
+
+from luigi_etl.database.connection import Database
+from luigi_etl.database.coverage import rebuild
+from luigi_etl.database.merge import BATCH, merge_again
+from luigi_etl.database.observations import (
+    ALL_UNSET,
+    Observation,
+    read_observations,
+    read_rejected_ids,
+)
+from luigi_etl.database.schema import snapshots, syncs, unverified
+from luigi_etl.service.forget.files import remove_files
+from luigi_etl.service.forget.preview import Forgotten, count_rows, preview
+from luigi_etl.service.forget.remaining import Remaining, with_files
+from luigi_etl.service.forget.rollback import roll_back
+from luigi_etl.service.forget.selection import later_syncs, touched_after
+
+_TOUCHED = Table(
+    "touched", MetaData(), Column("complaint_id", Text, primary_key=True), prefixes=["TEMPORARY"]
+)
+
+
+def forget(database: Database, root: Path, after: datetime) -> Forgotten:
+    """Forget the snapshots and syncs after a minute (naive UTC), in the database, then on the disk.
+
+    Raises:
+        StorageError: a file can't be removed; the database has forgotten them, and a further call goes on.
+        EtlError: as `Database` does; nothing is forgotten.
+
+    """
+    found = preview(database, root, after)
+    if found.snapshots or found.syncs or found.removed or found.restored:
+        with database.writing() as connection:
+            found = count_rows(connection, after)
+            _forget_rows(connection, root, after)
+    return found._replace(files=remove_files(root, after))
+
+
+def _forget_rows(connection: Connection, root: Path, after: datetime) -> None:
+    cut, remaining = with_files(connection, root, after)
+    _TOUCHED.create(connection)
+    connection.execute(_TOUCHED.insert().from_select(["complaint_id"], touched_after(after)))
+    for complaint_ids in _touched_batches(connection):
+        roll_back(connection, complaint_ids, cut)
+    connection.execute(delete(syncs).where(syncs.c.id.in_(later_syncs(connection, after))))
+    connection.execute(delete(snapshots).where(snapshots.c.timestamp > after))
+    connection.execute(delete(unverified).where(unverified.c.since > after))
+    connection.execute(update(unverified).where(unverified.c.held_since > after).values(held_since=None))
+    rebuild(connection, after)
+    for one in remaining:
+        merge_again(connection, one.snapshot, _touched_sightings(connection, one))
+    _TOUCHED.drop(connection)
+
+
+def _touched_batches(connection: Connection) -> Iterator[list[str]]:
+    last = ""
+    while batch := list(
+        connection.scalars(
+            select(_TOUCHED.c.complaint_id)
+            .where(_TOUCHED.c.complaint_id > last)
+            .order_by(_TOUCHED.c.complaint_id)
+            .limit(BATCH)
+        )
+    ):
+        yield batch
+        last = batch[-1]
+
+
+def _touched_sightings(connection: Connection, remaining: Remaining) -> Iterator[Observation]:
+    """Give what a snapshot saw of the complaints that were rolled back."""
+    rejected = (Observation(one, ALL_UNSET) for one in read_rejected_ids(remaining.files.rejected) if one)
+    seen = chain(read_observations(remaining.files.parsed, remaining.content_hash), rejected)
+    while batch := list(islice(seen, BATCH)):
+        asked = _TOUCHED.c.complaint_id.in_([one.complaint_id for one in batch])
+        touched = set(connection.scalars(select(_TOUCHED.c.complaint_id).where(asked)))
+        yield from (one for one in batch if one.complaint_id in touched)

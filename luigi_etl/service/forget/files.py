@@ -1,0 +1,66 @@
+"""The files of later snapshots."""
+
+import contextlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+from luigi_etl.common.files import storage_errors
+from luigi_etl.common.minutes import as_parameter
+from luigi_etl.common.terminal import counted
+from luigi_etl.snapshot.listing import FoundSnapshot, days, entries, slugs
+from luigi_etl.snapshot.listing import snapshots as on_disk
+from luigi_etl.snapshot.paths import SnapshotFiles, latest_folder
+from luigi_etl.snapshot.store import publish
+from luigi_etl.tasks.future_minutes import minute_of
+
+
+def later_files(root: Path, after: datetime) -> Iterator[FoundSnapshot]:
+    """Yield the later snapshots on the disk."""
+    for slug in slugs(root):
+        for day in days(root, slug):
+            if day >= after.date():
+                yield from (one for one in on_disk(root, slug, day) if one.files.timestamp > after)
+
+
+def later_runs(root: Path, after: datetime) -> list[str]:
+    """Return in one line each how many later minutes of a query have files on the disk."""
+    minutes: dict[str, list[datetime]] = {}
+    for found in later_files(root, after):
+        minutes.setdefault(found.files.slug, []).append(found.files.timestamp)
+    return [
+        f"files of {counted(len(found), 'minute')} of {slug}: "
+        f"{as_parameter(min(found))} to {as_parameter(max(found))}"
+        for slug, found in sorted(minutes.items())
+    ]
+
+
+def remove_files(root: Path, after: datetime) -> int:
+    """Remove later snapshots' files, each from its end; give `latest` to the newest that remains."""
+    count = 0
+    for found in list(later_files(root, after)):
+        for path in reversed(found.paths):
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+            count += 1
+        with contextlib.suppress(OSError):  # not empty
+            found.files.folder.rmdir()
+    with_latest = {
+        Path(entry.name).stem for entry in entries(latest_folder(root)) if entry.name.endswith(".csv")
+    }
+    for slug in sorted(with_latest.union(slugs(root))):
+        _renew_latest(SnapshotFiles(root, slug, after))
+    return count
+
+
+def _renew_latest(files: SnapshotFiles) -> None:
+    """Give `latest` to the newest remaining snapshot of a query; also where an earlier call was killed."""
+    with storage_errors(files.latest):
+        minute = minute_of(files.latest)
+        if minute and minute <= files.timestamp:
+            return
+        files.latest.unlink(missing_ok=True)
+    every = (one for day in days(files.root, files.slug) for one in on_disk(files.root, files.slug, day))
+    newest = next((one for one in every if one.is_stored), None)
+    if newest:
+        publish(newest.files.complaints, newest.files.latest)
