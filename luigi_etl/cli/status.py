@@ -1,4 +1,4 @@
-"""`luigi-etl status`: what the database holds, and how the runs go, on one screen."""
+"""`luigi-etl status`: the database, its coverage, the newest runs and the disk use on one screen."""
 
 import argparse
 import json
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
     from luigi_etl.service.run_history import Run
     from luigi_etl.service.status import DatabaseStatus, Status
 
-DECODE_ERRORS = 1
-MOST_LINES = 20  # of a section of the text; JSON has all
+UNREADABLE = 1
+MOST_LINES = 20  # of a section; the JSON has all
 
 
 def add_to(commands: Subcommands) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "status",
-        help="show what the database holds and covers, the newest runs and the disk used",
-        description="Show the database, the queries and days it covers, the newest run of each query, and "
-        "the disk used by [storage] root. Nothing is asked of the API. The exit code is 1 if there is a "
-        "database that can't be read, else 0. Times are UTC.",
+        help="show the database, its coverage, the newest runs and the disk use",
+        description="Show the database, the queries and days that it covers, the newest run of each query, "
+        "and the disk use of [storage] root. Send no request to the API. The exit code is 1 if the database "
+        "can't be read, else 0. Times are UTC.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("--json", action="store_true", help="print a JSON object, for programs")
@@ -33,13 +33,13 @@ def add_to(commands: Subcommands) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the status."""
-    from luigi_etl.service.status import status
+    from luigi_etl.service.status import read_status
     from luigi_etl.tasks.config import storage
 
     settings = storage()
-    found = status(settings.path, settings.database_address)
+    found = read_status(settings.path, settings.database_address)
     print_all([json.dumps(_as_json(found), indent=2)] if options.json else _as_text(found))
-    return DECODE_ERRORS if found.database.problem else 0
+    return UNREADABLE if found.database.problem else 0
 
 
 def _as_text(found: "Status") -> Iterator[str]:
@@ -62,12 +62,12 @@ def _section(name: str, lines: list[str]) -> Iterator[str]:
 def _database(database: "DatabaseStatus") -> list[str]:
     if database.problem:
         return [database.problem]
-    if not database.is_there:
+    if not database.exists:
         return [f"{database.address}: none yet"]
     counts = {"unverified": database.unverified, "held back": database.held_back}
-    open_matters = ", ".join(f"{name}: {number:,}" for name, number in counts.items() if number is not None)
-    held = f"{database.address}: complaints: {database.complaints:,}, withdrawn: {database.withdrawn:,}"
-    return [", ".join(filter(None, [held, open_matters]))]
+    open_counts = ", ".join(f"{name}: {number:,}" for name, number in counts.items() if number is not None)
+    content = f"{database.address}: complaints: {database.complaints:,}, withdrawn: {database.withdrawn:,}"
+    return [", ".join(filter(None, [content, open_counts]))]
 
 
 def _run(run: "Run") -> str:
@@ -82,7 +82,7 @@ def _as_json(found: "Status") -> dict[str, Any]:
     return {
         "database": {
             "address": database.address,
-            "exists": database.is_there,
+            "exists": database.exists,
             "problem": database.problem,
             **{name: getattr(database, name) for name in counts},
         },

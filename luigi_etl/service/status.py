@@ -1,4 +1,4 @@
-"""The state of an installation at a glance: the database, its coverage, the newest runs, the disk."""
+"""The state of an installation: the database, its coverage, the newest runs, the disk."""
 
 import os
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ from luigi_etl.service.run_history import Run, newest_of_each
 
 @dataclass(frozen=True)
 class DatabaseStatus:
-    """What a database holds; `problem` is the reason where it can't be read, `is_there` False where none is.
+    """The content of a database, or the `problem` why it can't be read.
 
-    A count is None where the database does not keep it.
+    A count is None if the database's version does not have it.
     """
 
     address: str
-    is_there: bool = True
+    exists: bool = True
     problem: str | None = None
     complaints: int | None = None
     withdrawn: int | None = None
@@ -34,7 +34,7 @@ class DatabaseStatus:
 
 @dataclass(frozen=True)
 class DiskUse:
-    """How many files are in a folder, and the bytes they take on the disk; hard links count once."""
+    """The files of a folder and their bytes on the disk; hard links count once."""
 
     folder: Path
     files: int
@@ -43,48 +43,48 @@ class DiskUse:
 
 @dataclass(frozen=True)
 class Status:
-    """All of it; `runs` are the newest of each query."""
+    """The state of an installation; `runs` holds the newest run of each query."""
 
     database: DatabaseStatus
     runs: list[Run]
     disk: DiskUse
 
 
-def status(root: Path, address: str | Path) -> Status:
-    """Look at the database of an address and at the files in a folder; nothing is written.
+def read_status(root: Path, address: str | Path) -> Status:
+    """Read the state of a database and a folder; write nothing.
 
     Raises:
-        DatabaseError: the address is none.
+        DatabaseError: the address is not valid.
         OSError: a folder can't be read.
 
     """
-    return Status(_database(Database(address)), newest_of_each(root), disk_use(root))
+    return Status(_read_database(Database(address)), newest_of_each(root), measure_disk_use(root))
 
 
-def disk_use(folder: Path) -> DiskUse:
-    """Return what a folder takes on the disk.
+def measure_disk_use(folder: Path) -> DiskUse:
+    """Return the disk use of a folder and everything below it.
 
     Raises:
         OSError: a folder can't be read.
 
     """
     sizes: dict[tuple[int, int], int] = {}
-    for path, _, names in os.walk(folder, onerror=_fail):
+    for path, _, names in os.walk(folder, onerror=_raise):
         for name in names:
             try:
-                found = os.lstat(os.path.join(path, name))  # noqa: PTH118  # of very many files
-            except FileNotFoundError:  # removed meanwhile
+                found = os.lstat(os.path.join(path, name))  # noqa: PTH118  # faster, for many files
+            except FileNotFoundError:  # pruned in the meantime
                 continue
             sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
     return DiskUse(folder, len(sizes), sum(sizes.values()))
 
 
-def _fail(error: OSError) -> None:
+def _raise(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
 
 
-def _database(database: Database) -> DatabaseStatus:
+def _read_database(database: Database) -> DatabaseStatus:
     try:
         with database.reading() as connection:
             return DatabaseStatus(
@@ -93,23 +93,23 @@ def _database(database: Database) -> DatabaseStatus:
                 withdrawn=connection.scalar(
                     select(func.count()).select_from(complaints).where(complaints.c.withdrawn.is_not(None))
                 ),
-                unverified=_rows(connection, "unverified"),
-                held_back=_rows(connection, "unverified", "held_since"),
+                unverified=_count(connection, "unverified"),
+                held_back=_count(connection, "unverified", "held_since"),
                 coverage=ranges(covered(connection)),
             )
     except NoDatabaseError:
-        return DatabaseStatus(database.name, is_there=False)
+        return DatabaseStatus(database.name, exists=False)
     except EtlError as error:
         return DatabaseStatus(database.name, problem=str(error))
 
 
-def count_held(connection: Connection) -> int:
-    """Return how many complaints' withdrawal is held back."""
-    return _rows(connection, "unverified", "held_since") or 0
+def count_held_back(connection: Connection) -> int:
+    """Return the number of withdrawals that are held back."""
+    return _count(connection, "unverified", "held_since") or 0
 
 
-def _rows(connection: Connection, name: str, filled: str = "*") -> int | None:
-    """Return how many rows of a table have a value in a column, None where the database lacks the table."""
+def _count(connection: Connection, name: str, column: str = "*") -> int | None:
+    """Count the rows of a table with a value in a column; return None if the table does not exist."""
     if not inspect(connection).has_table(name):
         return None
-    return connection.scalar(select(func.count(literal_column(filled))).select_from(table(name)))
+    return connection.scalar(select(func.count(literal_column(column))).select_from(table(name)))

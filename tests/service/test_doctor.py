@@ -1,4 +1,4 @@
-"""`luigi-etl doctor`: each check where it is well and each way it is not, by the real program."""
+"""`luigi-etl doctor`: each check passes, and fails for each reason."""
 
 import contextlib
 import json
@@ -45,8 +45,8 @@ STATES = ["AK", "AL", "AR", "AZ", "CA", "CO", "CT"]
 LISTED = [f"it covers state={state}, as of 2026-11-27 09:26 UTC" for state in STATES]
 
 
-def examined(chain: Chain, url: str = NOWHERE) -> list[Finding]:
-    """Return what the program finds, after a look at what holds for whatever it finds."""
+def run_doctor(chain: Chain, url: str = NOWHERE) -> list[Finding]:
+    """Return the findings of the program, and check the form of its output."""
     ran = chain.program("luigi-etl", "doctor", "--json", url=url)
     assert ran.err == ""
     findings = [Finding(**fields) for fields in json.loads(ran.out)]
@@ -58,27 +58,27 @@ def examined(chain: Chain, url: str = NOWHERE) -> list[Finding]:
     return findings
 
 
-def of(check: str, findings: list[Finding]) -> list[tuple[bool, str]]:
+def of_check(check: str, findings: list[Finding]) -> list[tuple[bool, str]]:
     return [(finding.well, finding.message) for finding in findings if finding.check == check]
 
 
-def found(chain: Chain, check: str, url: str = NOWHERE) -> list[tuple[bool, str]]:
-    """Return what the program finds in one check: whether it is well, and the message."""
-    return of(check, examined(chain, url))
+def findings_of(chain: Chain, check: str, url: str = NOWHERE) -> list[tuple[bool, str]]:
+    """Return the findings of one check by the program: whether it passed, and the message."""
+    return of_check(check, run_doctor(chain, url))
 
 
-def only_ill(chain: Chain, check: str, url: str = NOWHERE) -> str:
-    """Return what is wrong, where one thing is."""
-    (message,) = [message for well, message in found(chain, check, url) if not well]
+def failure_of(chain: Chain, check: str, url: str = NOWHERE) -> str:
+    """Return the message of the one finding that failed."""
+    (message,) = [message for well, message in findings_of(chain, check, url) if not well]
     return message
 
 
-Here = Callable[[str], list[tuple[bool, str]]]
+RunCheck = Callable[[str], list[tuple[bool, str]]]
 
 
 @pytest.fixture
-def here(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Here:
-    """Give a function that makes one check in this process, in the chain's folder."""
+def here(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> RunCheck:
+    """Return a function that runs one check in this process, in the chain's folder."""
     configuration = luigi.configuration.LuigiConfigParser()
     configuration.set("core", "scheduler_port", str(free_port()))
     configuration.set("ccdb", "url", NOWHERE)
@@ -88,25 +88,25 @@ def here(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> Here:
 
     def check(name: str) -> list[tuple[bool, str]]:
         monkeypatch.setattr(report, "CHECKS", {name: report.CHECKS[name]})
-        return of(name, list(examine()))
+        return of_check(name, list(examine()))
 
     return check
 
 
 @pytest.fixture
 def root(chain: Chain) -> Path:
-    """Give the folder of the chain's snapshots."""
+    """Return the folder of the chain's snapshots."""
     return chain.folder / "data"
 
 
-# --- as a whole ----------------------------------------------------------------------------------
+# --- all checks ----------------------------------------------------------------------------------
 
 
-def test_a_whole_installation_is_well_and_the_exit_code_is_0(
+def test_complete_installation_passes_with_exit_code_0(
     crontab: UserCrontab, installation: Chain, served: Serve, start_cron: Callable[[], None]
 ) -> None:
     start_cron()
-    installation.configure("ccdb", url=served().url)  # for cron, should a minute begin
+    installation.configure("ccdb", url=served().url)  # cron may start a run
     installation.configure("service", notify="cat")
     luigid = Luigid.at_a_free_port(installation)
     luigid.start()
@@ -125,18 +125,18 @@ def test_a_whole_installation_is_well_and_the_exit_code_is_0(
     assert f"your crontab runs {installation.folder}\n" in ran.out
 
 
-def test_everything_that_is_wrong_is_told(chain: Chain) -> None:
+def test_every_failed_check_is_reported(chain: Chain) -> None:
     Luigid.at_a_free_port(chain)
     chain.configure("cdcb", page_size=1)
     chain.configure("storage", rot="x")
     chain.configure("service", notify="luigi")
     (chain.folder / "data").write_text("a file")
     chain.environment["PATH"] = str(PROGRAMS)
-    ill = {finding.check for finding in examined(chain) if not finding.well}
+    ill = {finding.check for finding in run_doctor(chain) if not finding.well}
     assert ill == set(report.CHECKS) - {"temporary files", "messages", "database"}
 
 
-def test_the_text_has_a_line_for_each_finding(chain: Chain) -> None:
+def test_text_has_a_line_for_each_finding(chain: Chain) -> None:
     chain.configure("cdcb", page_size=1)
     chain.configure("storage", rot="x")
     ran = chain.program("luigi-etl", "doctor", url=NOWHERE)
@@ -148,7 +148,7 @@ def test_the_text_has_a_line_for_each_finding(chain: Chain) -> None:
     assert checks.count("config") == 2
 
 
-def test_letters_the_terminal_has_not_are_escaped(chain: Chain) -> None:
+def test_characters_missing_in_the_encoding_are_escaped(chain: Chain) -> None:
     chain.configure("storage", root="caf\u00e9")
     chain.environment["PYTHONIOENCODING"] = "ascii"
     ran = chain.program("luigi-etl", "doctor", url=NOWHERE)
@@ -159,23 +159,23 @@ def test_letters_the_terminal_has_not_are_escaped(chain: Chain) -> None:
 # --- the configuration ---------------------------------------------------------------------------
 
 
-def test_a_configuration_that_is_all_read_is_well(chain: Chain) -> None:
+def test_configuration_with_known_settings_passes(chain: Chain) -> None:
     chain.configure("PruneSnapshots", keep_days=3)
     chain.configure("StoreComplaints", limit=3)
     chain.configure("retcode", task_failed=3)
     chain.configure("ccdb", **{"page-size": 100})
-    assert found(chain, "config") == [(True, f"{chain.folder}/luigi.cfg, every setting of it known")]
+    assert findings_of(chain, "config") == [(True, f"{chain.folder}/luigi.cfg: all settings are known")]
 
 
-def test_no_luigi_cfg_is_told_with_where_it_was_looked_for(chain: Chain) -> None:
+def test_missing_luigi_cfg_is_reported_with_its_path(chain: Chain) -> None:
     (chain.folder / "luigi.cfg").unlink()
-    assert only_ill(chain, "config") == (
-        f"{chain.folder}/luigi.cfg is not there: run this in the folder of luigi.cfg"
+    assert failure_of(chain, "config") == (
+        f"{chain.folder}/luigi.cfg does not exist: run this command in the folder of luigi.cfg"
     )
 
 
 @pytest.mark.parametrize(
-    ("section", "setting", "told"),
+    ("section", "setting", "name"),
     [
         ("ccdb", "page_sise", "[ccdb] page_sise"),
         ("core", "scheduler_prot", "[core] scheduler_prot"),
@@ -183,9 +183,9 @@ def test_no_luigi_cfg_is_told_with_where_it_was_looked_for(chain: Chain) -> None
         ("strage", "root", "[strage]"),
     ],
 )
-def test_a_misspelt_setting_or_section_is_named(chain: Chain, section: str, setting: str, told: str) -> None:
+def test_unknown_setting_or_section_is_named(chain: Chain, section: str, setting: str, name: str) -> None:
     chain.configure(section, **{setting: 1})
-    assert only_ill(chain, "config") == f"luigi.cfg: {told}, which nobody reads: correct or remove it"
+    assert failure_of(chain, "config") == f"luigi.cfg: {name} is unknown: correct or remove it"
 
 
 @pytest.mark.parametrize(
@@ -197,26 +197,27 @@ def test_a_misspelt_setting_or_section_is_named(chain: Chain, section: str, sett
         ("storage", "root", "a%20b", "'%' must be followed by '%' or '('"),
     ],
 )
-def test_a_value_that_cannot_be_used_is_named_and_stops_no_other_check(
+def test_invalid_value_is_named_with_the_reason(
     chain: Chain, section: str, setting: str, value: str, reason: str
 ) -> None:
     chain.configure(section, **{setting: value})
     assert (
-        only_ill(chain, "config") == f"luigi.cfg: [{section}] {setting} can't be used ({reason}): correct it"
+        failure_of(chain, "config")
+        == f"luigi.cfg: [{section}] {setting} can't be used ({reason}): correct it"
     )
 
 
-def test_a_check_that_a_setting_stops_says_so(chain: Chain) -> None:
+def test_check_stopped_by_a_setting_is_reported(chain: Chain) -> None:
     chain.configure("storage", root="~nobody-of-this-name/data")
     reason = "Could not determine home directory."
     stopped = f"this can't be checked ({reason}): correct luigi.cfg or the environment"
-    findings = examined(chain)
+    findings = run_doctor(chain)
     for check in ("folders", "database", "runs", "temporary files"):
-        assert of(check, findings) == [(False, stopped)]
+        assert of_check(check, findings) == [(False, stopped)]
 
 
 @pytest.mark.parametrize("content", [b"root=data\n", b"[storage]\nroot\n", b"[storage]\nroot=caf\xe9\n"])
-def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, content: bytes) -> None:
+def test_unreadable_luigi_cfg_is_one_line(chain: Chain, content: bytes) -> None:
     (chain.folder / "luigi.cfg").write_bytes(content)
     ran = chain.program("luigi-etl", "doctor", "--json")
     assert (ran.code, ran.out, ran.err.count("\n")) == (2, "", 1)
@@ -224,44 +225,50 @@ def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, content: byte
     assert ran.err.endswith("): correct it\n")
 
 
-# --- whom it tells -------------------------------------------------------------------------------
+# --- messages and metrics ------------------------------------------------------------------------
 
 
-def test_without_notify_cron_mails(here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_notify_cron_mails_messages(
+    here: RunCheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "sendmail").touch(mode=0o755)
     monkeypatch.setattr(messages, "SENDMAIL_FOLDERS", str(tmp_path))
-    told = "[service] notify: not set, messages go to standard error, which cron mails"
-    assert here("messages") == [(True, told)]
+    message = "[service] notify: not set; messages go to standard error, and cron mails them"
+    assert here("messages") == [(True, message)]
 
 
-def test_without_notify_and_a_mailer_nobody_learns(
-    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_missing_notify_and_sendmail_fail(
+    here: RunCheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(messages, "SENDMAIL_FOLDERS", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
     ((well, message),) = here("messages")
     assert (well, message.partition(": set it")[0]) == (
         False,
-        "[service] notify: not set, and there is no sendmail by which cron could mail messages",
+        "[service] notify: not set, and cron can't mail messages without sendmail",
     )
 
 
-def test_a_program_and_a_folder_that_are_there_are_well(chain: Chain) -> None:
+def test_existing_program_and_metrics_folder_pass(chain: Chain) -> None:
     (chain.folder / "metrics").mkdir()
-    chain.configure("service", notify="tee -a told.txt", metrics="metrics")
-    assert found(chain, "messages") == [
+    chain.configure("service", notify="tee -a messages.txt", metrics="metrics")
+    assert findings_of(chain, "messages") == [
         (True, "[service] notify: messages go to tee"),
         (True, f"[service] metrics: {chain.folder}/metrics"),
     ]
 
 
-def test_a_program_and_a_folder_that_are_not_there_are_not(chain: Chain) -> None:
+def test_missing_program_and_metrics_folder_fail(chain: Chain) -> None:
     chain.configure("service", notify="/no/such --message", metrics="nometrics")
-    assert found(chain, "messages") == [
-        (False, "[service] notify: there is no program '/no/such': correct it, or no outage is told there"),
+    assert findings_of(chain, "messages") == [
         (
             False,
-            f"[service] metrics: {chain.folder}/nometrics is not there: make it, or correct the setting",
+            "[service] notify: the program '/no/such' does not exist: correct it; until then messages go to "
+            "standard error",
+        ),
+        (
+            False,
+            f"[service] metrics: {chain.folder}/nometrics does not exist: create it, or correct the setting",
         ),
     ]
 
@@ -269,51 +276,52 @@ def test_a_program_and_a_folder_that_are_not_there_are_not(chain: Chain) -> None
 # --- luigid --------------------------------------------------------------------------------------
 
 
-def test_a_luigid_on_loopback_is_well(chain: Chain, luigid: Luigid) -> None:
-    told = f"luigid answers at http://127.0.0.1:{luigid.port}, on loopback only"
-    assert found(chain, "luigid") == [(True, told)]
+def test_luigid_on_loopback_passes(chain: Chain, luigid: Luigid) -> None:
+    message = f"luigid answers at http://127.0.0.1:{luigid.port}, on loopback only"
+    assert findings_of(chain, "luigid") == [(True, message)]
 
 
-def test_a_luigid_that_is_away_is_to_be_started(chain: Chain) -> None:
+def test_stopped_luigid_fails_with_the_command(chain: Chain) -> None:
     port = Luigid.at_a_free_port(chain).port
-    assert only_ill(chain, "luigid") == (
+    assert failure_of(chain, "luigid") == (
         f"luigid does not answer at http://127.0.0.1:{port}: start it with `luigi-etl luigid`; "
-        "until then runs go without"
+        "until then runs don't use luigid"
     )
 
 
-def test_another_server_at_its_port_is_no_luigid(chain: Chain, served: Serve) -> None:
+def test_another_server_at_the_port_of_luigid_fails(chain: Chain, served: Serve) -> None:
     port = served().url.split(":")[2].split("/")[0]
     chain.configure("core", scheduler_port=port)
-    assert only_ill(chain, "luigid") == (
+    assert failure_of(chain, "luigid") == (
         f"what answers at http://127.0.0.1:{port} is not luigid (status 200): stop what listens there, "
-        "or set [core] scheduler_port, then start it with `luigi-etl luigid`; until then runs go without"
+        "or set [core] scheduler_port, then start it with `luigi-etl luigid`; "
+        "until then runs don't use luigid"
     )
 
 
-def test_a_luigid_of_another_user_is_ill(chain: Chain) -> None:
+def test_luigid_of_another_user_fails(chain: Chain) -> None:
     with HostileLuigid.of_nobody() as hostile:
         chain.configure("core", scheduler_port=hostile.port)
-        assert only_ill(chain, "luigid").startswith(
+        assert failure_of(chain, "luigid").startswith(
             f"another user's program (uid 65534) listens at http://127.0.0.1:{hostile.port}: stop what"
         )
 
 
-def test_a_luigid_on_another_machine_is_named_as_such(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_luigid_on_another_machine_passes_unchecked(here: RunCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(luigid_check, "problem_of", lambda _: "")
     monkeypatch.setattr(luigid_check, "local_addresses", lambda *_: set())
     ((well, message),) = here("luigid")
-    assert (well, message.partition(", ")[2]) == (True, "on another machine: whose it is can't be checked")
+    assert (well, message.partition(", ")[2]) == (True, "on another machine: its owner can't be checked")
 
 
-def test_a_port_there_is_none_of_is_told_too(chain: Chain) -> None:
+def test_port_out_of_range_fails(chain: Chain) -> None:
     chain.configure("core", scheduler_port=99_999)
-    assert "http://127.0.0.1:99999" in only_ill(chain, "luigid")
+    assert "http://127.0.0.1:99999" in failure_of(chain, "luigid")
 
 
 @contextlib.contextmanager
 def plain_luigid(chain: Chain, *options: str) -> Iterator[Luigid]:
-    """Start luigid as Luigi has it."""
+    """Start Luigi's luigid, without our settings."""
     luigid = Luigid.at_a_free_port(chain)
     state = str(chain.folder / "state.pickle")
     command = ["luigid", *options, "--port", str(luigid.port), "--state-path", state]
@@ -331,11 +339,11 @@ def plain_luigid(chain: Chain, *options: str) -> Iterator[Luigid]:
 
 
 @pytest.mark.parametrize("options", [["--address", "0.0.0.0"], []])
-def test_a_luigid_that_others_can_reach_is_told_as_open(chain: Chain, options: list[str]) -> None:
+def test_luigid_reachable_from_other_machines_fails(chain: Chain, options: list[str]) -> None:
     with plain_luigid(chain, *options) as luigid:
-        assert only_ill(chain, "luigid") == (
-            f"luigid at port {luigid.port} lets other machines in (bound to every interface): "
-            "stop it and start it with `luigi-etl luigid`"
+        assert failure_of(chain, "luigid") == (
+            f"luigid at port {luigid.port} accepts connections from other machines "
+            "(bound to every interface): stop it and start it with `luigi-etl luigid`"
         )
 
 
@@ -344,7 +352,7 @@ def test_a_luigid_that_others_can_reach_is_told_as_open(chain: Chain, options: l
 
 @contextlib.contextmanager
 def process_named(name: bytes, folder: Path) -> Iterator[None]:
-    """Run a process that the kernel lists by such a name."""
+    """Run a process with this name."""
     program = folder / os.fsdecode(name)
     shutil.copy(shutil.which("sleep") or "", program)
     process = subprocess.Popen([program, "60"])
@@ -355,17 +363,15 @@ def process_named(name: bytes, folder: Path) -> Iterator[None]:
         process.wait()
 
 
-def test_a_cron_daemon_is_known_by_its_name_and_odd_names_do_not_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # No name a cron daemon has: other tests on this machine look for one too.
+def test_cron_daemon_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Not the name of a real daemon: other tests look for these.
     monkeypatch.setattr(cron, "CRON_DAEMONS", {"test-crond", "fcron"})
     assert cron_daemons() == set()
     with process_named(b"test-crond", tmp_path), process_named(b"odd \xff\n", tmp_path):
         assert cron_daemons() == {"test-crond"}
 
 
-def test_a_process_that_ends_while_it_is_looked_at_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_that_ends_during_the_check_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(_: Path) -> bytes:
         raise ProcessLookupError
 
@@ -373,8 +379,8 @@ def test_a_process_that_ends_while_it_is_looked_at_does_not_matter(monkeypatch: 
     assert cron_daemons() == set()
 
 
-def test_no_cron_daemon_is_told_beside_what_else_is_wrong(
-    here: Here, monkeypatch: pytest.MonkeyPatch
+def test_missing_cron_daemon_is_reported_with_other_failures(
+    here: RunCheck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cron, "cron_daemons", set)
     monkeypatch.setenv("LUIGI_CONFIG_PATH", "/nowhere/luigi.cfg")
@@ -385,68 +391,68 @@ def test_no_cron_daemon_is_told_beside_what_else_is_wrong(
     assert second.startswith("LUIGI_CONFIG_PATH: /nowhere is no checkout: ")
 
 
-def of_the_crontab(chain: Chain) -> tuple[bool, str]:
-    """Return what the program finds of the crontab, whether or not a daemon runs."""
-    (finding,) = [one for one in found(chain, "cron") if not one[1].startswith("no cron daemon")]
+def check_crontab(chain: Chain) -> tuple[bool, str]:
+    """Return the finding about the crontab, whether or not a daemon runs."""
+    (finding,) = [one for one in findings_of(chain, "cron") if not one[1].startswith("no cron daemon")]
     return finding
 
 
 @pytest.mark.usefixtures("crontab")
-def test_another_checkouts_crontab_is_not_approved(chain: Chain) -> None:
-    """Luigi_etl was installed from elsewhere than the folder that is examined."""
+def test_crontab_of_another_checkout_fails(chain: Chain) -> None:
+    """The package was installed from another folder than the current one."""
     chain.environment.pop("LUIGI_CONFIG_PATH", None)
-    well, message = of_the_crontab(chain)
+    well, message = check_crontab(chain)
     assert not well
-    assert message.startswith("cron's lines are for /")
-    assert f", not for {chain.folder}: run this there, " in message
+    assert message.startswith("the crontab's lines are for /")
+    assert f", not for {chain.folder}: run this command there, " in message
 
 
 @pytest.mark.usefixtures("crontab")
-def test_an_installed_block_is_well(installation: Chain) -> None:
+def test_installed_block_passes(installation: Chain) -> None:
     installation.program("luigi-etl", "crontab", "--install", "--query", "state=CA", "--without-luigid")
-    assert of_the_crontab(installation) == (True, f"your crontab runs {installation.folder}")
+    assert check_crontab(installation) == (True, f"your crontab runs {installation.folder}")
 
 
-def test_a_crontab_without_the_block_is_told(crontab: UserCrontab, installation: Chain) -> None:
+def test_crontab_without_the_block_fails(crontab: UserCrontab, installation: Chain) -> None:
     crontab.write(b"# begin luigi_etl /elsewhere\n# end luigi_etl /elsewhere\n")
-    told = f"your crontab holds nothing for {installation.folder}: run `luigi-etl crontab --install`"
-    assert of_the_crontab(installation) == (False, told)
+    message = f"your crontab has no lines for {installation.folder}: run `luigi-etl crontab --install`"
+    assert check_crontab(installation) == (False, message)
 
 
 @pytest.mark.parametrize(
     ("before", "after"), [(b"bin/python", b"bin/other/python"), (b" unattended", b".99 unattended")]
 )
-def test_a_block_with_another_interpreter_is_told(
+def test_block_with_another_interpreter_fails(
     crontab: UserCrontab, installation: Chain, before: bytes, after: bytes
 ) -> None:
     installation.program("luigi-etl", "crontab", "--install", "--without-luigid")
     crontab.write(crontab.read().replace(before, after))
-    well, message = of_the_crontab(installation)
+    well, message = check_crontab(installation)
     assert not well
     assert message.startswith(f"your crontab runs {installation.folder} with another Python than /")
     assert "run `luigi-etl crontab --install`" in message
 
 
-def test_a_block_whose_jobs_are_comments_runs_nothing(crontab: UserCrontab, installation: Chain) -> None:
+def test_block_with_commented_jobs_fails(crontab: UserCrontab, installation: Chain) -> None:
     installation.program("luigi-etl", "crontab", "--install")
     lines = crontab.read().splitlines(keepends=True)
     crontab.write(b"".join(line if line.startswith(b"#") else b" #" + line for line in lines))
-    well, message = of_the_crontab(installation)
-    assert (well, "holds nothing for" in message) == (False, True)
+    well, message = check_crontab(installation)
+    assert (well, "has no lines for" in message) == (False, True)
 
 
-def test_marks_that_do_not_pair_are_told(crontab: UserCrontab, installation: Chain) -> None:
+def test_unpaired_marks_fail(crontab: UserCrontab, installation: Chain) -> None:
     installation.program("luigi-etl", "crontab", "--install")
     crontab.write(crontab.read().replace(b"# end", b"#end"))
-    well, message = of_the_crontab(installation)
+    well, message = check_crontab(installation)
     assert not well
     assert message.startswith("your crontab: line 1, ")
     assert message.endswith("put the marks right with `crontab -e`")
 
 
-def test_without_the_program_crontab_it_is_told_what_to_install(chain: Chain) -> None:
+def test_missing_program_crontab_fails(chain: Chain) -> None:
     chain.environment["PATH"] = str(PROGRAMS)
-    assert of_the_crontab(chain) == (
+    assert check_crontab(chain) == (
         False,
         "cannot run the program `crontab`: No such file or directory; "
         "install cron (Debian: apt install cron)",
@@ -456,8 +462,8 @@ def test_without_the_program_crontab_it_is_told_what_to_install(chain: Chain) ->
 # --- the folders ---------------------------------------------------------------------------------
 
 
-def test_folders_that_can_be_made_are_well_and_are_not_made(chain: Chain) -> None:
-    first, second = found(chain, "folders")
+def test_missing_folders_pass_and_are_not_created(chain: Chain) -> None:
+    first, second = findings_of(chain, "folders")
     assert first[0]
     assert second[0]
     assert first[1].startswith(f"[storage] root, {chain.folder}/data: can be written, ")
@@ -476,19 +482,19 @@ def test_folders_that_can_be_made_are_well_and_are_not_made(chain: Chain) -> Non
         ("link", "No such file or directory"),
     ],
 )
-def test_a_folder_that_cannot_be_written_is_told_and_the_other_is_well(
+def test_unwritable_folder_fails_and_the_other_passes(
     chain: Chain, section: str, setting: str, folder: str, reason: str
 ) -> None:
     (chain.folder / "file").touch()
     (chain.folder / "link").symlink_to("/mnt/no/such/disk")
     chain.configure(section, **{setting: folder})
-    assert only_ill(chain, "folders") == (
+    assert failure_of(chain, "folders") == (
         f"[{section}] {setting}, {chain.folder / folder}: "
-        f"can't be written ({reason}): give access to it, or set another"
+        f"can't be written ({reason}): give access to it, or set another folder"
     )
 
 
-def test_little_room_is_told(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearly_full_disk_fails(here: RunCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=999_000_000))
     for well, message in here("folders"):
         assert not well
@@ -498,58 +504,58 @@ def test_little_room_is_told(here: Here, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("free", "total", "well"), [(99_999, 10**6, False), (100_000, 10**6, True), (0, 0, True)]
 )
-def test_room_for_few_files_is_told_where_files_are_counted(
-    here: Here, monkeypatch: pytest.MonkeyPatch, free: int, total: int, well: bool
+def test_few_free_inodes_fail_if_the_disk_counts_them(
+    here: RunCheck, monkeypatch: pytest.MonkeyPatch, free: int, total: int, well: bool
 ) -> None:
     room = {"f_frsize": 4096, "f_blocks": 10**9, "f_bfree": 10**9, "f_bavail": 10**9}
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_files=total, f_favail=free, **room))
     findings = here("folders")
     assert [finding[0] for finding in findings] == [well, well]
-    few = ": room for 99,999 files only: remove some, or lower [PruneSnapshots] keep_days"
+    few = ": room for only 99,999 files: remove some, or lower [PruneSnapshots] keep_days"
     assert all(message.endswith(few) is not well for _, message in findings)
 
 
 # --- the API and the clock -----------------------------------------------------------------------
 
 
-def test_an_api_that_answers_is_well_after_one_request(chain: Chain, served: Serve) -> None:
+def test_answering_api_passes_after_one_request(chain: Chain, served: Serve) -> None:
     server = served()
-    ((well, message),) = found(chain, "API and clock", server.url)
+    ((well, message),) = findings_of(chain, "API and clock", server.url)
     assert (well, message) == (True, f"{server.url.split('/')[2]} answers")
     assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "message"),
     [
         ("status=403", "blocked at the edge (403, reference 18.5d7a1002.1790000000.1a2b3c4d): set [ccdb]"),
         ("html", "the response is text/html, not JSON: is the address wrong? [ccdb] url must end"),
         ("status=302", "status 302 to 'https://elsewhere.example/', which is not followed: check"),
         ("status=429", "status 429: Request was throttled. "),
-        ("status=503", "status 503: if it stays so, see to the network, and to [ccdb] url"),
+        ("status=503", "status 503: if this persists, check the network and [ccdb] url"),
         ("status=424", "the search engine did not answer (424: "),
-        ("cut", "if it stays so, see to the network, and to [ccdb] url"),
-        ("reset", "if it stays so, see to the network, and to [ccdb] url"),
+        ("cut", "if this persists, check the network and [ccdb] url"),
+        ("reset", "if this persists, check the network and [ccdb] url"),
     ],
 )
-def test_an_api_that_does_not_serve_is_told_after_one_request(
-    chain: Chain, served: Serve, event: str, told: str
+def test_failing_api_is_reported_after_one_request(
+    chain: Chain, served: Serve, event: str, message: str
 ) -> None:
     server = served(50, f"every 1:{event}")
-    assert told in only_ill(chain, "API and clock", server.url)
+    assert message in failure_of(chain, "API and clock", server.url)
     assert len(server.asked) == 1
 
 
-def test_an_api_that_is_away_is_told(chain: Chain) -> None:
-    message = only_ill(chain, "API and clock")
+def test_unreachable_api_fails(chain: Chain) -> None:
+    message = failure_of(chain, "API and clock")
     assert message.startswith("127.0.0.1:9: Failed to establish a new connection: ")
-    assert message.endswith("Connection refused: if it stays so, see to the network, and to [ccdb] url")
+    assert message.endswith("Connection refused: if this persists, check the network and [ccdb] url")
 
 
-def test_a_pace_that_cannot_be_kept_is_told(chain: Chain, served: Serve) -> None:
+def test_unusable_pace_file_fails_without_a_request(chain: Chain, served: Serve) -> None:
     chain.configure("ccdb", pace_file=chain.folder)
     server = served()
-    assert "make room or give access there, or set [ccdb] pace_file to another file" in only_ill(
+    assert "make room or give access there, or set [ccdb] pace_file to another file" in failure_of(
         chain, "API and clock", server.url
     )
     assert server.asked == []
@@ -557,7 +563,7 @@ def test_a_pace_that_cannot_be_kept_is_told(chain: Chain, served: Serve) -> None
 
 @contextlib.contextmanager
 def dated(date: str) -> Iterator[str]:
-    """Serve an API that gives such a date, or none; give its address."""
+    """Serve an API with this Date header, or without one; yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -587,12 +593,12 @@ def http_date(since_now: timedelta = timedelta()) -> str:
 
 
 @pytest.mark.parametrize("off", [HOUR, -HOUR])
-def test_a_clock_that_is_off_is_told(chain: Chain, off: timedelta) -> None:
+def test_wrong_clock_fails(chain: Chain, off: timedelta) -> None:
     with dated(http_date(off)) as url:
-        message = only_ill(chain, "API and clock", url)
+        message = failure_of(chain, "API and clock", url)
     ours, theirs = map(datetime.fromisoformat, re.findall(r"[0-9-]{10} [0-9:]{4}[0-9]", message))
     assert abs(theirs - ours - off) <= ONE
-    assert message.endswith(": set it, and let NTP keep it")
+    assert message.endswith(": set the clock, and keep it right with NTP")
 
 
 @pytest.mark.parametrize(
@@ -605,9 +611,9 @@ def test_a_clock_that_is_off_is_told(chain: Chain, off: timedelta) -> None:
         lambda: "soon",
         lambda: "Sun, 22 Nov 2026 09:26:00 +99999999999999999999",
     ],
-    ids=["ahead", "behind", "of an unknown zone", "none", "no date", "of no zone"],
+    ids=["ahead", "behind", "unknown zone", "missing", "not a date", "invalid zone"],
 )
-def test_a_clock_that_is_about_right_or_not_told_is_well(here: Here, date: Callable[[], str]) -> None:
+def test_small_or_unknown_clock_skew_passes(here: RunCheck, date: Callable[[], str]) -> None:
     with dated(date()) as url:
         luigi.configuration.get_config().set("ccdb", "url", url)
         assert [well for well, _ in here("API and clock")] == [True]
@@ -616,18 +622,18 @@ def test_a_clock_that_is_about_right_or_not_told_is_well(here: Here, date: Calla
 # --- the database --------------------------------------------------------------------------------
 
 
-def test_no_database_that_nobody_asked_for_is_well(chain: Chain) -> None:
+def test_missing_database_without_merges_passes(chain: Chain) -> None:
     stored(chain.folder / "data", this_minute())
-    assert found(chain, "database") == [(True, "data/complaints.db: none yet")]
+    assert findings_of(chain, "database") == [(True, "data/complaints.db: none yet")]
 
 
-def test_an_empty_database_of_a_server_is_none_yet(chain: Chain, postgres_address: str) -> None:
+def test_empty_server_database_is_none_yet(chain: Chain, postgres_address: str) -> None:
     chain.configure("storage", database=postgres_address)
-    ((well, message),) = found(chain, "database")
+    ((well, message),) = findings_of(chain, "database")
     assert (well, message.endswith(": none yet")) == (True, True)
 
 
-def test_a_database_is_told_with_what_it_holds_and_its_last_sync(
+def test_database_is_listed_with_size_and_last_sync(
     chain: Chain, served: Serve, database_address: str | Path, beside: Beside
 ) -> None:
     chain.configure("storage", database=database_address)
@@ -635,28 +641,28 @@ def test_a_database_is_told_with_what_it_holds_and_its_last_sync(
     arguments = ("--timestamp", f"{minute:%Y-%m-%dT%H%M}")
     assert chain.luigi(*arguments, task="SyncComplaints", url=served(2000).url).code == 0
     ((held,),) = beside("SELECT count(*) FROM complaints")
-    (well, message), (_, coverage) = found(chain, "database")
+    (well, message), (_, coverage) = findings_of(chain, "database")
     assert well
     assert message == (
-        f"{Database(database_address).name}: {held} complaints, the last sync of {minute:%Y-%m-%d %H:%M} UTC"
+        f"{Database(database_address).name}: {held} complaints, last sync {minute:%Y-%m-%d %H:%M} UTC"
     )
     first = (minute - timedelta(days=90)).date()
     assert coverage == f"it covers all complaints from {first} on, as of {minute:%Y-%m-%d %H:%M} UTC"
 
 
-def test_the_last_sync_is_the_last_that_ended_well(chain: Chain, served: Serve) -> None:
+def test_failed_and_skipped_syncs_are_not_the_last_sync(chain: Chain, served: Serve) -> None:
     url, minute = served().url, this_minute() - HOUR
     assert chain.luigi(task="MergeComplaints", url=url).code == 0
     synced(chain.folder / "data", minute)
     ended(chain.folder / "data", minute + ONE, "failed", slug="all~sync")
     ended(chain.folder / "data", minute + 2 * ONE, "skipped", slug="all~sync")
-    told = f"data/complaints.db: 10 complaints, the last sync of {minute:%Y-%m-%d %H:%M} UTC"
-    assert found(chain, "database")[0] == (True, told)
+    message = f"data/complaints.db: 10 complaints, last sync {minute:%Y-%m-%d %H:%M} UTC"
+    assert findings_of(chain, "database")[0] == (True, message)
 
 
-def test_a_database_without_a_sync_is_well(chain: Chain, served: Serve) -> None:
+def test_database_without_a_sync_passes(chain: Chain, served: Serve) -> None:
     assert chain.luigi(task="MergeComplaints", url=served().url).code == 0
-    assert found(chain, "database")[0] == (True, "data/complaints.db: 10 complaints, no sync on record")
+    assert findings_of(chain, "database")[0] == (True, "data/complaints.db: 10 complaints, no sync on record")
 
 
 @pytest.mark.parametrize(
@@ -667,8 +673,8 @@ def test_a_database_without_a_sync_is_well(chain: Chain, served: Serve) -> None:
         (7, [*LISTED[:5], "and 2 more: see `luigi-etl status`"]),
     ],
 )
-def test_coverage_is_listed_in_a_few_lines(
-    here: Here, sqlite_address: Path, states: int, expected: list[str]
+def test_coverage_is_listed_in_at_most_six_lines(
+    here: RunCheck, sqlite_address: Path, states: int, expected: list[str]
 ) -> None:
     minute = datetime(2026, 11, 27, 9, 26)
     luigi.configuration.get_config().set("storage", "database", str(sqlite_address))
@@ -682,8 +688,8 @@ def test_coverage_is_listed_in_a_few_lines(
 
 
 @pytest.mark.parametrize("make", [merged, synced])
-def test_a_database_that_is_gone_after_a_run_is_told(
-    here: Here, root: Path, make: Callable[[Path, datetime], SnapshotFiles]
+def test_database_missing_after_a_run_fails(
+    here: RunCheck, root: Path, make: Callable[[Path, datetime], SnapshotFiles]
 ) -> None:
     minute = this_minute() - ONE
     files = make(root, minute)
@@ -691,47 +697,47 @@ def test_a_database_that_is_gone_after_a_run_is_told(
     assert here("database") == [
         (
             False,
-            f"data/complaints.db: there is nothing, although there was {minute:%Y-%m-%d %H:%M} UTC of "
-            f"{files.slug}, {outcome}: see to [storage] database, or let SyncComplaints fill it again",
+            f"data/complaints.db does not exist, although a run filled it ({minute:%Y-%m-%d %H:%M} UTC of "
+            f"{files.slug}, {outcome}): correct [storage] database, or let SyncComplaints fill it again",
         )
     ]
 
 
-def test_a_database_that_was_given_up_days_ago_is_none_yet(here: Here, root: Path) -> None:
+def test_database_missing_for_days_is_none_yet(here: RunCheck, root: Path) -> None:
     synced(root, this_minute() - DAY - ONE)
     assert here("database") == [(True, "data/complaints.db: none yet")]
 
 
-def test_a_file_that_is_no_database_is_told(chain: Chain) -> None:
+def test_file_that_is_not_a_database_fails(chain: Chain) -> None:
     chain.configure("storage", database="notes.txt")
     (chain.folder / "notes.txt").write_text("notes " * 100)
-    assert only_ill(chain, "database") == (
+    assert failure_of(chain, "database") == (
         "notes.txt can't be used as a database: file is not a database; give access to it, bring back a "
         "copy, or set [storage] database"
     )
 
 
-def test_a_database_of_a_newer_version_is_told(
+def test_database_of_a_newer_version_fails(
     chain: Chain, served: Serve, database_address: str | Path, beside: Beside
 ) -> None:
     chain.configure("storage", database=database_address)
     assert chain.luigi(task="MergeComplaints", url=served().url).code == 0
     beside("UPDATE schema_version SET version = 99")
-    message = only_ill(chain, "database")
+    message = failure_of(chain, "database")
     assert message.startswith("the database's schema is of version 99; this luigi_etl knows up to ")
     assert message.endswith(": install a newer luigi_etl")
 
 
-def test_a_server_that_is_away_is_told(here: Here) -> None:
+def test_unreachable_database_server_fails(here: RunCheck) -> None:
     port = free_port()
     luigi.configuration.get_config().set("storage", "database", f"postgresql://me@127.0.0.1:{port}/ours")
     ((well, message),) = here("database")
     assert not well
     assert message.startswith(f"postgresql://me@127.0.0.1:{port}/ours: ")
-    assert message.endswith(": if it stays so, see to it, or to [storage] database")
+    assert message.endswith(": if this persists, check the server and [storage] database")
 
 
-def test_a_database_on_a_server_is_told_without_its_password(here: Here) -> None:
+def test_database_message_hides_the_password(here: RunCheck) -> None:
     address = f"postgresql://127.0.0.1:{free_port()}/ours?sslpassword=sesame"
     luigi.configuration.get_config().set("storage", "database", address)
     ((_, message),) = here("database")
@@ -742,36 +748,38 @@ def test_a_database_on_a_server_is_told_without_its_password(here: Here) -> None
 
 
 def runs(chain: Chain) -> list[tuple[bool, str]]:
-    return found(chain, "runs")
+    return findings_of(chain, "runs")
 
 
-def told(minute: datetime, outcome: str) -> str:
+def describe(minute: datetime, outcome: str) -> str:
     return f"{minute:%Y-%m-%d %H:%M} UTC of {SLUG}, {outcome}"
 
 
-def test_a_run_of_late_is_well(chain: Chain, root: Path) -> None:
+def test_recent_run_passes(chain: Chain, root: Path) -> None:
     minute = this_minute() - 5 * ONE
     stored(root, minute)
-    assert runs(chain) == [(True, f"the last run, {told(minute, 'stored')}")]
+    assert runs(chain) == [(True, f"the last run, {describe(minute, 'stored')}")]
 
 
-def test_no_runs_are_told_with_where_they_were_looked_for(chain: Chain, root: Path) -> None:
-    assert runs(chain) == [(False, f"no run left anything in {root}: wait a minute, or see [storage] root")]
+def test_missing_runs_are_reported_with_the_folder(chain: Chain, root: Path) -> None:
+    assert runs(chain) == [
+        (False, f"no run has left a file in {root}: wait a minute, or correct [storage] root")
+    ]
 
 
-def test_an_old_run_is_told(chain: Chain, root: Path) -> None:
+def test_old_last_run_fails(chain: Chain, root: Path) -> None:
     minute = this_minute() - 12 * ONE
     stored(root, minute)
     assert runs(chain) == [
         (
             False,
-            f"the last run, {told(minute, 'stored')}, is long ago: "
+            f"the last run, {describe(minute, 'stored')}, is more than ten minutes old: "
             f"check cron, and the logs in {chain.folder}/service",
         )
     ]
 
 
-def test_a_run_in_the_future_is_told_as_of_the_clock(chain: Chain, root: Path) -> None:
+def test_run_in_the_future_fails(chain: Chain, root: Path) -> None:
     minute = this_minute() + 2 * HOUR
     stored(root, minute)
 
@@ -779,109 +787,109 @@ def test_a_run_in_the_future_is_told_as_of_the_clock(chain: Chain, root: Path) -
 
     assert not is_well
     assert message.startswith(
-        f"the last run, {told(minute, 'stored')}: {minute:%Y-%m-%dT%H%M} is later than now, "
+        f"the last run, {describe(minute, 'stored')}: {minute:%Y-%m-%dT%H%M} is later than now, "
         "a clock was ahead; `luigi-etl forget --after 2"
     )
 
 
-def test_a_newest_run_that_failed_is_told_with_its_error_in_a_line(chain: Chain, root: Path) -> None:
+def test_failed_run_is_reported_with_its_error_in_a_line(chain: Chain, root: Path) -> None:
     minute = this_minute() - ONE
     stored(root, minute - ONE)
     ended(root, minute, "failed", "no\nluck\x1b[2J")
     assert runs(chain) == [
         (
             False,
-            f"{told(minute, 'failed')}: no luck\\x1b[2J; the next run takes a new snapshot, "
-            f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10` this one",
+            f"{describe(minute, 'failed')}: no luck\\x1b[2J; the next run takes a new snapshot; "
+            f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10` repeats this one",
         )
     ]
 
 
-def test_a_failure_that_a_later_run_made_good_is_well(chain: Chain, root: Path) -> None:
+def test_failure_before_a_successful_run_passes(chain: Chain, root: Path) -> None:
     minute = this_minute()
     ended(root, minute - ONE, "failed")
     stored(root, minute)
-    assert runs(chain) == [(True, f"the last run, {told(minute, 'stored')}")]
+    assert runs(chain) == [(True, f"the last run, {describe(minute, 'stored')}")]
 
 
-def test_a_failure_of_one_query_is_told_beside_another_that_is_well(chain: Chain, root: Path) -> None:
+def test_failure_of_one_query_is_reported_beside_another(chain: Chain, root: Path) -> None:
     minute = this_minute() - ONE
     stored(root, minute, slug="all")
     ended(root, minute - ONE, "failed")
     (well, _), (failed, message) = runs(chain)
     assert (well, failed) == (True, False)
-    assert message.startswith(told(minute - ONE, "failed"))
+    assert message.startswith(describe(minute - ONE, "failed"))
 
 
-def test_a_failure_is_told_while_later_minutes_are_only_skipped(here: Here, root: Path) -> None:
+def test_failure_before_skipped_minutes_is_reported(here: RunCheck, root: Path) -> None:
     minute = this_minute()
     ended(root, minute - 6 * ONE, "failed")
     ended(root, minute - ONE, "skipped")
     ill = [message.split(";")[0] for well, message in here("runs") if not well]
-    assert ill == [f"{told(minute - 6 * ONE, 'failed')}: no luck"]
+    assert ill == [f"{describe(minute - 6 * ONE, 'failed')}: no luck"]
 
 
-def test_a_failure_of_a_query_given_up_days_ago_is_not_told_any_more(here: Here, root: Path) -> None:
+def test_failure_of_more_than_a_day_ago_is_ignored(here: RunCheck, root: Path) -> None:
     ended(root, this_minute() - DAY - ONE, "failed", slug="all")
     stored(root, this_minute())
     assert [well for well, _ in here("runs")] == [True]
 
 
-def test_a_damaged_data_package_is_told(chain: Chain, root: Path) -> None:
+def test_damaged_data_package_fails(chain: Chain, root: Path) -> None:
     minute = this_minute() - ONE
     path = stored(root, minute).datapackage
     path.write_bytes(b"\0")
     ((well, message),) = runs(chain)
     assert not well
-    assert message.startswith(f"{told(minute, 'damaged')}: {path.relative_to(chain.folder)} is damaged (")
+    assert message.startswith(f"{describe(minute, 'damaged')}: {path.relative_to(chain.folder)} is damaged (")
     assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from store`" in message
 
 
-def test_a_run_under_way_is_no_failure(chain: Chain, root: Path) -> None:
+def test_run_under_way_passes(chain: Chain, root: Path) -> None:
     minute = this_minute() - ONE
     ended(root, minute, "failed").run.unlink()
-    assert runs(chain) == [(True, f"the last run, {told(minute, 'unfinished')}")]
+    assert runs(chain) == [(True, f"the last run, {describe(minute, 'unfinished')}")]
 
 
-def test_a_long_run_for_which_others_are_skipped_is_no_failure(here: Here, root: Path) -> None:
+def test_long_run_with_skipped_minutes_passes(here: RunCheck, root: Path) -> None:
     minute = this_minute()
     ended(root, minute - 3 * HOUR, "failed").run.unlink()
     ended(root, minute - ONE, "skipped")
-    assert here("runs") == [(True, f"the last run, {told(minute - ONE, 'skipped')}")]
+    assert here("runs") == [(True, f"the last run, {describe(minute - ONE, 'skipped')}")]
 
 
-def test_a_run_that_was_killed_an_hour_ago_is_told_as_the_last(here: Here, root: Path) -> None:
+def test_run_killed_an_hour_ago_fails(here: RunCheck, root: Path) -> None:
     minute = this_minute() - HOUR
     ended(root, minute, "failed").run.unlink()
     (_, first), (_, second) = here("runs")
-    assert "is long ago" in first
-    assert second.startswith(f"{told(minute, 'unfinished')}: no end on record: killed, ")
+    assert "is more than ten minutes old" in first
+    assert second.startswith(f"{describe(minute, 'unfinished')}: no end on record: killed, ")
     assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from store`" in second
 
 
 @pytest.mark.parametrize("make", [merged, synced])
-def test_a_run_that_reached_the_database_is_well(
-    here: Here, root: Path, make: Callable[[Path, datetime], SnapshotFiles]
+def test_merged_or_synced_run_passes(
+    here: RunCheck, root: Path, make: Callable[[Path, datetime], SnapshotFiles]
 ) -> None:
     files = make(root, this_minute())
     ((well, message),) = here("runs")
     assert (well, f" of {files.slug}, " in message) == (True, True)
 
 
-def test_a_merge_that_failed_is_told_with_what_merges_it(here: Here, root: Path) -> None:
+def test_failed_merge_is_reported_with_the_command(here: RunCheck, root: Path) -> None:
     minute = this_minute() - ONE
     record(stored(root, minute), "failed", "database away", task="MergeComplaints")
     assert here("runs") == [
         (
             False,
-            f"{told(minute, 'failed')}: database away; "
+            f"{describe(minute, 'failed')}: database away; "
             f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from merge` merges it",
         )
     ]
 
 
 @pytest.mark.parametrize("content", ["failed", "damaged"])
-def test_a_sync_that_failed_is_tried_again_by_the_next(here: Here, root: Path, content: str) -> None:
+def test_failed_sync_is_retried_by_the_next_run(here: RunCheck, root: Path, content: str) -> None:
     files = ended(root, this_minute() - ONE, "failed", slug="all~sync")
     if content == "damaged":
         files.run.write_bytes(b"{")
@@ -895,7 +903,7 @@ QUERY = "product=Debt%20collection&state=CA"
 
 
 @pytest.mark.parametrize("trouble", ["failed", "damaged", "killed", "merge"])
-def test_the_command_of_a_remedy_works(chain: Chain, served: Serve, trouble: str) -> None:
+def test_command_of_a_remedy_works(chain: Chain, served: Serve, trouble: str) -> None:
     url, minute = served(500).url, this_minute()
     arguments = ("--timestamp", f"{minute:%Y-%m-%dT%H%M}", "--query", QUERY, "--limit", "7")
     task = "MergeComplaints" if trouble == "merge" else "StoreComplaints"
@@ -918,7 +926,7 @@ def test_the_command_of_a_remedy_works(chain: Chain, served: Serve, trouble: str
     chain.configure("ccdb", requests_per_minute=0)
     (chain.folder / "data/complaints.db").unlink(missing_ok=True)
 
-    *_, last = [message for well, message in found(chain, "runs", url) if not well]
+    *_, last = [message for well, message in findings_of(chain, "runs", url) if not well]
     (command,) = re.findall(r"`(luigi-etl redo .*?)`", last)
     redone = chain.program(*shlex.split(command), url=url)
 
@@ -927,7 +935,7 @@ def test_the_command_of_a_remedy_works(chain: Chain, served: Serve, trouble: str
     assert [run["outcome"] for run in listed] == ["merged" if trouble == "merge" else "stored"]
 
 
-def test_the_log_of_a_failed_query_is_named_where_there_is_one(here: Here, chain: Chain, root: Path) -> None:
+def test_log_of_a_failed_query_is_named(here: RunCheck, chain: Chain, root: Path) -> None:
     ended(root, this_minute(), "failed", slug="state=CA")
     (chain.folder / "service").mkdir()
     for name in ("StoreComplaints.state=CA", "StoreComplaints.all"):
@@ -938,24 +946,24 @@ def test_the_log_of_a_failed_query_is_named_where_there_is_one(here: Here, chain
     assert message.endswith(f"; if that fails too, see {chain.folder}/service/StoreComplaints.state=CA.log")
 
 
-def failed_sync(chain: Chain, served: Serve, minute: datetime) -> None:
-    """Let a sync fail in its one window."""
+def fail_sync(chain: Chain, served: Serve, minute: datetime) -> None:
+    """Run a sync that fails in its one window."""
     url = served(2000, "2:status=400").url
     arguments = ("--timestamp", f"{minute:%Y-%m-%dT%H%M}")
     assert chain.unattended(*arguments, task="SyncComplaints", url=url).code == 30
     assert len(list(chain.folder.glob("data/syncs/all/snapshots/date_received_min=*/*"))) == 1
 
 
-def test_a_sync_that_failed_in_a_window_is_told_once(chain: Chain, served: Serve) -> None:
+def test_sync_that_failed_in_a_window_is_reported_once(chain: Chain, served: Serve) -> None:
     minute = this_minute() - ONE
-    failed_sync(chain, served, minute)
+    fail_sync(chain, served, minute)
     (message,) = [message for well, message in runs(chain) if not well]
     assert message.startswith(f"{minute:%Y-%m-%d %H:%M} UTC of all~sync, failed: ExtractWindow: ")
 
 
-def test_a_window_of_a_sync_under_way_is_not_told(chain: Chain, served: Serve, root: Path) -> None:
+def test_window_of_a_sync_under_way_is_ignored(chain: Chain, served: Serve, root: Path) -> None:
     minute = this_minute()
-    failed_sync(chain, served, minute - HOUR)
+    fail_sync(chain, served, minute - HOUR)
     next((root / "snapshots/all~sync").rglob("*.run.json")).unlink()
     ended(root, minute, "skipped", slug="all~sync")
 
@@ -963,7 +971,7 @@ def test_a_window_of_a_sync_under_way_is_not_told(chain: Chain, served: Serve, r
 
 
 @pytest.mark.parametrize("where", ["snapshots", f"snapshots/{SLUG}", f"snapshots/{SLUG}/2026-11-22"])
-def test_a_folder_that_cannot_be_read_is_told(chain: Chain, root: Path, where: str) -> None:
+def test_unreadable_folder_fails(chain: Chain, root: Path, where: str) -> None:
     path = root / where
     path.parent.mkdir(parents=True)
     path.symlink_to(path)
@@ -971,16 +979,18 @@ def test_a_folder_that_cannot_be_read_is_told(chain: Chain, root: Path, where: s
     assert runs(chain) == [(False, f"Too many levels of symbolic links ({name}): give access to it")]
 
 
-def test_a_root_that_is_a_file_is_told(chain: Chain, root: Path) -> None:
+def test_root_that_is_a_file_fails(chain: Chain, root: Path) -> None:
     root.write_text("a file")
-    assert runs(chain) == [(False, f"no run left anything in {root}: wait a minute, or see [storage] root")]
+    assert runs(chain) == [
+        (False, f"no run has left a file in {root}: wait a minute, or correct [storage] root")
+    ]
 
 
 # --- temporary files -----------------------------------------------------------------------------
 
 
-def left_behind(folder: Path, seconds: float) -> Path:
-    """Make a temporary file that was last written so many seconds ago."""
+def leave_temporary_file(folder: Path, seconds: float) -> Path:
+    """Create a temporary file that was last written `seconds` ago."""
     path = folder / f".{seconds:.0f}.0123abcd.tmp"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"half")
@@ -988,27 +998,27 @@ def left_behind(folder: Path, seconds: float) -> Path:
     return path
 
 
-def test_young_temporary_files_are_well(chain: Chain, root: Path) -> None:
-    left_behind(root / "latest", 10)
-    left_behind(stored(root, this_minute()).folder, SECONDS_OF_A_DAY - 600)
-    assert found(chain, "temporary files") == [(True, "no temporary file is older than a day")]
+def test_young_temporary_files_pass(chain: Chain, root: Path) -> None:
+    leave_temporary_file(root / "latest", 10)
+    leave_temporary_file(stored(root, this_minute()).folder, SECONDS_OF_A_DAY - 600)
+    assert findings_of(chain, "temporary files") == [(True, "no temporary file is older than a day")]
 
 
 def test_killed_redo_is_reported_after_a_day(chain: Chain, root: Path) -> None:
     files = stored(root, this_minute())
     aside = files.run.rename(files.run.with_name(files.run.name + ".redo"))
 
-    assert found(chain, "temporary files") == [(True, "no temporary file is older than a day")]
+    assert findings_of(chain, "temporary files") == [(True, "no temporary file is older than a day")]
     assert [one.timestamp for one in killed_redos(root, time.time() + 1)] == [files.timestamp]
     assert aside.exists()
 
 
-def test_old_temporary_files_are_counted_and_stay(chain: Chain, root: Path) -> None:
+def test_old_temporary_files_are_counted_and_kept(chain: Chain, root: Path) -> None:
     old = [
-        left_behind(folder, SECONDS_OF_A_DAY + 600)
+        leave_temporary_file(folder, SECONDS_OF_A_DAY + 600)
         for folder in (root / "latest", stored(root, this_minute()).folder)
     ]
-    assert found(chain, "temporary files") == [
+    assert findings_of(chain, "temporary files") == [
         (
             False,
             "2 temporary files older than a day: "

@@ -14,7 +14,7 @@ from luigi_etl.cli.main import run
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import record_snapshot
 from luigi_etl.database.merge import merge
-from luigi_etl.service.status import disk_use
+from luigi_etl.service.status import measure_disk_use
 from tests.conftest import Beside, Chain
 from tests.made import ended, stored, taken
 
@@ -66,7 +66,7 @@ def test_each_section_is_shown(filled: Database, root: Path, capsys: pytest.Capt
 
     lines = text(capsys).splitlines()
 
-    used = disk_use(root)
+    used = measure_disk_use(root)
     assert lines == [
         f"database  {filled.name}: complaints: 2, withdrawn: 1, unverified: 0, held back: 0",
         "coverage  all complaints, as of 2026-11-27 09:26 UTC",
@@ -157,11 +157,11 @@ def test_control_characters_do_not_reach_the_terminal(root: Path, capsys: pytest
 def test_hard_links_count_once(root: Path) -> None:
     root.mkdir()
     (root / "one").write_bytes(b"x" * 10_000)
-    before = disk_use(root)
+    before = measure_disk_use(root)
 
     os.link(root / "one", root / "two")
 
-    assert (before.files, disk_use(root)) == (1, before)
+    assert (before.files, measure_disk_use(root)) == (1, before)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Check the API and the clock, by one request."""
+"""Check the API and the clock, with one request."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,22 +11,22 @@ from luigi_etl.common.minutes import as_text
 from luigi_etl.service.doctor.finding import Finding, failed, passed
 from luigi_etl.tasks.config import ccdb
 
-PATIENCE = 90.0  # seconds for the one request, the wait for its turn (at most 61) included
+DEADLINE_SECONDS = 90.0  # of the request, with up to 61 s of waiting for the rate limit
 
 
 def check_api() -> Iterator[Finding]:
     """Check that the API answers, and compare the clocks."""
-    settings = replace(ccdb().settings(), deadline=PATIENCE)
+    settings = replace(ccdb().settings(), deadline=DEADLINE_SECONDS)
     before = datetime.now(timezone.utc)
     with Client(settings) as client:
         try:
-            told = client.probe()
+            api_time = client.probe()
         except TransientError as error:
-            yield failed(f"{error}: if it stays so, see to the network, and to [ccdb] url")
+            yield failed(f"{error}: if this persists, check the network and [ccdb] url")
             return
     yield passed(f"{client.host} answers")
-    if told is not None and abs(told - before) > MAXIMUM_CLOCK_SKEW:
+    if api_time is not None and abs(api_time - before) > MAXIMUM_CLOCK_SKEW:
         yield failed(
-            f"this machine's clock says {as_text(before)}, the API's {as_text(told)}: "
-            "set it, and let NTP keep it"
+            f"this machine's clock shows {as_text(before)}, the API's clock {as_text(api_time)}: "
+            "set the clock, and keep it right with NTP"
         )

@@ -10,30 +10,32 @@ import luigi
 from luigi.task_register import Register
 
 from luigi_etl import define
-from luigi_etl.service.doctor.finding import Finding, failed, passed, reason_of
+from luigi_etl.service.doctor.finding import Finding, describe_refusal, failed, passed
 from luigi_etl.tasks.startup import READ_BY_LUIGI
+
+SECTIONS_OF_LUIGI = ("logging", "email", "retcode")  # Luigi reads them without a task
 
 
 def check_configuration() -> Iterator[Finding]:
     """Check that luigi.cfg exists, and that each setting is known and usable."""
     path = Path(os.environ.get("LUIGI_CONFIG_PATH") or "luigi.cfg")
     if not path.is_file():
-        yield failed(f"{path.absolute()} is not there: run this in the folder of luigi.cfg")
+        yield failed(f"{path.absolute()} does not exist: run this command in the folder of luigi.cfg")
         return
     define()
-    unread, unusable = list(_settings_nobody_reads()), list(_settings_of_no_use())
-    yield from (failed(f"{path}: {setting}, which nobody reads: correct or remove it") for setting in unread)
+    unknown, unusable = list(_unknown_settings()), list(_unusable_settings())
+    yield from (failed(f"{path}: {setting} is unknown: correct or remove it") for setting in unknown)
     yield from (failed(f"{path}: {setting}: correct it") for setting in unusable)
-    if not unread and not unusable:
-        yield passed(f"{path.absolute()}, every setting of it known")
+    if not unknown and not unusable:
+        yield passed(f"{path.absolute()}: all settings are known")
 
 
-def _settings_nobody_reads() -> Iterator[str]:
-    """Name the settings Luigi would warn of, and the sections it would pass over in silence."""
+def _unknown_settings() -> Iterator[str]:
+    """Yield unknown settings, for which Luigi warns, and unknown sections, for which it does not."""
     configuration = luigi.configuration.get_config()
     for section in configuration.sections():
         if section not in Register.task_names():
-            if section not in ("logging", "email", "retcode"):
+            if section not in SECTIONS_OF_LUIGI:
                 yield f"[{section}]"
             continue
         family = Register.get_task_cls(section)
@@ -44,16 +46,16 @@ def _settings_nobody_reads() -> Iterator[str]:
         )
 
 
-def _settings_of_no_use() -> Iterator[str]:
-    """Name the settings whose values can't be used, with the reason."""
+def _unusable_settings() -> Iterator[str]:
+    """Yield the settings with invalid values, and the reasons."""
     configuration = luigi.configuration.get_config()
     for section in set(configuration.sections()) & set(Register.task_names()):
         for name, parameter in Register.get_task_cls(section).get_params():
             if not configuration.has_option(section, name):
                 continue
-            said = io.StringIO()
+            stderr = io.StringIO()
             try:
-                with contextlib.redirect_stderr(said):
+                with contextlib.redirect_stderr(stderr):
                     parameter.parse(configuration.get(section, name))
             except (Exception, SystemExit) as error:
-                yield f"[{section}] {name} can't be used ({reason_of(said, error)})"
+                yield f"[{section}] {name} can't be used ({describe_refusal(stderr, error)})"

@@ -21,31 +21,34 @@ def check_cron() -> Iterator[Finding]:
         yield failed(
             "no cron daemon runs: install and start it (Debian: apt install cron; systemctl start cron)"
         )
+    yield _check_crontab()
+
+
+def _check_crontab() -> Finding:
     checkout = find_checkout()
     block = installed_block(read_crontab(), checkout)
     here = Path.cwd()
     if not os.environ.get("LUIGI_CONFIG_PATH") and here != checkout:
-        yield failed(
-            f"cron's lines are for {checkout}, not for {here}: run this there, or install luigi_etl from here"
+        return failed(
+            f"the crontab's lines are for {checkout}, not for {here}: run this command there, or install "
+            "luigi_etl from here"
         )
-        return
     jobs = [line for line in block.split(b"\n") if line.strip() and not line.lstrip().startswith(b"#")]
-    wanted = os.fsencode(call(checkout, sys.executable)) + b" "
+    command = os.fsencode(call(checkout, sys.executable)) + b" "
     if not jobs:
-        yield failed(f"your crontab holds nothing for {checkout}: run `luigi-etl crontab --install`")
-    elif not any(wanted in job for job in jobs):
-        yield failed(
-            f"your crontab runs {checkout} with another Python than {sys.executable}: if that is not "
-            "meant, run `luigi-etl crontab --install` (with your --query again)"
+        return failed(f"your crontab has no lines for {checkout}: run `luigi-etl crontab --install`")
+    if not any(command in job for job in jobs):
+        return failed(
+            f"your crontab runs {checkout} with another Python than {sys.executable}: if you don't want "
+            "that, run `luigi-etl crontab --install` again, with the same options"
         )
-    else:
-        yield passed(f"your crontab runs {checkout}")
+    return passed(f"your crontab runs {checkout}")
 
 
 def cron_daemons() -> set[str]:
-    """Return the names of the cron daemons that run (Linux)."""
+    """Return the names of the running cron daemons (Linux)."""
     names = set()
     for process in Path("/proc").glob("[0-9]*/comm"):
-        with contextlib.suppress(OSError):  # it ended meanwhile
+        with contextlib.suppress(OSError):  # the process has ended
             names.add(os.fsdecode(process.read_bytes()).strip())
     return names & CRON_DAEMONS

@@ -1,6 +1,8 @@
-"""Check the database: it is whole, and what it covers."""
+"""Check the database, and list its coverage."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import Connection
 
@@ -16,67 +18,80 @@ from luigi_etl.database.schema import RESTORE
 from luigi_etl.service.doctor.finding import Finding, failed, passed
 from luigi_etl.service.doctor.runs import DAY, describe_run
 from luigi_etl.service.run_history import TROUBLE, Run, newest_of_each
-from luigi_etl.service.status import count_held
+from luigi_etl.service.status import count_held_back
 from luigi_etl.snapshot.guard import RELEASE
 from luigi_etl.tasks.config import storage
 from luigi_etl.tasks.future_minutes import find_later_in_database, remedy
 
-MOST_RANGES = 5  # of the database's coverage
+MOST_RANGES = 5  # of the coverage
+
+
+@dataclass(frozen=True)
+class _Content:
+    complaints: int
+    later_minute: datetime | None
+    coverage: list[CoveredRange]
+    held_back: int
 
 
 def check_database() -> Iterator[Finding]:
-    """Check that the database is readable and whole; list its coverage."""
+    """Check that the database can be read and is whole; list its coverage."""
     database = Database(storage().database_address)
-    ended_well = newest_of_each(storage().path, besides=TROUBLE | {"skipped"})
+    succeeded = newest_of_each(storage().path, besides=TROUBLE | {"skipped"})
     try:
         with database.reading() as connection:
-            held, missing = count_complaints(connection), find_missing(connection)
-            later = None if missing else find_later_in_database(connection)
-            known = [] if missing else ranges(covered(connection))
-            open_matters = None if missing else _open_matters(connection)
+            count, missing = count_complaints(connection), find_missing(connection)
+            content = None if missing else _read_content(connection, count)
     except NoDatabaseError:
-        yield _without_database(database.name, ended_well)
+        yield _check_absence(database.name, succeeded)
     except TransientError as error:
-        yield failed(f"{error}: if it stays so, see to it, or to [storage] database")
+        yield failed(f"{error}: if this persists, check the server and [storage] database")
     else:
-        if missing:
+        if content:
+            yield from _check_content(database.name, content, succeeded)
+        else:
             yield failed(f"{database.name} is damaged: {missing}; {RESTORE}")
-            return
-        if later:
-            yield failed(remedy(database.name, later))
-        yield passed(f"{database.name}: {counted(held, 'complaint')}, {_last_sync(ended_well)}")
-        yield from _coverage(known)
-        if open_matters:
-            yield failed(open_matters)
 
 
-def _open_matters(connection: Connection) -> str:
-    """Return in one line how many withdrawals are held back; nothing if none is."""
-    held = count_held(connection)
-    return f"the withdrawal of {counted(held, 'complaint')} is held back: {RELEASE}" if held else ""
+def _read_content(connection: Connection, complaints: int) -> _Content:
+    return _Content(
+        complaints,
+        find_later_in_database(connection),
+        ranges(covered(connection)),
+        count_held_back(connection),
+    )
 
 
-def _coverage(known: list[CoveredRange]) -> Iterator[Finding]:
-    """Give what the database covers, in at most `MOST_RANGES` lines and one for the rest."""
-    for one in known[:MOST_RANGES]:
-        yield passed(f"it covers {one}")
-    if len(known) > MOST_RANGES:
-        yield passed(f"and {len(known) - MOST_RANGES:,} more: see `luigi-etl status`")
-    if not known:
+def _check_content(name: str, content: _Content, succeeded: list[Run]) -> Iterator[Finding]:
+    if content.later_minute:
+        yield failed(remedy(name, content.later_minute))
+    yield passed(f"{name}: {counted(content.complaints, 'complaint')}, {_last_sync(succeeded)}")
+    yield from _list_coverage(content.coverage)
+    if content.held_back:
+        yield failed(f"the withdrawal of {counted(content.held_back, 'complaint')} is held back: {RELEASE}")
+
+
+def _list_coverage(coverage: list[CoveredRange]) -> Iterator[Finding]:
+    for covered_range in coverage[:MOST_RANGES]:
+        yield passed(f"it covers {covered_range}")
+    if len(coverage) > MOST_RANGES:
+        yield passed(f"and {len(coverage) - MOST_RANGES:,} more: see `luigi-etl status`")
+    if not coverage:
         yield passed("it covers no query completely")
 
 
-def _without_database(name: str, ended_well: list[Run]) -> Finding:
+def _check_absence(name: str, succeeded: list[Run]) -> Finding:
+    """Check that no run of the last day filled the missing database."""
     now = this_minute()
-    for run in ended_well:
+    for run in succeeded:
         if run.outcome in ("merged", "synced") and now - run.minute < DAY:
             return failed(
-                f"{name}: there is nothing, although there was {describe_run(run)}: "
-                "see to [storage] database, or let SyncComplaints fill it again"
+                f"{name} does not exist, although a run filled it ({describe_run(run)}): "
+                "correct [storage] database, or let SyncComplaints fill it again"
             )
     return passed(f"{name}: none yet")
 
 
-def _last_sync(ended_well: list[Run]) -> str:
-    synced = [run.minute for run in ended_well if run.outcome == "synced"]
-    return f"the last sync of {as_text(max(synced))}" if synced else "no sync on record"
+def _last_sync(succeeded: list[Run]) -> str:
+    synced = [run.minute for run in succeeded if run.outcome == "synced"]
+    return f"last sync {as_text(max(synced))}" if synced else "no sync on record"

@@ -15,22 +15,23 @@ from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.leftovers import killed_redos, leftovers
 from luigi_etl.tasks.config import service, storage
 
-LEAST_ROOM = 1_000_000_000  # bytes
-LEAST_FILES = 100_000  # inodes: a week of one query's minutes
+MINIMUM_FREE_BYTES = 1_000_000_000
+MINIMUM_FREE_FILES = 100_000  # inodes: a week of one query's minutes
 
 
 def check_folders() -> Iterator[Finding]:
     """Check that the folders can be written and have room."""
-    for setting, folder in (("[storage] root", storage().path), ("[service] folder", service().path)):
-        there = next(
-            path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path)
-        )
-        problem = _problem_of(there)
-        if problem:
-            yield failed(f"{setting}, {folder.absolute()}: {problem}")
-        else:
-            free = shutil.disk_usage(there).free / 1e9
-            yield passed(f"{setting}, {folder.absolute()}: can be written, {free:,.0f} GB free")
+    yield _check_folder("[storage] root", storage().path.absolute())
+    yield _check_folder("[service] folder", service().path.absolute())
+
+
+def _check_folder(setting: str, folder: Path) -> Finding:
+    existing = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    problem = _problem_of(existing)
+    if problem:
+        return failed(f"{setting}, {folder}: {problem}")
+    free = shutil.disk_usage(existing).free / 1e9
+    return passed(f"{setting}, {folder}: can be written, {free:,.0f} GB free")
 
 
 def _problem_of(folder: Path) -> str:
@@ -39,11 +40,11 @@ def _problem_of(folder: Path) -> str:
             pass
         free, status = shutil.disk_usage(folder).free, os.statvfs(folder)
     except OSError as error:
-        return f"can't be written ({error.strerror}): give access to it, or set another"
-    if free < LEAST_ROOM:
+        return f"can't be written ({error.strerror}): give access to it, or set another folder"
+    if free < MINIMUM_FREE_BYTES:
         return f"{free / 1e6:,.0f} MB free: make room, or lower [PruneSnapshots] keep_days"
-    if status.f_files and status.f_favail < LEAST_FILES:
-        return f"room for {status.f_favail:,} files only: remove some, or lower [PruneSnapshots] keep_days"
+    if status.f_files and status.f_favail < MINIMUM_FREE_FILES:
+        return f"room for only {status.f_favail:,} files: remove some, or lower [PruneSnapshots] keep_days"
     return ""
 
 
@@ -63,5 +64,5 @@ def check_temporary_files() -> Iterator[Finding]:
         yield passed("no temporary file is older than a day")
     for killed in killed_redos(root, time.time() - DAY.total_seconds()):
         minute = as_parameter(killed.timestamp)
-        again = redo_command(killed, "store")
-        yield failed(f"a redo of {minute} UTC of {killed.slug} was killed: `{again}` settles it")
+        command = redo_command(killed, "store")
+        yield failed(f"a redo of {minute} UTC of {killed.slug} was killed: `{command}` repairs it")

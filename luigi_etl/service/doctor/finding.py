@@ -8,17 +8,11 @@ from luigi_etl.common.luigi_cfg import without_values
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found: whether it is well, and in one line what is so and, if not well, what to do."""
+    """The result of a check; the message of a failed one ends with the remedy."""
 
     check: str
     well: bool
     message: str
-
-
-def reason_of(said: io.StringIO, error: BaseException) -> str:
-    """Return the reason why a setting was refused."""
-    refused = said.getvalue().removeprefix("luigi: error: ").strip()
-    return refused or without_values(error) or type(error).__name__
 
 
 def passed(message: str) -> Finding:
@@ -29,3 +23,9 @@ def passed(message: str) -> Finding:
 def failed(message: str) -> Finding:
     """Return the finding of a check that failed; the report adds the check's name."""
     return Finding("", False, message)
+
+
+def describe_refusal(stderr: io.StringIO, error: BaseException) -> str:
+    """Return why a setting was refused, without its value."""
+    refusal = stderr.getvalue().removeprefix("luigi: error: ").strip()
+    return refusal or without_values(error) or type(error).__name__

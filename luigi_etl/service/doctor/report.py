@@ -14,7 +14,7 @@ from luigi_etl.service.doctor.configuration import check_configuration
 from luigi_etl.service.doctor.cron import check_cron
 from luigi_etl.service.doctor.database import check_database
 from luigi_etl.service.doctor.disk import check_folders, check_temporary_files
-from luigi_etl.service.doctor.finding import Finding, failed, reason_of
+from luigi_etl.service.doctor.finding import Finding, describe_refusal, failed
 from luigi_etl.service.doctor.luigid import check_luigid
 from luigi_etl.service.doctor.messages import check_messages
 from luigi_etl.service.doctor.runs import check_runs
@@ -33,25 +33,25 @@ CHECKS: dict[str, Callable[[], Iterator[Finding]]] = {
 
 
 def examine() -> Iterator[Finding]:
-    """Make every check, one after the other; each finds at least one thing."""
+    """Run all checks in order and yield their findings; each check yields at least one."""
     for name, check in CHECKS.items():
-        for finding in _findings(check):
+        for finding in _run_check(check):
             yield replace(finding, check=name, message=one_line(finding.message))
 
 
-def _findings(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """Return what a check finds; whatever stops it comes last, and stops no other."""
-    found = []
-    said = io.StringIO()
+def _run_check(check: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """Return the findings of a check; an error becomes the last one."""
+    findings = []
+    stderr = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):  # where `refuse` tells of a setting
+        with contextlib.redirect_stderr(stderr):  # `refuse` writes the reason there
             for finding in check():
-                found.append(finding)  # what was found before a failure stays
+                findings.append(finding)  # one by one: an error must not lose the earlier ones
     except EtlError as error:
-        found.append(failed(str(error)))
+        findings.append(failed(str(error)))
     except OSError as error:
-        found.append(failed(f"{error.strerror or error} ({error.filename}): give access to it"))
+        findings.append(failed(f"{error.strerror or error} ({error.filename}): give access to it"))
     except (ValueError, RuntimeError, ParameterException, SystemExit) as error:  # of a setting
-        reason = reason_of(said, error)
-        found.append(failed(f"this can't be checked ({reason}): correct luigi.cfg or the environment"))
-    return found
+        reason = describe_refusal(stderr, error)
+        findings.append(failed(f"this can't be checked ({reason}): correct luigi.cfg or the environment"))
+    return findings

@@ -13,62 +13,63 @@ from luigi_etl.snapshot.paths import is_of_syncs, latest_folder
 from luigi_etl.tasks.config import service, storage
 from luigi_etl.tasks.future_minutes import latest_warning, remedy
 
-LATEST = timedelta(minutes=10)
+MAXIMUM_AGE = timedelta(minutes=10)  # of the newest run
 DAY = timedelta(days=1)
 
 
 def check_runs() -> Iterator[Finding]:
-    """Check that runs are recent, and that none needs help."""
+    """Check that runs are recent, and that no query needs a repair."""
     root, now = storage().path, this_minute()
     runs = newest_of_each(root)
     if not runs:
-        yield failed(f"no run left anything in {root.absolute()}: wait a minute, or see [storage] root")
+        yield failed(f"no run has left a file in {root.absolute()}: wait a minute, or correct [storage] root")
         return
-    last = max(runs, key=lambda run: run.minute)
-    if last.minute > now + MAXIMUM_CLOCK_SKEW:
-        yield failed(f"{remedy(f'the last run, {describe_run(last)}', last.minute)}; let NTP keep the clock")
-    elif now - last.minute > LATEST:
-        yield failed(
-            f"the last run, {describe_run(last)}, is long ago: check cron, and the logs in "
-            f"{service().path.absolute()}"
-        )
-    elif last.outcome not in TROUBLE - {"unfinished"}:
-        yield passed(f"the last run, {describe_run(last)}")
+    yield from _check_last_run(max(runs, key=lambda run: run.minute), now)
     for latest in sorted(latest_folder(root).glob("*.csv")):
         if warning := latest_warning(latest):
             yield failed(warning)
     for newest in runs:
         run = newest_run(root, newest.query, besides=["skipped"])
-        if run and _is_to_be_seen_to(run, newest, now):
+        if run and _needs_repair(run, newest, now):
             yield failed(f"{describe_run(run)}: {run.error}; {_remedy(root, run)}")
 
 
-def _is_to_be_seen_to(run: Run, newest: Run, now: datetime) -> bool:
-    """Tell whether a query's newest run failed, and lately enough to matter.
+def _check_last_run(last: Run, now: datetime) -> Iterator[Finding]:
+    name = f"the last run, {describe_run(last)}"
+    if last.minute > now + MAXIMUM_CLOCK_SKEW:
+        yield failed(f"{remedy(name, last.minute)}; keep the clock right with NTP")
+    elif now - last.minute > MAXIMUM_AGE:
+        yield failed(
+            f"{name}, is more than ten minutes old: check cron, and the logs in {service().path.absolute()}"
+        )
+    elif last.outcome not in TROUBLE - {"unfinished"}:
+        yield passed(name)
 
-    `newest` may be a later one that was skipped: then one that is unfinished is still at work.
+
+def _needs_repair(run: Run, newest: Run, now: datetime) -> bool:
+    """Return whether a query's newest run failed within the last day.
+
+    `newest` may be a later, skipped run: then an unfinished `run` still works.
     """
-    if run.outcome == "unfinished" and now - newest.minute < LATEST:
+    if run.outcome == "unfinished" and now - newest.minute < MAXIMUM_AGE:
         return False
     return run.outcome in TROUBLE and now - run.minute < DAY
 
 
 def _remedy(root: Path, run: Run) -> str:
     if is_of_syncs(run.query):
-        return f"the next run tries again{_log_of(run)}"
-    options = options_of(root, run.query)
-    command = f"luigi-etl redo {as_parameter(run.minute)} {options}"
+        return f"the next run tries again{_name_logs(run)}"
+    command = f"luigi-etl redo {as_parameter(run.minute)} {options_of(root, run.query)}"
     if run.is_stored_only:
         return f"`{command} --from merge` merges it"
     if run.rows is not None and run.outcome == "failed":
-        return "its files are whole, and the next run takes a new snapshot"
+        return "its files are complete; the next run takes a new snapshot"
     if run.outcome == "failed":
-        return f"the next run takes a new snapshot, `{command}` this one{_log_of(run)}"
-    return f"`{command} --from store` completes it from what is there"
+        return f"the next run takes a new snapshot; `{command}` repeats this one{_name_logs(run)}"
+    return f"`{command} --from store` completes it from its files"
 
 
-def _log_of(run: Run) -> str:
-    """Name the logs of a query's runs that exist."""
+def _name_logs(run: Run) -> str:
     folder = service().path.absolute()
     logs = [str(path) for path in sorted(folder.glob(f"*.{glob.escape(run.query)}.log"))]
     return f"; if that fails too, see {' and '.join(logs)}" if logs else ""
