@@ -1,4 +1,4 @@
-"""`luigi-etl crontab` and cron/run: the block, the real program crontab, and a job run as cron runs it."""
+"""`luigi-etl crontab` and cron/run: the block, the real program crontab, and jobs run as by cron."""
 
 import errno
 import fcntl
@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from luigi_etl.cli.main import run
 from luigi_etl.common.errors import CrontabError, SettingError
 from luigi_etl.service.crontab import change
-from luigi_etl.service.crontab.block import Jobs, block
+from luigi_etl.service.crontab.block import Jobs, render_block
 from luigi_etl.service.crontab.change import change_crontab
-from luigi_etl.service.crontab.marks import installed_block, with_block, without_block
+from luigi_etl.service.crontab.marks import find_block, put_block, remove_block
 from tests.conftest import CRONTAB, PROJECT, Run, UserCrontab
 
 CHECKOUT = Path("/srv/luigi_etl")
@@ -35,23 +35,22 @@ NEWER = BLOCK.replace(b"run", b"run --newer\n@reboot run")
 OF_OTHER = b"# begin luigi_etl '/srv/luigi_etl 2'\n* * * * * run\n# end luigi_etl '/srv/luigi_etl 2'\n"
 STRANGE = b"MAILTO=me\r\n# caf\xe9 \xff\n\n* * * * *   date +\\%s '\\r\\n\\b'\b\x0b\x0c\x85 \r\n"
 
-# What cron does to a command's `\%` before the shell gets it: most remove the backslash (Debian's, cronie),
-# the original leaves it.
+# How crons pass on `\%` to the shell: most remove the backslash (Debian's, cronie), the original keeps it.
 CRONS: dict[str, Callable[[str], str]] = {
-    "removes": lambda command: command.replace(r"\%", "%"),
-    "leaves": lambda command: command,
+    "removes backslash": lambda command: command.replace(r"\%", "%"),
+    "keeps backslash": lambda command: command,
 }
 
 
 def crontabs() -> st.SearchStrategy[bytes]:
-    """Generate crontabs of any bytes, also with the block of another checkout."""
+    """Generate crontabs of any bytes, some with the block of another checkout."""
     line = st.binary(max_size=20).filter(lambda line: b"\n" not in line)
     lines = st.lists(line.map(lambda line: line + b"\n") | st.just(OF_OTHER), max_size=6)
     return st.builds(lambda lines, last: b"".join(lines) + last, lines, line)
 
 
 def ended(crontab: bytes) -> bytes:
-    """Return a crontab whose last line ends, as cron wants it."""
+    """Return a crontab whose last line ends with a newline, as cron requires."""
     return crontab + b"\n" if crontab and not crontab.endswith(b"\n") else crontab
 
 
@@ -62,45 +61,45 @@ def ended(crontab: bytes) -> bytes:
 @example(b"")
 @example(STRANGE)
 @example(b"* * * * * no newline")
-def test_after_adding_and_removing_a_crontab_is_what_it_was(crontab: bytes) -> None:
-    added = with_block(crontab, CHECKOUT, BLOCK)
+def test_adding_and_removing_restores_the_crontab(crontab: bytes) -> None:
+    added = put_block(crontab, CHECKOUT, BLOCK)
     assert added == ended(crontab) + BLOCK
-    assert without_block(added, CHECKOUT) == ended(crontab)
+    assert remove_block(added, CHECKOUT) == ended(crontab)
 
 
 @pytest.mark.slow
 @given(crontabs(), crontabs())
 @example(STRANGE, b"* * * * * no newline")
-def test_a_block_is_replaced_where_it_stands(before: bytes, after: bytes) -> None:
-    replaced = with_block(ended(before) + BLOCK + after, CHECKOUT, NEWER)
+def test_block_is_replaced_in_its_place(before: bytes, after: bytes) -> None:
+    replaced = put_block(ended(before) + BLOCK + after, CHECKOUT, NEWER)
     assert replaced == ended(before) + NEWER + ended(after)
 
 
 @given(crontabs())
-def test_adding_twice_is_adding_once(crontab: bytes) -> None:
-    once = with_block(crontab, CHECKOUT, BLOCK)
-    assert with_block(once, CHECKOUT, BLOCK) == once
+def test_adding_twice_equals_adding_once(crontab: bytes) -> None:
+    once = put_block(crontab, CHECKOUT, BLOCK)
+    assert put_block(once, CHECKOUT, BLOCK) == once
 
 
 @given(crontabs())
 @example(b"* * * * * no newline")
-def test_removing_what_is_not_there_changes_nothing(crontab: bytes) -> None:
-    assert without_block(crontab, CHECKOUT) == crontab
+def test_removing_a_missing_block_changes_nothing(crontab: bytes) -> None:
+    assert remove_block(crontab, CHECKOUT) == crontab
 
 
-def test_two_checkouts_live_in_one_crontab() -> None:
-    both = with_block(with_block(STRANGE, CHECKOUT, BLOCK), OTHER, OF_OTHER)
+def test_two_checkouts_share_one_crontab() -> None:
+    both = put_block(put_block(STRANGE, CHECKOUT, BLOCK), OTHER, OF_OTHER)
     assert both == STRANGE + BLOCK + OF_OTHER
-    assert without_block(both, CHECKOUT) == STRANGE + OF_OTHER
+    assert remove_block(both, CHECKOUT) == STRANGE + OF_OTHER
 
 
-def test_a_block_that_was_pasted_twice_is_one_again() -> None:
-    assert with_block(BLOCK + STRANGE + BLOCK, CHECKOUT, NEWER) == NEWER + STRANGE
-    assert without_block(BLOCK + STRANGE + BLOCK, CHECKOUT) == STRANGE
+def test_duplicate_block_becomes_one_block() -> None:
+    assert put_block(BLOCK + STRANGE + BLOCK, CHECKOUT, NEWER) == NEWER + STRANGE
+    assert remove_block(BLOCK + STRANGE + BLOCK, CHECKOUT) == STRANGE
 
 
-def test_marks_are_known_after_an_editor_changed_the_ends_of_lines() -> None:
-    assert without_block(STRANGE + BLOCK.replace(b"\n", b" \r\n"), CHECKOUT) == STRANGE
+def test_marks_with_changed_line_endings_are_found() -> None:
+    assert remove_block(STRANGE + BLOCK.replace(b"\n", b" \r\n"), CHECKOUT) == STRANGE
 
 
 @pytest.mark.parametrize(
@@ -114,67 +113,67 @@ def test_marks_are_known_after_an_editor_changed_the_ends_of_lines() -> None:
         (b"# begin luigi_etl /srv/luigi_etl\n" + OF_OTHER + b"# end luigi_etl /srv/luigi_etl\n", 2),
     ],
 )
-def test_marks_that_do_not_pair_are_refused_with_their_line(crontab: bytes, line: int) -> None:
-    said = rf"^your crontab: line {line}, .# .* luigi_etl .*., has no counterpart; .*`crontab -e`$"
-    with pytest.raises(CrontabError, match=said):
-        with_block(crontab, CHECKOUT, BLOCK)
-    with pytest.raises(CrontabError, match=said):
-        without_block(crontab, CHECKOUT)
+def test_unpaired_marks_are_refused_with_their_line(crontab: bytes, line: int) -> None:
+    message = rf"^your crontab: line {line}, .# .* luigi_etl .*., has no counterpart; .*`crontab -e`$"
+    with pytest.raises(CrontabError, match=message):
+        put_block(crontab, CHECKOUT, BLOCK)
+    with pytest.raises(CrontabError, match=message):
+        remove_block(crontab, CHECKOUT)
 
 
 # --- the block itself ----------------------------------------------------------------------------
 
 
 def template(folder: Path, text: str) -> Path:
-    """Make a checkout of a template."""
+    """Create a checkout with this template."""
     (folder / "cron").mkdir(parents=True, exist_ok=True)
     (folder / "cron" / "crontab").write_text(text)
     return folder
 
 
 def lines(jobs: Jobs) -> list[str]:
-    """Return the lines of the block that are jobs."""
-    return [line for line in os.fsdecode(block(jobs)).split("\n") if not line.startswith("#")]
+    """Return the jobs of the block."""
+    return [line for line in os.fsdecode(render_block(jobs)).split("\n") if not line.startswith("#")]
 
 
 @pytest.mark.slow
 @given(st.text(st.characters(exclude_characters="\n/\0", codec="utf-8"), min_size=1, max_size=12))
 @example("a\\%b 'c'%%\\\\%\"$HOME`~!{run}{options}*\r")
-def test_any_name_of_an_interpreter_reaches_the_wrapper_whole(name: str) -> None:
+def test_any_interpreter_name_reaches_the_wrapper_unchanged(name: str) -> None:
     line = lines(Jobs(PROJECT, "/opt/" + name))[0]
     command = line.removeprefix("* * * * * ")
     words = [f"{PROJECT}/cron/run", "/opt/" + name, "unattended", "StoreComplaints"]
     assert re.search(r"(?<!\\)%", command) is None
-    for undone in CRONS.values():
-        assert shlex.split(undone(command)) == words
+    for unescape in CRONS.values():
+        assert shlex.split(unescape(command)) == words
 
 
 @pytest.mark.parametrize("jobs", [Jobs(Path("/srv/a\nb"), "/python"), Jobs(PROJECT, "/opt/a\nb")])
-def test_a_path_with_a_line_s_end_is_refused(jobs: Jobs) -> None:
-    with pytest.raises(SettingError, match="line's end, which no crontab can; rename the folder"):
-        block(jobs)
+def test_path_with_a_newline_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(SettingError, match="holds a newline, which no crontab can hold; rename the folder"):
+        render_block(jobs)
 
 
-def test_a_path_that_is_no_text_stays_the_bytes_it_is(tmp_path: Path) -> None:
+def test_path_that_is_not_utf8_keeps_its_bytes(tmp_path: Path) -> None:
     checkout = template(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")), "* * * * * {run} x\n")
-    assert b"/caf\xe9/cron/run' /python x\n" in block(Jobs(checkout, "/python"))
+    assert b"/caf\xe9/cron/run' /python x\n" in render_block(Jobs(checkout, "/python"))
 
 
-def test_the_template_s_times_count_and_its_explanations_are_left_out(tmp_path: Path) -> None:
+def test_block_keeps_the_times_and_omits_explanations(tmp_path: Path) -> None:
     checkout = template(tmp_path, "# {run} means\n\n# why\n5 4 * * * {run} x{options}\n \n# the end\n")
-    written = block(Jobs(checkout, "/python", limit=0)).decode().splitlines()
+    written = render_block(Jobs(checkout, "/python", limit=0)).decode().splitlines()
     assert written[2:-1] == ["# why", f"5 4 * * * {tmp_path}/cron/run /python x --limit 0"]
 
 
 @pytest.mark.parametrize("text", ["", "# {run}\n", "* * * * * true\n"])
-def test_a_template_that_runs_nothing_is_refused(tmp_path: Path, text: str) -> None:
-    with pytest.raises(SettingError, match=r"cron/crontab runs nothing: .*; bring it back"):
-        block(Jobs(template(tmp_path, text), "/python"))
+def test_template_without_commands_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SettingError, match=r"cron/crontab runs nothing: .*; restore it"):
+        render_block(Jobs(template(tmp_path, text), "/python"))
 
 
-def test_a_template_that_is_missing_is_refused(tmp_path: Path) -> None:
+def test_missing_template_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"cannot read .*cron/crontab: No such file"):
-        block(Jobs(tmp_path, "/python"))
+        render_block(Jobs(tmp_path, "/python"))
 
 
 # --- `luigi-etl crontab` -------------------------------------------------------------------------
@@ -182,7 +181,7 @@ def test_a_template_that_is_missing_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make a checkout whose name is hard on quoting, and its interpreter, and be elsewhere."""
+    """Create a checkout with a name that needs quoting, and an interpreter; leave its folder."""
     folder = tmp_path.resolve() / 'it\'s 100%\\% "mine"'
     folder.mkdir()
     shutil.copytree(PROJECT / "cron", folder / "cron")
@@ -201,7 +200,7 @@ Call = Callable[..., Run]
 
 @pytest.fixture
 def crontab_command(capfd: pytest.CaptureFixture[str]) -> Call:
-    """Give a function that runs `luigi-etl crontab` with options."""
+    """Return a function that runs `luigi-etl crontab` with options."""
 
     def call(*options: str) -> Run:
         try:
@@ -217,32 +216,32 @@ def jobs_of(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-def as_cron(job: str, undone: Callable[[str], str] = CRONS["removes"]) -> Run:
-    """Run the command of a line of a crontab as cron does."""
+def as_cron(job: str, unescape: Callable[[str], str] = CRONS["removes backslash"]) -> Run:
+    """Run the command of a crontab's line as cron does."""
     match = re.fullmatch(r"(?:@\w+|(?:\S+ ){4}\S+) (.*)", job)
     assert match
     bare = {"HOME": "/root", "LOGNAME": "root", "SHELL": "/bin/sh", "PATH": "/usr/bin:/bin"}
-    command = ["/bin/sh", "-c", undone(match[1])]
+    command = ["/bin/sh", "-c", unescape(match[1])]
     done = subprocess.run(command, cwd="/", env=bare, capture_output=True, text=True)
     return Run(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.mark.usefixtures("checkout")
-def test_it_prints_the_chain_the_pruning_and_luigid(crontab_command: Call) -> None:
+def test_chain_pruning_and_luigid_are_printed(crontab_command: Call) -> None:
     ran = crontab_command()
     assert (ran.code, ran.err) == (0, "")
     times = [re.split(r" '/", job)[0] for job in jobs_of(ran.out)]
     assert times == ["* * * * *", "17 3 * * *", "@reboot", "*/10 * * * *"]
 
 
-@pytest.mark.parametrize("undone", CRONS.values(), ids=CRONS)
-def test_cron_runs_each_line_in_the_checkout_with_its_interpreter(
-    checkout: Path, crontab_command: Call, undone: Callable[[str], str]
+@pytest.mark.parametrize("unescape", CRONS.values(), ids=CRONS)
+def test_cron_runs_each_line_in_the_checkout(
+    checkout: Path, crontab_command: Call, unescape: Callable[[str], str]
 ) -> None:
     called = []
     query = "product=Debt%20collection&company=it%27s+100%25"
     for job in jobs_of(crontab_command("--query", query, "--limit", "5").out):
-        assert as_cron(job, undone) == Run(0, "", "")
+        assert as_cron(job, unescape) == Run(0, "", "")
         folder, *arguments = (checkout / "seen").read_text().splitlines()
         assert folder == str(checkout)
         called.append(" ".join(arguments))
@@ -256,25 +255,25 @@ def test_cron_runs_each_line_in_the_checkout_with_its_interpreter(
     ]
 
 
-def test_what_luigid_prints_is_not_mailed_and_its_errors_are(checkout: Path, crontab_command: Call) -> None:
+def test_errors_of_luigid_are_mailed_but_not_its_output(checkout: Path, crontab_command: Call) -> None:
     (checkout / "a % python").write_text("#!/bin/sh\necho done; echo wrong >&2\n")
     assert [as_cron(job) for job in jobs_of(crontab_command().out)[2:]] == [Run(0, "", "wrong\n")] * 2
 
 
 @pytest.mark.usefixtures("checkout")
-def test_each_query_has_a_line_in_its_one_spelling(crontab_command: Call) -> None:
+def test_each_query_has_one_line_in_its_spelling(crontab_command: Call) -> None:
     ran = crontab_command("--query", "state=NY&state=CA", "--query", "state=CA&state=NY", "--query", "")
     chain = [job.partition("StoreComplaints")[2] for job in jobs_of(ran.out) if "StoreComplaints" in job]
     assert chain == [" --query 'state=CA&state=NY'", ""]
 
 
 @pytest.mark.usefixtures("checkout")
-def test_without_being_asked_for_the_database_is_left_alone(crontab_command: Call) -> None:
+def test_sync_is_not_printed_by_default(crontab_command: Call) -> None:
     assert "SyncComplaints" not in crontab_command("--query", "state=CA").out
 
 
 @pytest.mark.usefixtures("checkout")
-def test_the_sync_has_a_line_for_each_query_after_the_chain_s(crontab_command: Call) -> None:
+def test_sync_has_a_line_for_each_query(crontab_command: Call) -> None:
     ran = crontab_command("--sync", "--query", "state=CA", "--query", "")
     assert (ran.code, ran.err) == (0, "")
     minutely = [job.partition("unattended ")[2] for job in jobs_of(ran.out) if job.startswith("* * * * * ")]
@@ -287,7 +286,7 @@ def test_the_sync_has_a_line_for_each_query_after_the_chain_s(crontab_command: C
 
 
 @pytest.mark.usefixtures("checkout")
-def test_the_limit_is_the_chain_s_alone(crontab_command: Call) -> None:
+def test_limit_applies_only_to_the_chain(crontab_command: Call) -> None:
     jobs = jobs_of(crontab_command("--sync", "--limit", "5").out)
     assert [job.partition("unattended ")[2] for job in jobs[:2]] == [
         "StoreComplaints --limit 5",
@@ -295,13 +294,13 @@ def test_the_limit_is_the_chain_s_alone(crontab_command: Call) -> None:
     ]
 
 
-@pytest.mark.parametrize("undone", CRONS.values(), ids=CRONS)
+@pytest.mark.parametrize("unescape", CRONS.values(), ids=CRONS)
 def test_cron_runs_the_sync_with_its_query(
-    checkout: Path, crontab_command: Call, undone: Callable[[str], str]
+    checkout: Path, crontab_command: Call, unescape: Callable[[str], str]
 ) -> None:
     query = "company=it%27s%20100%25"
     (job,) = [job for job in jobs_of(crontab_command("--sync", "--query", query).out) if "Sync" in job]
-    assert as_cron(job, undone) == Run(0, "", "")
+    assert as_cron(job, unescape) == Run(0, "", "")
     assert (checkout / "seen").read_text().splitlines()[4:] == [
         "unattended",
         "SyncComplaints",
@@ -310,24 +309,24 @@ def test_cron_runs_the_sync_with_its_query(
     ]
 
 
-def test_a_person_who_wants_the_database_alone_deletes_the_chain_from_the_template(tmp_path: Path) -> None:
+def test_template_without_the_chain_syncs_only(tmp_path: Path) -> None:
     checkout = template(tmp_path, "* * * * * {run} unattended SyncComplaints{query}\n")
     assert lines(Jobs(checkout, "/python", with_sync=True))[0].endswith(" unattended SyncComplaints")
 
 
 @pytest.mark.usefixtures("checkout")
-def test_what_is_left_out_of_a_query_is_told(crontab_command: Call, caplog: pytest.LogCaptureFixture) -> None:
+def test_ignored_part_of_a_query_is_logged(crontab_command: Call, caplog: pytest.LogCaptureFixture) -> None:
     address = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/?state=CA&tab=Map"
     assert "--query state=CA\n" in crontab_command("--query", address).out
     assert "left out: tab" in caplog.text
 
 
 @pytest.mark.usefixtures("checkout")
-def test_luigid_is_left_to_systemd_when_told(crontab_command: Call) -> None:
+def test_without_luigid_omits_its_lines(crontab_command: Call) -> None:
     assert [job for job in jobs_of(crontab_command("--without-luigid").out) if " luigid" in job] == []
 
 
-def test_the_interpreter_is_the_environment_s_not_what_it_links_to(
+def test_link_of_the_interpreter_is_not_resolved(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = checkout.parent / "python3"
@@ -337,7 +336,7 @@ def test_the_interpreter_is_the_environment_s_not_what_it_links_to(
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--query", "sate=CA"], "the API knows no filter 'sate'; did you mean 'state'?"),
         (["--limit", "-1"], "--limit must be 0 or more"),
@@ -346,12 +345,12 @@ def test_the_interpreter_is_the_environment_s_not_what_it_links_to(
     ],
 )
 @pytest.mark.usefixtures("checkout")
-def test_options_that_cannot_be_used_are_told_in_a_line(
-    crontab_command: Call, options: list[str], said: str
+def test_invalid_options_are_refused_in_one_line(
+    crontab_command: Call, options: list[str], message: str
 ) -> None:
     ran = crontab_command(*options)
     assert (ran.code, ran.out) == (2, "")
-    assert said in ran.err.splitlines()[-1]
+    assert message in ran.err.splitlines()[-1]
 
 
 # --- which checkout ------------------------------------------------------------------------------
@@ -359,7 +358,7 @@ def test_options_that_cannot_be_used_are_told_in_a_line(
 
 @pytest.fixture
 def installed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Give a function that lets this package be installed with such a direct_url.json (PEP 610)."""
+    """Return a function that installs this package with a direct_url.json (PEP 610)."""
     monkeypatch.delenv("LUIGI_CONFIG_PATH")
     metadata = checkout.parent / "site" / "luigi_etl-0.1.0.dist-info"
     metadata.mkdir(parents=True)
@@ -372,7 +371,7 @@ def installed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     return install
 
 
-def test_from_any_folder_it_is_the_one_the_package_was_installed_from(
+def test_checkout_is_the_source_of_the_installation(
     checkout: Path, crontab_command: Call, installed: Callable[[str], None]
 ) -> None:
     installed(json.dumps({"url": checkout.as_uri(), "dir_info": {}}))
@@ -389,7 +388,7 @@ def test_from_any_folder_it_is_the_one_the_package_was_installed_from(
         '{"url": "https://a.example/luigi_etl.git"}',
     ],
 )
-def test_otherwise_it_is_the_working_directory(
+def test_checkout_is_otherwise_the_working_directory(
     checkout: Path,
     crontab_command: Call,
     installed: Callable[[str], None],
@@ -401,27 +400,29 @@ def test_otherwise_it_is_the_working_directory(
     assert f"# begin luigi_etl {shlex.quote(str(checkout))}\n" in crontab_command().out
 
 
-def test_no_checkout_is_told_with_what_to_do(installed: Callable[[str], None], crontab_command: Call) -> None:
+def test_missing_checkout_is_reported_with_a_remedy(
+    installed: Callable[[str], None], crontab_command: Call
+) -> None:
     installed("{}")
     assert crontab_command() == Run(
         2,
         "",
-        "luigi-etl: error: there is no checkout, a folder with luigi.cfg and cron/run; go to yours, or set "
+        "luigi-etl: error: no checkout found, a folder with luigi.cfg and cron/run; change to yours, or set "
         "LUIGI_CONFIG_PATH to its luigi.cfg\n",
     )
 
 
-def test_a_configuration_outside_of_a_checkout_is_refused(
+def test_configuration_outside_of_a_checkout_is_refused(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (checkout.parent / "luigi.cfg").touch()
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(checkout.parent / "luigi.cfg"))
     ran = crontab_command()
     assert ran.code == 2
-    assert ran.err.startswith(f"luigi-etl: error: LUIGI_CONFIG_PATH: {checkout.parent} is no checkout")
+    assert ran.err.startswith(f"luigi-etl: error: LUIGI_CONFIG_PATH: {checkout.parent} is not a checkout")
 
 
-def test_one_checkout_has_one_name_however_it_is_reached(
+def test_checkout_behind_a_link_has_the_same_name(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = crontab_command().out
@@ -435,7 +436,7 @@ def test_one_checkout_has_one_name_however_it_is_reached(
 
 
 def stand_in(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put a program `crontab` before the real one, which the script has as $CRONTAB."""
+    """Put a script before the real program `crontab`, which it finds as $CRONTAB."""
     program = folder / "programs" / "crontab"
     program.parent.mkdir()
     program.write_text(f"#!/bin/sh\nCRONTAB={CRONTAB}\n{script}\n")
@@ -444,20 +445,20 @@ def stand_in(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.usefixtures("checkout")
-def test_what_is_printed_is_a_crontab(crontab: UserCrontab, crontab_command: Call) -> None:
+def test_printed_block_is_a_valid_crontab(crontab: UserCrontab, crontab_command: Call) -> None:
     printed = crontab_command("--query", "product=Debt+collection").out.encode()
     crontab.write(printed)
     assert crontab.read() == printed
 
 
-def test_installing_adds_what_is_printed_and_leaves_the_rest(
+def test_installing_appends_the_printed_block(
     crontab: UserCrontab, checkout: Path, crontab_command: Call
 ) -> None:
     crontab.write(STRANGE)
     ran = crontab_command("--install", "--limit", "3")
     assert ran == Run(
         0,
-        f"what cron runs in {checkout} is put into your crontab; see it with `crontab -l`\n"
+        f"the lines for {checkout} are now in your crontab; see them with `crontab -l`\n"
         "luigid starts at the next boot, or within ten minutes\n",
         "",
     )
@@ -465,12 +466,12 @@ def test_installing_adds_what_is_printed_and_leaves_the_rest(
 
 
 @pytest.mark.usefixtures("checkout")
-def test_installing_works_where_there_is_no_crontab(crontab: UserCrontab, crontab_command: Call) -> None:
+def test_installing_creates_a_missing_crontab(crontab: UserCrontab, crontab_command: Call) -> None:
     assert crontab_command("--install").code == 0
     assert crontab.read().decode() == crontab_command().out
 
 
-def test_installing_again_replaces_and_then_has_nothing_to_do(
+def test_installing_again_replaces_the_block_once(
     crontab: UserCrontab, checkout: Path, crontab_command: Call
 ) -> None:
     crontab_command("--install", "--query", "state=CA")
@@ -478,34 +479,34 @@ def test_installing_again_replaces_and_then_has_nothing_to_do(
     changed = crontab_command("--install", "--without-luigid")
     again = crontab_command("--install", "--without-luigid")
     assert (changed.code, changed.err, again.code, again.err) == (0, "", 0, "")
-    assert "put into your crontab" in changed.out
-    assert again.out == f"what cron runs in {checkout} is in your crontab already; see it with `crontab -l`\n"
+    assert "now in your crontab" in changed.out
+    assert again.out == f"the lines for {checkout} are already in your crontab; see them with `crontab -l`\n"
     assert crontab.read() == crontab_command("--without-luigid").out.encode() + STRANGE
 
 
-def test_removing_leaves_what_was_there_before(
+def test_removing_restores_the_earlier_crontab(
     crontab: UserCrontab, checkout: Path, crontab_command: Call
 ) -> None:
     crontab.write(STRANGE)
     crontab_command("--install")
     assert crontab_command("--remove") == Run(
-        0, f"what cron ran in {checkout} is out of your crontab; a luigid that runs goes on\n", ""
+        0, f"the lines for {checkout} were removed from your crontab; a running luigid continues\n", ""
     )
     assert crontab.read() == STRANGE
 
 
 @pytest.mark.parametrize("before", [b"", STRANGE])
-def test_removing_what_is_not_there_says_so(
+def test_removing_without_a_block_is_reported(
     crontab: UserCrontab, checkout: Path, crontab_command: Call, before: bytes
 ) -> None:
     if before:
         crontab.write(before)
-    assert crontab_command("--remove") == Run(0, f"there is nothing of {checkout} in your crontab\n", "")
+    assert crontab_command("--remove") == Run(0, f"your crontab has no lines for {checkout}\n", "")
     assert crontab.read() == before
 
 
 @pytest.mark.usefixtures("checkout")
-def test_a_crontab_that_cron_refuses_leaves_the_old_one(crontab: UserCrontab, crontab_command: Call) -> None:
+def test_refused_crontab_leaves_the_old_one(crontab: UserCrontab, crontab_command: Call) -> None:
     crontab.write(STRANGE)
     query = "&".join(f"company={'x' * 190}{number}" for number in range(6))
     ran = crontab_command("--install", "--query", query)
@@ -517,7 +518,7 @@ def test_a_crontab_that_cron_refuses_leaves_the_old_one(crontab: UserCrontab, cr
 
 @pytest.mark.parametrize("option", ["--install", "--remove"])
 @pytest.mark.usefixtures("checkout")
-def test_a_crontab_whose_marks_do_not_pair_is_left_alone(
+def test_crontab_with_unpaired_marks_is_not_changed(
     crontab: UserCrontab, crontab_command: Call, option: str
 ) -> None:
     crontab_command("--install")
@@ -530,17 +531,17 @@ def test_a_crontab_whose_marks_do_not_pair_is_left_alone(
 
 
 @pytest.mark.usefixtures("crontab")
-def test_another_language_does_not_hide_that_there_is_no_crontab(
+def test_missing_crontab_is_found_in_another_locale(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = '[ "$LC_ALL" = C ] || { echo "kein Crontab" >&2; exit 1; }; exec $CRONTAB "$@"'
-    stand_in(checkout.parent, said, monkeypatch)
+    message = '[ "$LC_ALL" = C ] || { echo "kein Crontab" >&2; exit 1; }; exec $CRONTAB "$@"'
+    stand_in(checkout.parent, message, monkeypatch)
     monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
     assert crontab_command("--install").code == 0
 
 
 @pytest.mark.parametrize("option", ["--install", "--remove"])
-def test_without_the_program_crontab_it_says_what_to_install(
+def test_missing_program_crontab_is_reported(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     monkeypatch.setenv("PATH", str(checkout))
@@ -554,10 +555,10 @@ def test_without_the_program_crontab_it_says_what_to_install(
 
 @pytest.fixture
 def denied() -> Iterator[str]:
-    """Deny cron to a user; give the user's name."""
+    """Deny cron to a user; yield the user's name."""
     deny, allow = Path("/etc/cron.deny"), Path("/etc/cron.allow")
     if os.geteuid() != 0 or not shutil.which("setpriv") or deny.exists() or allow.exists():
-        pytest.skip("only root, where nobody is denied cron yet, can deny it to someone")
+        pytest.skip("needs root, setpriv, and no cron.allow or cron.deny")
     deny.write_text("nobody\n")
     deny.chmod(0o644)
     yield "nobody"
@@ -565,7 +566,7 @@ def denied() -> Iterator[str]:
 
 
 @pytest.mark.usefixtures("crontab")
-def test_a_user_who_may_not_use_cron_is_told_so(
+def test_user_denied_by_cron_gets_the_reason(
     denied: str, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_denied = f'exec setpriv --reuid={denied} --clear-groups $CRONTAB "$@"'
@@ -576,7 +577,7 @@ def test_a_user_who_may_not_use_cron_is_told_so(
     assert "/etc/cron.deny" in ran.err
 
 
-def test_a_crontab_that_cannot_be_read_as_it_is_is_left_alone(
+def test_ambiguous_escapes_leave_the_crontab_unchanged(
     crontab: UserCrontab, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     crontab.write(STRANGE)
@@ -586,18 +587,18 @@ def test_a_crontab_that_cannot_be_read_as_it_is_is_left_alone(
     assert r"your crontab lists `\r` or `\b`, " in ran.err
 
 
-def test_a_program_that_fails_without_a_word_is_told_by_its_exit_code(
+def test_silent_failure_of_crontab_names_its_exit_code(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(checkout.parent, "exit 3", monkeypatch)
     assert "`crontab -l` failed: exit code 3; " in crontab_command("--install").err
 
 
-# --- old or new, never half ----------------------------------------------------------------------
+# --- kills and parallel changes ------------------------------------------------------------------
 
 
 def installer(folder: Path, *options: str) -> "subprocess.Popen[bytes]":
-    """Start `luigi-etl crontab` for a checkout as a process of its own."""
+    """Start `luigi-etl crontab` for a checkout in a new process."""
     environment = {**os.environ, "LUIGI_CONFIG_PATH": str(folder / "luigi.cfg")}
     command = [sys.executable, "-I", "-m", "luigi_etl", "crontab", *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -609,21 +610,25 @@ def new_checkout(folder: Path) -> Path:
     return folder.resolve()
 
 
-LONG = b"# a comment that is longer than a line of a crontab should be\n" * 2000  # more than a pipe holds
+LONG = b"# a comment that is longer than a line of a crontab should be\n" * 2000  # does not fit into a pipe
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("option", ["--install", "--remove"])
 @pytest.mark.parametrize("step", ["list", "install", "list again"])
-def test_a_kill_leaves_the_old_crontab_or_the_new_one(
+def test_kill_leaves_the_old_crontab_or_the_new_one(
     crontab: UserCrontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, step: str
 ) -> None:
-    """Killed while the program `crontab` is at work, which then goes on alone."""
+    """The kill comes while the program `crontab` works, which continues alone."""
     checkout = new_checkout(tmp_path / "checkout")
     crontab.write(LONG)
     assert installer(checkout, "--install", "--limit", "3").wait() == 0
     old = crontab.read()
-    new = LONG if option == "--remove" else with_block(old, checkout, block(Jobs(checkout, sys.executable)))
+    new = (
+        LONG
+        if option == "--remove"
+        else put_block(old, checkout, render_block(Jobs(checkout, sys.executable)))
+    )
     monkeypatch.setenv("COUNT", str(tmp_path / "count"))
     at = {"list": 1, "install": 2, "list again": 3}[step]
     killing = f'echo >>"$COUNT"; [ $(wc -l <"$COUNT") != {at} ] || kill -9 $PPID; exec $CRONTAB "$@"'
@@ -652,11 +657,11 @@ def test_twenty_random_kills_lose_no_line(crontab: UserCrontab, tmp_path: Path) 
         process.communicate()
 
         assert crontab.read().startswith(LONG)
-        assert crontab.read() == with_block(LONG, checkout, installed_block(crontab.read(), checkout))
+        assert crontab.read() == put_block(LONG, checkout, find_block(crontab.read(), checkout))
 
 
 @pytest.mark.slow
-def test_checkouts_that_install_at_once_keep_all_blocks(
+def test_parallel_installs_keep_all_blocks(
     crontab: UserCrontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stand_in(tmp_path, '$CRONTAB "$@"; code=$?; [ "$1" != -l ] || sleep 0.2; exit $code', monkeypatch)
@@ -666,11 +671,11 @@ def test_checkouts_that_install_at_once_keep_all_blocks(
     processes = [installer(checkout, "--install") for checkout in checkouts]
 
     assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 3
-    assert all(installed_block(crontab.read(), checkout) for checkout in checkouts)
+    assert all(find_block(crontab.read(), checkout) for checkout in checkouts)
     assert crontab.read().startswith(STRANGE)
 
 
-def test_a_lock_that_is_held_too_long_is_one_line(
+def test_lock_held_too_long_is_one_line(
     crontab: UserCrontab, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = checkout.parent / "own"
@@ -683,14 +688,14 @@ def test_a_lock_that_is_held_too_long_is_one_line(
         ran = crontab_command("--install")
 
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
-    assert "your crontab: another `luigi-etl crontab` has been changing it" in ran.err
+    assert "your crontab: locked by another `luigi-etl crontab` for" in ran.err
     assert crontab.read() == b""
 
 
-def test_a_folder_that_others_can_write_is_not_used(
+def test_folder_that_others_can_write_is_not_used(
     crontab: UserCrontab, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who can write there could put another file in the place of the new crontab."""
+    """Another user who can write there could replace the new crontab."""
     loose = checkout.parent / "loose"
     loose.mkdir()
     loose.chmod(0o777)
@@ -704,10 +709,10 @@ def test_a_folder_that_others_can_write_is_not_used(
 
 
 @pytest.mark.usefixtures("crontab")
-def test_a_folder_without_locks_is_not_used(
+def test_folder_without_locks_is_not_used(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a home on some NFS."""
+    """Some NFS servers do not support locks."""
     homes = [checkout.parent / "nfs", checkout.parent / "own"]
     monkeypatch.setattr(change, "own_folders", lambda: homes)
     real = fcntl.flock
@@ -724,7 +729,7 @@ def test_a_folder_without_locks_is_not_used(
 
 
 @pytest.mark.usefixtures("crontab")
-def test_what_is_installed_is_nobody_elses_to_read_and_goes(
+def test_temporary_crontab_is_private_and_removed(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = checkout.parent / "own"
@@ -745,7 +750,7 @@ def test_what_is_installed_is_nobody_elses_to_read_and_goes(
 
 @pytest.mark.parametrize("option", ["--install", "--remove"])
 @pytest.mark.usefixtures("checkout")
-def test_a_crontab_that_is_not_what_was_installed_is_told(
+def test_crontab_that_differs_after_installing_is_reported(
     crontab: UserCrontab, crontab_command: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str
 ) -> None:
     crontab_command("--install", "--limit", "3")
@@ -755,11 +760,11 @@ def test_a_crontab_that_is_not_what_was_installed_is_told(
     ran = crontab_command(option)
 
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
-    assert "`crontab -l` lists something else than was installed" in ran.err
+    assert "`crontab -l` differs from the installed crontab" in ran.err
     assert crontab.read() == before
 
 
-def test_no_room_for_the_new_crontab_leaves_the_old_one(
+def test_full_disk_leaves_the_old_crontab(
     crontab: UserCrontab,
     small_disk: Path,
     tmp_path: Path,
@@ -774,13 +779,16 @@ def test_no_room_for_the_new_crontab_leaves_the_old_one(
     ran = crontab_command("--install")
 
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
-    assert f"cannot write {small_disk}/crontab.new, your crontab stays: No space left on device" in ran.err
+    assert (
+        f"cannot write {small_disk}/crontab.new: No space left on device; your crontab is unchanged"
+        in ran.err
+    )
     assert crontab.read() == LONG
 
 
-# --- other programs crontab ----------------------------------------------------------------------
+# --- other implementations of crontab ------------------------------------------------------------
 
-# Lists, installs and says what BusyBox 1.35 does, in a spool of its own.
+# Behaves like BusyBox 1.35, with its own spool.
 BUSYBOX = """
 spool={spool}
 fail() {{ echo "crontab: can't $1: No such file or directory" >&2; exit 1; }}
@@ -796,7 +804,7 @@ cat "$1" >root.new && mv root.new root
 
 @pytest.fixture
 def busybox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put a program `crontab` that speaks as BusyBox' before the real one; give its spool."""
+    """Replace the program `crontab` by a stand-in for BusyBox'; return its spool."""
     spool = tmp_path / "spool"
     spool.mkdir()
     stand_in(tmp_path, BUSYBOX.format(spool=spool), monkeypatch)
@@ -805,7 +813,7 @@ def busybox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("checkout")
 @pytest.mark.parametrize("before", [None, STRANGE])
-def test_with_busybox_a_block_is_put_in_and_taken_out(
+def test_busybox_installs_and_removes_the_block(
     busybox: Path, crontab_command: Call, before: bytes | None
 ) -> None:
     if before is not None:
@@ -822,7 +830,7 @@ def test_with_busybox_a_block_is_put_in_and_taken_out(
 
 
 @pytest.mark.usefixtures("checkout")
-def test_with_busybox_without_its_folder_it_says_so(busybox: Path, crontab_command: Call) -> None:
+def test_busybox_without_its_spool_is_reported(busybox: Path, crontab_command: Call) -> None:
     busybox.rmdir()
     ran = crontab_command("--install")
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
@@ -831,13 +839,13 @@ def test_with_busybox_without_its_folder_it_says_so(busybox: Path, crontab_comma
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("crontab")
-def test_with_the_real_busybox_a_block_is_put_in_and_taken_out(
+def test_real_busybox_installs_and_removes_the_block(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = shutil.which("busybox")
     applets = subprocess.run([program, "--list"], capture_output=True, text=True).stdout if program else ""
     if "crontab" not in applets.split() or os.getuid() != 0:
-        pytest.skip("there is no BusyBox with crontab (Debian: apt install busybox-static)")
+        pytest.skip("needs root and a BusyBox with crontab (Debian: apt install busybox-static)")
     stand_in(checkout.parent, f'exec {program} crontab "$@"', monkeypatch)
 
     installed = crontab_command("--install")
@@ -849,7 +857,7 @@ def test_with_the_real_busybox_a_block_is_put_in_and_taken_out(
 
 
 @pytest.mark.parametrize(
-    "said",
+    "message",
     [
         "",
         "crontab: can't open 'root': Permission denied",
@@ -857,17 +865,17 @@ def test_with_the_real_busybox_a_block_is_put_in_and_taken_out(
         "Authentication service cannot retrieve authentication info",
     ],
 )
-def test_an_error_is_not_taken_for_no_crontab(
-    crontab: UserCrontab, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch, said: str
+def test_error_is_not_a_missing_crontab(
+    crontab: UserCrontab, checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch, message: str
 ) -> None:
     crontab.write(STRANGE)
-    refusing = f'[ "$1" != -l ] || {{ echo "{said}" >&2; exit 1; }}; exec $CRONTAB "$@"'
+    refusing = f'[ "$1" != -l ] || {{ echo "{message}" >&2; exit 1; }}; exec $CRONTAB "$@"'
     stand_in(checkout.parent, refusing, monkeypatch)
 
     ran = crontab_command("--install")
 
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
-    assert f"`crontab -l` failed: {said or 'exit code 1'}; " in ran.err
+    assert f"`crontab -l` failed: {message or 'exit code 1'}; " in ran.err
     assert crontab.read() == STRANGE
 
 
@@ -883,24 +891,22 @@ def wrapper(*command: str, cwd: Path = Path("/"), **environment: str) -> Run:
     ("inside", "command"),
     [("", ["cron/run"]), ("cron", ["./run"]), ("cron", ["/bin/sh", "run"]), ("luigi.d", ["../cron/run"])],
 )
-def test_the_wrapper_finds_its_checkout_however_it_is_called(
-    checkout: Path, inside: str, command: list[str]
-) -> None:
+def test_wrapper_finds_its_checkout(checkout: Path, inside: str, command: list[str]) -> None:
     (checkout / "luigi.d").mkdir()
     called = wrapper(*command, "./a % python", "x", "--y=a b", cwd=checkout / inside, CDPATH="/usr")
     assert called == Run(0, "", "")
     assert (checkout / "seen").read_text() == f"{checkout}\n-I\n-m\nluigi_etl\nx\n--y=a b\n"
 
 
-def test_the_wrapper_needs_no_path(checkout: Path) -> None:
+def test_wrapper_needs_no_path(checkout: Path) -> None:
     script = checkout / "a % python"
     script.write_text("#!/bin/sh\npwd\n")
     assert wrapper(str(checkout / "cron/run"), str(script), "x", PATH="/nowhere").out == f"{checkout}\n"
 
 
 def without_luigi_etl(folder: Path) -> Path:
-    """Return an interpreter for which luigi_etl is not installed, as after an upgrade of Python."""
-    real = Path("/proc/self/exe").resolve()  # the tests' sys.executable is a script
+    """Return an interpreter without luigi_etl, as after an upgrade of Python."""
+    real = Path("/proc/self/exe").resolve()  # sys.executable may be a script
     (folder / "pyvenv.cfg").write_text(f"home = {real.parent}\n")
     (folder / "bin").mkdir()
     (folder / "bin" / "python").symlink_to(real)
@@ -930,7 +936,7 @@ KINDS = ["missing", "link to nothing", "folder", "not executable", "upgraded", "
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("service", [True, False])
-def test_an_interpreter_that_is_broken_is_reported_once(checkout: Path, kind: str, service: bool) -> None:
+def test_broken_interpreter_is_reported_once(checkout: Path, kind: str, service: bool) -> None:
     python = broken(kind, checkout)
     temporary = checkout.parent / "tmp"
     temporary.mkdir()
@@ -957,7 +963,7 @@ def test_an_interpreter_that_is_broken_is_reported_once(checkout: Path, kind: st
     assert [path.name for path in (checkout / "service").glob("*")] == ["cron-run.reported"] * service
 
 
-def test_a_second_outage_of_the_interpreter_is_reported_again(checkout: Path) -> None:
+def test_second_interpreter_outage_is_reported_again(checkout: Path) -> None:
     works = checkout / "a % python"
     told = []
     for python in (checkout / "gone", works, checkout / "gone"):
@@ -970,9 +976,7 @@ def test_a_second_outage_of_the_interpreter_is_reported_again(checkout: Path) ->
 @pytest.mark.parametrize(
     "before", ["[service]\nnotify=", "[x]\nnotify=false\n[service]\nfolder=y\nnotify : "]
 )
-def test_a_broken_interpreter_is_reported_to_the_command_of_notify(
-    checkout: Path, before: str, name: str
-) -> None:
+def test_broken_interpreter_is_reported_to_notify(checkout: Path, before: str, name: str) -> None:
     (checkout / "luigi.cfg").write_text(f"{before}{name}\n[storage]\nnotify=false\n")
     run = wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
     assert (run.code, run.out, run.err) == (127, "", "")
@@ -986,26 +990,26 @@ def test_a_broken_interpreter_is_reported_to_the_command_of_notify(
 @pytest.mark.parametrize(
     "notify", ["false", "/no/such", "sh -c 'echo s3cret; exit 1'", "tee ${HOME}", "tee %(x)s", "'"]
 )
-def test_a_broken_interpreter_goes_to_standard_error_if_notify_fails(checkout: Path, notify: str) -> None:
+def test_broken_interpreter_is_on_stderr_if_notify_fails(checkout: Path, notify: str) -> None:
     (checkout / "luigi.cfg").write_text(f"[service]\nnotify={notify}\n")
     run = wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
     assert (run.code, run.out, run.err.count("\n")) == (127, "", 1)
     assert "there is no interpreter" in run.err
 
 
-def test_nothing_of_a_notify_command_is_expanded(checkout: Path) -> None:
+def test_notify_command_is_not_expanded(checkout: Path) -> None:
     (checkout / "luigi.cfg").write_text(
         "[service]\nnotify=tee told $(touch,pwned) `touch,pwned` ; touch pwned *\n"
     )
     (checkout / "*").write_text("")
     wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
     assert (checkout / "told").exists()
-    assert (checkout / "pwned").read_text().startswith("luigi_etl on ")  # a file that tee wrote, not touch
+    assert (checkout / "pwned").read_text().startswith("luigi_etl on ")  # written by tee, not by touch
     assert (checkout / "$(touch,pwned)").exists()
 
 
 @pytest.mark.parametrize("shell", ["dash", "bash --posix", "busybox sh", "mksh", "ksh"])
-def test_the_wrapper_works_with_every_shell(checkout: Path, shell: str) -> None:
+def test_wrapper_works_with_every_shell(checkout: Path, shell: str) -> None:
     program, *options = shell.split()
     path = shutil.which(program)
     if not path:
@@ -1020,13 +1024,13 @@ def test_the_wrapper_works_with_every_shell(checkout: Path, shell: str) -> None:
     assert not list((checkout / "service").iterdir())
 
 
-def test_the_wrapper_without_a_command_says_how_it_is_used(checkout: Path) -> None:
+def test_wrapper_without_a_command_prints_its_usage(checkout: Path) -> None:
     called = wrapper(str(checkout / "cron/run"), "/python")
     assert (called.code, called.err) == (2, f"usage: {checkout}/cron/run PYTHON COMMAND [options]\n")
 
 
 @pytest.mark.slow
-def test_the_installed_package_is_run_whatever_the_folder_and_the_environment_hold(
+def test_wrapper_runs_the_installed_package(
     tmp_path: Path,
 ) -> None:
     for folder in (tmp_path / "checkout", tmp_path / "path"):
@@ -1045,7 +1049,7 @@ def test_the_installed_package_is_run_whatever_the_folder_and_the_environment_ho
 
 
 @pytest.mark.slow
-def test_the_real_program_prints_this_checkout_and_this_interpreter() -> None:
+def test_program_prints_this_checkout_and_interpreter() -> None:
     python = Path(sys.executable)
     bare = {name: value for name, value in os.environ.items() if name != "LUIGI_CONFIG_PATH"}
     called = wrapper(str(python.parent / "luigi-etl"), "crontab", cwd=PROJECT, **bare)

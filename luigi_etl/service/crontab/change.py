@@ -10,41 +10,41 @@ from pathlib import Path
 from luigi_etl.common.errors import CrontabError, LocksUnsupportedError
 from luigi_etl.common.locks import lock
 from luigi_etl.common.private import make_private, open_private, others_can_write, own_folders
-from luigi_etl.service.crontab.program import install, read_crontab
+from luigi_etl.service.crontab.program import install_crontab, read_crontab
 
 LOCK_SECONDS = 30.0
 
 
 def change_crontab(change: Callable[[bytes], bytes]) -> bool:
-    """Replace the user's crontab by what `change` makes of it; return whether that differs.
+    """Apply `change` to the user's crontab; return whether the crontab has changed.
 
-    One process of the user does so at a time. Killed at any moment, it leaves the old crontab or the new
-    one: the program `crontab` reads a file that is whole, and replaces the crontab in one step.
+    A lock excludes the user's other processes. A kill leaves the old crontab or the new one, because the
+    program `crontab` reads a complete file and replaces the crontab in one step.
 
     Raises:
-        CrontabError: the crontab is what it was, unless the message says otherwise.
+        CrontabError: the crontab is unchanged, unless the message states otherwise.
 
     """
-    with _alone() as (folder, file):
+    with _locked() as (folder, lock_file):
         before = read_crontab()
         after = change(before)
         if after == before:
             return False
-        install(after, folder, file)
+        install_crontab(after, folder, lock_file)
         if read_crontab() != after:
             raise CrontabError(
-                "your crontab: `crontab -l` lists something else than was installed; look at it, and run "
-                "this again"
+                "your crontab: `crontab -l` differs from the installed crontab; check it, and run this "
+                "command again"
             )
         return True
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[tuple[Path, int]]:
-    """Hold the lock on the user's crontab; give a private folder and the lock's file.
+def _locked() -> Iterator[tuple[Path, int]]:
+    """Hold the lock on the user's crontab; yield a private folder and the lock's file.
 
     Raises:
-        CrontabError: another process holds it for too long, or no folder can be used for it.
+        CrontabError: another process holds the lock for too long, or no folder can be used.
 
     """
     with contextlib.ExitStack() as opened:
@@ -53,15 +53,15 @@ def _alone() -> Iterator[tuple[Path, int]]:
         while not lock(file, path, ""):
             if time.monotonic() >= deadline:
                 raise CrontabError(
-                    f"your crontab: another `luigi-etl crontab` has been changing it for "
-                    f"{LOCK_SECONDS:.0f} s; try again when it has ended"
+                    f"your crontab: locked by another `luigi-etl crontab` for {LOCK_SECONDS:.0f} s; try "
+                    "again when it has ended"
                 )
             time.sleep(0.05)
         yield path.parent, file
 
 
 def _open_lock(opened: contextlib.ExitStack) -> tuple[Path, int]:
-    """Open the lock in the first folder that is this user's own and has locks (some NFS has none)."""
+    """Open the lock file in the user's first private folder that supports locks (some NFS does not)."""
     problems = []
     for folder in own_folders():
         path = folder / "crontab.lock"

@@ -15,11 +15,11 @@ CONFIGURATION = Path("luigi.cfg")
 def find_checkout() -> Path:
     """Return the folder of the checkout, absolute and without symbolic links.
 
-    It is the folder of `$LUIGI_CONFIG_PATH` if that is set; otherwise the one this package was installed
-    from, or the working directory, whichever has what cron needs first.
+    If `$LUIGI_CONFIG_PATH` is set, it is the folder of that file. Otherwise it is the folder from which the
+    package was installed, or the working directory: the first that is a checkout.
 
     Raises:
-        SettingError: there is none.
+        SettingError: no folder is a checkout.
 
     """
     configuration = os.environ.get("LUIGI_CONFIG_PATH")
@@ -27,15 +27,15 @@ def find_checkout() -> Path:
         folder = Path(configuration).resolve().parent
         if not _is_checkout(folder):
             raise SettingError(
-                f"LUIGI_CONFIG_PATH: {folder} is no checkout: it has no {CONFIGURATION} or no {WRAPPER}; "
+                f"LUIGI_CONFIG_PATH: {folder} is not a checkout: it has no {CONFIGURATION} or no {WRAPPER}; "
                 "unset it, or set it to luigi.cfg of a checkout"
             )
         return folder
-    for folder in filter(None, (_installed_from(), Path())):
+    for folder in filter(None, (_find_source(), Path())):
         if _is_checkout(folder):
             return folder.resolve()
     raise SettingError(
-        f"there is no checkout, a folder with {CONFIGURATION} and {WRAPPER}; go to yours, or set "
+        f"no checkout found, a folder with {CONFIGURATION} and {WRAPPER}; change to yours, or set "
         "LUIGI_CONFIG_PATH to its luigi.cfg"
     )
 
@@ -44,8 +44,8 @@ def _is_checkout(folder: Path) -> bool:
     return (folder / CONFIGURATION).is_file() and (folder / WRAPPER).is_file()
 
 
-def _installed_from() -> Path | None:
-    """Return the folder this package was installed from, as pip left word of it (PEP 610)."""
+def _find_source() -> Path | None:
+    """Return the folder from which pip installed this package, as pip recorded it (PEP 610)."""
     try:
         record = importlib.metadata.distribution("luigi_etl").read_text("direct_url.json")
         url = urlsplit(str(json.loads(record or "{}")["url"]))

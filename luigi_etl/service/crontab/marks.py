@@ -1,4 +1,8 @@
-"""The block's place in a crontab, between two marks."""
+"""The block's place in a crontab, between two marks.
+
+The marks name the checkout; the lines outside of them never change. A crontab is bytes: cron knows no
+encoding.
+"""
 
 import os
 import re
@@ -10,58 +14,59 @@ from luigi_etl.common.errors import CrontabError
 _MARK = re.compile(rb"# (begin|end) luigi_etl .*", re.DOTALL)
 
 
-def marks(checkout: Path) -> tuple[bytes, bytes]:
+def format_marks(checkout: Path) -> tuple[bytes, bytes]:
     """Return the lines that begin and end the checkout's block."""
     name = os.fsencode(shlex.quote(str(checkout)))
     return b"# begin luigi_etl " + name, b"# end luigi_etl " + name
 
 
-def with_block(crontab: bytes, checkout: Path, new: bytes) -> bytes:
-    """Return the crontab with `new` in the place of the checkout's block, or at its end.
+def put_block(crontab: bytes, checkout: Path, block: bytes) -> bytes:
+    """Return the crontab with `block` in place of the checkout's block, or at the end.
 
-    Other lines stay as they are; only a last one without its newline gets it: cron wants that.
+    The other lines stay unchanged. A last line without a newline gets one, because cron requires it.
 
     Raises:
-        CrontabError: the marks don't pair.
+        CrontabError: a mark has no counterpart.
 
     """
-    lines = _lines(crontab)
-    blocks = _blocks(lines, checkout)
+    lines = _split_lines(crontab)
+    blocks = _find_blocks(lines, checkout)
     at = blocks[0][0] if blocks else len(lines)
-    before, after = _outside(lines[:at], checkout), _outside(lines[at:], checkout)
-    return _ended(before) + new + _ended(after)
+    before, after = _drop_blocks(lines[:at], checkout), _drop_blocks(lines[at:], checkout)
+    return _end_line(before) + block + _end_line(after)
 
 
-def without_block(crontab: bytes, checkout: Path) -> bytes:
-    """Return the crontab without the checkout's block; the same bytes if it holds none.
-
-    Raises:
-        CrontabError: the marks don't pair.
-
-    """
-    lines = _lines(crontab)
-    return _ended(_outside(lines, checkout)) if _blocks(lines, checkout) else crontab
-
-
-def installed_block(crontab: bytes, checkout: Path) -> bytes:
-    """Return the checkout's block, its marks included; nothing if there is none.
+def remove_block(crontab: bytes, checkout: Path) -> bytes:
+    """Return the crontab without the checkout's block, or unchanged if it has none.
 
     Raises:
-        CrontabError: the marks don't pair.
+        CrontabError: a mark has no counterpart.
 
     """
-    lines = _lines(crontab)
-    return b"".join(line for first, last in _blocks(lines, checkout) for line in lines[first : last + 1])
+    lines = _split_lines(crontab)
+    return _end_line(_drop_blocks(lines, checkout)) if _find_blocks(lines, checkout) else crontab
 
 
-def _outside(lines: list[bytes], checkout: Path) -> bytes:
-    inside = {at for first, last in _blocks(lines, checkout) for at in range(first, last + 1)}
+def find_block(crontab: bytes, checkout: Path) -> bytes:
+    """Return the checkout's block with its marks, or empty bytes.
+
+    Raises:
+        CrontabError: a mark has no counterpart.
+
+    """
+    lines = _split_lines(crontab)
+    blocks = _find_blocks(lines, checkout)
+    return b"".join(line for first, last in blocks for line in lines[first : last + 1])
+
+
+def _drop_blocks(lines: list[bytes], checkout: Path) -> bytes:
+    inside = {at for first, last in _find_blocks(lines, checkout) for at in range(first, last + 1)}
     return b"".join(line for at, line in enumerate(lines) if at not in inside)
 
 
-def _blocks(lines: list[bytes], checkout: Path) -> list[tuple[int, int]]:
-    """Return the first and the last line of each block of the checkout."""
-    begin, end = marks(checkout)
+def _find_blocks(lines: list[bytes], checkout: Path) -> list[tuple[int, int]]:
+    """Return the indexes of the first and the last line of each block of the checkout."""
+    begin, end = format_marks(checkout)
     blocks = []
     opened: int | None = None
     for at, line in enumerate(map(bytes.strip, lines)):
@@ -69,25 +74,25 @@ def _blocks(lines: list[bytes], checkout: Path) -> list[tuple[int, int]]:
             blocks.append((opened, at))
             opened = None
         elif line == end or (opened is not None and _MARK.fullmatch(line)):
-            raise _unpaired(line, at)
+            raise _unpaired_mark(line, at)
         elif line == begin:
             opened = at
     if opened is not None:
-        raise _unpaired(begin, opened)
+        raise _unpaired_mark(begin, opened)
     return blocks
 
 
-def _unpaired(mark: bytes, at: int) -> CrontabError:
-    told = mark.decode(errors="backslashreplace")
+def _unpaired_mark(mark: bytes, at: int) -> CrontabError:
+    text = mark.decode(errors="backslashreplace")
     return CrontabError(
-        f"your crontab: line {at + 1}, {told!r}, has no counterpart; put the marks right with `crontab -e`"
+        f"your crontab: line {at + 1}, {text!r}, has no counterpart; correct the marks with `crontab -e`"
     )
 
 
-def _lines(crontab: bytes) -> list[bytes]:
-    """Split where cron does, and nowhere else."""
+def _split_lines(crontab: bytes) -> list[bytes]:
+    """Split at newlines only, as cron does."""
     return re.findall(rb"[^\n]*\n|[^\n]+", crontab)
 
 
-def _ended(lines: bytes) -> bytes:
+def _end_line(lines: bytes) -> bytes:
     return lines if lines.endswith(b"\n") or not lines else lines + b"\n"

@@ -10,47 +10,50 @@ from luigi_etl.common.errors import CrontabError
 from luigi_etl.common.files import sync
 from luigi_etl.common.private import open_private
 
-# How `crontab -l` says, with status 1, that there is none: Debian, cronie, dcron and macOS; BusyBox.
+# The errors of `crontab -l` for a missing crontab: Debian, cronie, dcron and macOS; BusyBox.
 _NO_CRONTAB = re.compile(r"no crontab for \S+|(^|; )crontab: can't open '[^/']+': No such file or directory$")
 
 
 def read_crontab() -> bytes:
-    """Return the user's crontab, empty if there is none.
+    """Return the user's crontab, or empty bytes if there is none.
 
     Raises:
-        CrontabError: there is no program `crontab`, or it refuses.
+        CrontabError: the program `crontab` is missing or fails.
 
     """
     ended = _run_crontab("-l")
-    said = _said(ended)
-    if ended.returncode == 1 and not ended.stdout and _NO_CRONTAB.search(said):
+    error = _error_of(ended)
+    if ended.returncode == 1 and not ended.stdout and _NO_CRONTAB.search(error):
         return b""
     if ended.returncode != 0:
         raise CrontabError(
-            f"`crontab -l` failed: {said}; see to it that you may use cron (/etc/cron.allow, /etc/cron.deny)"
+            f"`crontab -l` failed: {error}; check that you may use cron (/etc/cron.allow, /etc/cron.deny)"
         )
-    return _as_it_is(ended.stdout)
+    return _unescape(ended.stdout)
 
 
-def _as_it_is(listed: bytes) -> bytes:
-    r"""Return the crontab that `crontab -l` lists.
+def _unescape(listed: bytes) -> bytes:
+    r"""Return the crontab without the escapes of `crontab -l`.
 
-    Debian's lists a carriage return as `\r` and a backspace as `\b`, which may also be what is written
-    there; an editor gets the crontab as it is, so `cat` is made the editor.
+    Debian lists a carriage return as `\r` and a backspace as `\b`, which a crontab may also hold literally.
+    `crontab -e` gives an editor the original bytes; here the editor is `cat`.
     """
     if b"\\r" not in listed and b"\\b" not in listed:
         return listed
     edited = _run_crontab("-e", VISUAL="cat", EDITOR="cat").stdout
     if listed not in (edited, edited.replace(b"\r", b"\\r").replace(b"\b", b"\\b")):
         raise CrontabError(
-            r"your crontab lists `\r` or `\b`, `crontab -e` doesn't tell whether that is two characters "
-            "or one; take them out, or put the block in by hand"
+            r"your crontab lists `\r` or `\b`, and `crontab -e` doesn't show whether that is one character "
+            "or two; remove them, or insert the block by hand"
         )
     return edited
 
 
-def install(content: bytes, folder: Path, lock_file: int) -> None:
-    """Let the program `crontab` install a file; it holds the lock too, should this process be killed."""
+def install_crontab(content: bytes, folder: Path, lock_file: int) -> None:
+    """Install a crontab from a private file in `folder`.
+
+    The program `crontab` inherits the lock, and so holds it if this process is killed.
+    """
     path = folder / "crontab.new"
     try:
         with open(path, "wb", opener=open_private) as file:
@@ -59,15 +62,16 @@ def install(content: bytes, folder: Path, lock_file: int) -> None:
         ended = _run_crontab(str(path), lock_file)
     except OSError as error:
         raise CrontabError(
-            f"cannot write {path}, your crontab stays: {error.strerror}; make room or give access there"
+            f"cannot write {path}: {error.strerror}; your crontab is unchanged; make room or give access "
+            "there"
         ) from error
     finally:
         with contextlib.suppress(OSError):
             path.unlink()
     if ended.returncode != 0:
-        said = _said(ended)
         raise CrontabError(
-            f"`crontab FILE` refused the new crontab, the old one stays: {said}; put right what it names"
+            f"`crontab FILE` refused the new crontab, the old one stays: {_error_of(ended)}; correct the "
+            "named line"
         )
 
 
@@ -77,7 +81,7 @@ def _run_crontab(argument: str, *inherited: int, **environment: str) -> "subproc
             ["crontab", argument],  # noqa: S607  # wherever the system has it
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            env={**os.environ, "LC_ALL": "C", **environment},  # what it says is read
+            env={**os.environ, "LC_ALL": "C", **environment},  # the messages are parsed
             pass_fds=inherited,
             check=False,
         )
@@ -87,8 +91,7 @@ def _run_crontab(argument: str, *inherited: int, **environment: str) -> "subproc
         ) from error
 
 
-def _said(ended: "subprocess.CompletedProcess[bytes]") -> str:
-    """Return in one line what a program said on its standard error."""
-    return "; ".join(ended.stderr.decode(errors="replace").split("\n")).strip("; ") or (
-        f"exit code {ended.returncode}"
-    )
+def _error_of(ended: "subprocess.CompletedProcess[bytes]") -> str:
+    """Return a program's standard error in one line, or its exit code."""
+    stderr = ended.stderr.decode(errors="replace")
+    return "; ".join(stderr.split("\n")).strip("; ") or f"exit code {ended.returncode}"

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from luigi_etl.service.crontab.block import call
+from luigi_etl.service.crontab.block import wrapper_command
 from luigi_etl.service.crontab.checkout import find_checkout
-from luigi_etl.service.crontab.marks import installed_block
+from luigi_etl.service.crontab.marks import find_block
 from luigi_etl.service.crontab.program import read_crontab
 from luigi_etl.service.doctor.finding import Finding, failed, passed
 
@@ -26,7 +26,7 @@ def check_cron() -> Iterator[Finding]:
 
 def _check_crontab() -> Finding:
     checkout = find_checkout()
-    block = installed_block(read_crontab(), checkout)
+    block = find_block(read_crontab(), checkout)
     here = Path.cwd()
     if not os.environ.get("LUIGI_CONFIG_PATH") and here != checkout:
         return failed(
@@ -34,7 +34,7 @@ def _check_crontab() -> Finding:
             "luigi_etl from here"
         )
     jobs = [line for line in block.split(b"\n") if line.strip() and not line.lstrip().startswith(b"#")]
-    command = os.fsencode(call(checkout, sys.executable)) + b" "
+    command = os.fsencode(wrapper_command(checkout, sys.executable)) + b" "
     if not jobs:
         return failed(f"your crontab has no lines for {checkout}: run `luigi-etl crontab --install`")
     if not any(command in job for job in jobs):
