@@ -1,4 +1,4 @@
-"""Snapshots of a wrong clock, forgotten: rows and history are as if they had never been merged."""
+"""`luigi-etl forget`: rows and history are as if the later snapshots had never been merged."""
 
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -16,7 +16,7 @@ from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints, history, snapshots, syncs
 from luigi_etl.service.doctor.report import CHECKS
 from luigi_etl.service.forget.deletion import forget
-from luigi_etl.service.forget.preview import Forgotten, later_snapshots, preview
+from luigi_etl.service.forget.preview import Removal, find_later_snapshots, preview
 from luigi_etl.snapshot.store import publish
 from luigi_etl.tasks.future_minutes import database_warning, latest_warning, remedy
 from tests.conftest import Chain, Pipeline, Serve, read_only
@@ -25,7 +25,7 @@ from tests.made import merged, stored, synced, taken
 from tests.tasks.test_sync import FIRST, SyncRunner
 from tests.tasks.test_sync import MINUTE as MINUTE_OF_SYNCS
 
-ALL_UNSET = Forgotten()
+ALL_UNSET = Removal()
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def book(database: Database, tmp_path: Path) -> Book:
 
 
 def dump(book: Book) -> tuple[list[str], list[str]]:
-    """Return the complaints, and the history without its numbers."""
+    """Return the complaints, and the history without its ids."""
     columns = (history.c.complaint_id, history.c.change, history.c.field, history.c.old, history.c.new)
     lines = select(*columns, snapshots.c.timestamp).join(snapshots, snapshots.c.id == history.c.snapshot_id)
     with book.database.reading() as connection:
@@ -53,7 +53,7 @@ def without_files(book: Book, *minutes: int) -> None:
 # --- one snapshot --------------------------------------------------------------------------------
 
 
-def test_new_complaint_goes(book: Book) -> None:
+def test_later_complaint_is_removed(book: Book) -> None:
     book.merge(0, complaint(1))
     before = dump(book)
     book.merge(90, complaint(1), complaint(2))
@@ -61,10 +61,10 @@ def test_new_complaint_goes(book: Book) -> None:
     found = forget(book.database, book.root, minute(0))
 
     assert dump(book) == before
-    assert found._replace(files=0) == Forgotten(snapshots=1, removed=1, restored=1)
+    assert found._replace(files=0) == Removal(snapshots=1, removed=1, restored=1)
 
 
-@pytest.mark.parametrize("files", ["all files", "no files"])
+@pytest.mark.parametrize("files", ["with files", "without files"])
 @pytest.mark.parametrize(
     "later",
     [
@@ -80,7 +80,7 @@ def test_values_and_withdrawals_are_restored(book: Book, later: list[Any], files
     book.merge(0, complaint(1, has_narrative=False), complaint(2))
     before = dump(book)
     book.merge(90, *later)
-    if files == "no files":
+    if files == "without files":
         without_files(book, 0, 90)
 
     forget(book.database, book.root, minute(0))
@@ -88,7 +88,7 @@ def test_values_and_withdrawals_are_restored(book: Book, later: list[Any], files
     assert dump(book) == before
 
 
-def test_complaint_that_had_returned_is_withdrawn_again(book: Book) -> None:
+def test_returned_complaint_is_withdrawn_again(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2))
     book.merge(1, complaint(1))
     before = dump(book)
@@ -99,13 +99,13 @@ def test_complaint_that_had_returned_is_withdrawn_again(book: Book) -> None:
     assert dump(book) == before
 
 
-@pytest.mark.parametrize("files", ["all files", "no files"])
+@pytest.mark.parametrize("files", ["with files", "without files"])
 def test_complaint_new_after_the_wrong_one_is_not_withdrawn(book: Book, files: str) -> None:
     book.merge(0, complaint(1))
     book.merge(90, complaint(1))
     book.merge(1, complaint(1), complaint(2))
     assert book.current() == ["1"]
-    if files == "no files":
+    if files == "without files":
         without_files(book, 0, 1, 90)
 
     forget(book.database, book.root, minute(1))
@@ -114,13 +114,13 @@ def test_complaint_new_after_the_wrong_one_is_not_withdrawn(book: Book, files: s
     assert book.kinds(2) == [("new", 1)]
 
 
-@pytest.mark.parametrize("files", ["all files", "no files"])
-def test_change_ignored_after_the_wrong_one_counts(book: Book, files: str) -> None:
+@pytest.mark.parametrize("files", ["with files", "without files"])
+def test_change_ignored_after_the_wrong_one_is_applied(book: Book, files: str) -> None:
     book.merge(0, complaint(1))
     book.merge(90, complaint(1))
     book.merge(1, complaint(1, state="TX"))
     assert book.row(1).state == "CA"
-    if files == "no files":
+    if files == "without files":
         without_files(book, 0, 1, 90)
 
     forget(book.database, book.root, minute(1))
@@ -133,7 +133,7 @@ def test_change_ignored_after_the_wrong_one_counts(book: Book, files: str) -> No
     assert book.changes(1) == [("new", None, None, None, 0), ("changed", "state", "CA", "TX", 1)]
 
 
-def test_last_seen_without_files_is_what_the_history_proves(book: Book) -> None:
+def test_last_seen_without_files_comes_from_the_history(book: Book) -> None:
     book.merge(0, complaint(1))
     book.merge(1, complaint(1, state="TX"))
     book.merge(2, complaint(1, state="TX"))
@@ -145,7 +145,7 @@ def test_last_seen_without_files_is_what_the_history_proves(book: Book) -> None:
     assert book.row(1).last_seen == minute(1)
 
 
-def test_files_after_those_that_are_gone_are_used(book: Book) -> None:
+def test_files_newer_than_missing_ones_are_merged_again(book: Book) -> None:
     book.merge(0, complaint(1))
     book.merge(1, complaint(1, state="TX"))
     book.merge(2, complaint(1, state="TX"), complaint(2))
@@ -158,7 +158,7 @@ def test_files_after_those_that_are_gone_are_used(book: Book) -> None:
     assert dump(book) == before
 
 
-def test_edited_file_is_as_one_that_is_gone(book: Book) -> None:
+def test_edited_file_counts_as_missing(book: Book) -> None:
     files = book.merge(0, complaint(1))
     before = dump(book)
     book.merge(90, complaint(1, state="TX"))
@@ -169,7 +169,7 @@ def test_edited_file_is_as_one_that_is_gone(book: Book) -> None:
     assert dump(book) == before
 
 
-def test_snapshot_of_the_minute_itself_stays(book: Book) -> None:
+def test_snapshot_of_the_given_minute_stays(book: Book) -> None:
     book.merge(90, complaint(1))
     before = dump(book)
 
@@ -180,7 +180,7 @@ def test_snapshot_of_the_minute_itself_stays(book: Book) -> None:
 
 
 def orders(data: st.DataObject, states: dict[int, Any]) -> tuple[list[int], list[int]]:
-    """Return the right minutes in order, and these with the wrong ones anywhere between."""
+    """Return the right minutes in order, and again with the wrong ones inserted anywhere."""
     right = sorted(at for at in states if at < 90)
     places = [(data.draw(st.integers(0, len(right))), at) for at in states if at >= 90]
     merged_in_turn = sorted([*places, *((place + 0.5, at) for place, at in enumerate(right))])
@@ -197,7 +197,7 @@ def test_forgotten_snapshots_leave_no_trace(
     ends: int,
     data: st.DataObject,
 ) -> None:
-    """Rows and history are those of the others merged alone, wherever the wrong ones came between."""
+    """Rows and history equal those of the right snapshots alone, for any order of merges."""
     states = dict(enumerate(history)) | {90 + at: state for at, state in enumerate(wrong)}
     queries = {at: data.draw(st.sampled_from(ASKED)) for at in states}
 
@@ -219,7 +219,7 @@ def test_forgotten_snapshots_leave_no_trace(
 def test_without_files_values_and_changes_are_exact(
     tmp_path_factory: pytest.TempPathFactory, history: list[Any], wrong: list[Any], data: st.DataObject
 ) -> None:
-    """Where some files are gone values and changes are exact, and `last_seen` is never too late."""
+    """If files are missing, values and changes are exact, and `last_seen` is never too late."""
     states = dict(enumerate(history)) | {90 + at: state for at, state in enumerate(wrong)}
     queries = {at: data.draw(st.sampled_from(ASKED)) for at in states}
     gone = data.draw(st.sets(st.sampled_from(range(len(history)))))
@@ -287,8 +287,8 @@ def window(at: int, query: str = "") -> str:
         (1, window(1, str(parse_query(""))), None, 0),  # merged after the wrong one
     ],
 )
-def test_later_sync_is_forgotten(book: Book, at: int, windows: str, lookups: str | None, left: int) -> None:
-    """So is one whose windows were merged after the wrong snapshot: the next sync reads them again."""
+def test_later_sync_is_removed(book: Book, at: int, windows: str, lookups: str | None, left: int) -> None:
+    """This includes a sync with windows merged after the wrong snapshot: the next sync reads them again."""
     book.merge(0, complaint(1), query="state=CA")
     book.merge(90, complaint(1))
     book.merge(1, complaint(1))
@@ -302,7 +302,7 @@ def test_later_sync_is_forgotten(book: Book, at: int, windows: str, lookups: str
 # --- files ---------------------------------------------------------------------------------------
 
 
-def test_later_files_go_and_latest_is_given_back(tmp_path: Path) -> None:
+def test_later_files_are_removed_and_latest_is_restored(tmp_path: Path) -> None:
     kept = stored(tmp_path, minute(0))
     publish(kept.complaints, kept.latest)
     later = merged(tmp_path, minute(2 * 1440))
@@ -319,7 +319,7 @@ def test_later_files_go_and_latest_is_given_back(tmp_path: Path) -> None:
     )
 
 
-def test_latest_without_any_remaining_snapshot_goes(tmp_path: Path) -> None:
+def test_latest_without_a_remaining_snapshot_is_removed(tmp_path: Path) -> None:
     later = stored(tmp_path, minute(90))
     publish(later.complaints, later.latest)
 
@@ -328,7 +328,7 @@ def test_latest_without_any_remaining_snapshot_goes(tmp_path: Path) -> None:
     assert not later.latest.exists()
 
 
-def test_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
+def test_missing_database_is_not_created(tmp_path: Path) -> None:
     stored(tmp_path, minute(90))
 
     forget(Database(tmp_path / "complaints.db"), tmp_path, minute(1))
@@ -336,7 +336,7 @@ def test_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert not (tmp_path / "complaints.db").exists()
 
 
-def test_call_that_failed_at_the_files_is_finished_by_another(book: Book) -> None:
+def test_second_call_finishes_a_failed_removal_of_files(book: Book) -> None:
     kept = book.merge(0, complaint(1))
     before = dump(book)
     later = book.merge(90, complaint(1))
@@ -350,7 +350,7 @@ def test_call_that_failed_at_the_files_is_finished_by_another(book: Book) -> Non
 
 
 @pytest.mark.parametrize("left", ["latest is of a later minute", "latest is missing"])
-def test_call_that_was_killed_at_latest_is_finished_by_another(tmp_path: Path, left: str) -> None:
+def test_second_call_restores_latest_after_a_kill(tmp_path: Path, left: str) -> None:
     kept = stored(tmp_path, minute(0))
     if "later" in left:
         later = stored(tmp_path, minute(90))
@@ -373,10 +373,10 @@ def test_preview_changes_nothing(book: Book) -> None:
 
     found = preview(book.database, book.root, minute(0))
 
-    assert found._replace(files=0) == Forgotten(snapshots=1, removed=1, restored=1)
+    assert found._replace(files=0) == Removal(snapshots=1, removed=1, restored=1)
     assert found.files == sum(path.exists() for path in later.all)
     assert book.everything() == before
-    assert [str(one) for one in later_snapshots(book.database, minute(0))] == [
+    assert [str(one) for one in find_later_snapshots(book.database, minute(0))] == [
         f"1 snapshot of all complaints, limit 0: {minute(90):%Y-%m-%dT%H%M} to {minute(90):%Y-%m-%dT%H%M}"
     ]
 
@@ -396,16 +396,16 @@ def test_command_prints_one_line_of_counts(chain: Chain) -> None:
 
 
 @pytest.mark.slow
-def test_minute_that_is_none_is_refused(chain: Chain) -> None:
+def test_invalid_minute_is_refused(chain: Chain) -> None:
     run = chain.program("luigi-etl", "forget", "--after", "yesterday")
 
     assert run.code == 2
     assert run.err == (
-        "luigi-etl: error: --after: 'yesterday' is not a minute (UTC) written as 2026-11-22T0926\n"
+        "luigi-etl: error: --after: 'yesterday' is not a minute (UTC) such as 2026-11-22T0926\n"
     )
 
 
-# --- saying so -----------------------------------------------------------------------------------
+# --- warnings about later minutes ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("ahead", "is_later"), [(-1, False), (4, False), (90, True), (43_200, True)])
@@ -450,22 +450,22 @@ def test_doctor_fails_for_a_later_minute(pipeline: Pipeline) -> None:
 
 
 @pytest.mark.slow
-def test_sync_after_forgetting_brings_the_truth(pipeline: Pipeline, served: Serve) -> None:
-    """The clock was ahead for one sync; windows leave no files, so the next sync reads them again."""
-    upkeep = SyncRunner(pipeline, served(300))
+def test_sync_after_forgetting_restores_the_truth(pipeline: Pipeline, served: Serve) -> None:
+    """The clock was ahead for one sync. Windows keep no files, so the next sync reads them again."""
+    runner = SyncRunner(pipeline, served(300))
     for at in (0, 90, 1):
-        assert upkeep.sync(at)
-        upkeep.change()
-    frozen = upkeep.current()
+        assert runner.sync(at)
+        runner.change()
+    frozen = runner.current()
 
     found = forget(pipeline.database, pipeline.root, MINUTE_OF_SYNCS + timedelta(minutes=1))
-    assert upkeep.sync(2)
+    assert runner.sync(2)
 
     assert found.snapshots
     assert found.syncs == 2
-    assert upkeep.current() == upkeep.truth(since=FIRST) != frozen
-    assert upkeep.withdrawn() == [one for one in _held_ids(pipeline) if one not in upkeep.index.rows]
-    assert upkeep.pipeline.sql("SELECT * FROM snapshots WHERE timestamp > '2026-09-26 12:02'") == []
+    assert runner.current() == runner.truth(since=FIRST) != frozen
+    assert runner.withdrawn() == [one for one in _held_ids(pipeline) if one not in runner.index.rows]
+    assert runner.pipeline.sql("SELECT * FROM snapshots WHERE timestamp > '2026-09-26 12:02'") == []
 
 
 def _held_ids(pipeline: Pipeline) -> list[str]:

@@ -1,4 +1,4 @@
-"""`luigi-etl verify`: every damage to a snapshot's files or the database is a line and exit code 1."""
+"""`luigi-etl verify`: each damage to a snapshot's files or the database gives a line and exit code 1."""
 
 import json
 import random
@@ -39,7 +39,7 @@ KEPT = ["document", "extracted", "parsed", "rejected", "summary", "complaints", 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> SnapshotFiles:
-    """Make a snapshot of three pages, which nobody changes."""
+    """Create a snapshot of three pages; tests copy it."""
     files = SnapshotFiles(tmp_path_factory.mktemp("model"), f"{QUERY}-newest-20", MINUTE)
     era = ERAS["2026-08"]
     sandbox = Sandbox(generated_index(60, 1, era, 90), era, None, Script([]), False)
@@ -55,13 +55,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> SnapshotFiles:
 
 @pytest.fixture
 def files(tmp_path: Path, model: SnapshotFiles) -> SnapshotFiles:
-    """Give a snapshot of three pages, in no database, that nobody worked on for a day."""
+    """Return a copy of the snapshot, last used a day ago, without a database."""
     shutil.copytree(model.root, tmp_path / "data")
     return unused(SnapshotFiles(tmp_path / "data", model.slug, MINUTE))
 
 
-def filled(pipeline: Pipeline, served: Serve) -> Pipeline:
-    """Make two snapshots, one of them complete and merged."""
+def store_both(pipeline: Pipeline, served: Serve) -> Pipeline:
+    """Store two snapshots, one of them complete and merged."""
     pipeline.configure("ccdb", url=served(60).url, page_size=7)
     assert pipeline.run(StoreComplaints, timestamp=MINUTE, limit=20)
     assert pipeline.run(MergeComplaints, timestamp=MINUTE, query=QUERY, limit=0)
@@ -70,16 +70,16 @@ def filled(pipeline: Pipeline, served: Serve) -> Pipeline:
 
 @pytest.fixture
 def both(pipeline: Pipeline, served: Serve) -> Pipeline:
-    """Give a pipeline with two snapshots, on each kind of database."""
-    return filled(pipeline, served)
+    """Return a pipeline with two snapshots, for each kind of database."""
+    return store_both(pipeline, served)
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, served: Serve) -> Pipeline:
-    """Give a pipeline with two snapshots, on SQLite."""
+    """Return a pipeline with two snapshots and SQLite."""
     configuration = luigi.configuration.LuigiConfigParser()
     monkeypatch.setattr(luigi.configuration.LuigiConfigParser, "_instance", configuration)
-    return filled(Pipeline(tmp_path / "data", tmp_path / "complaints.db"), served)
+    return store_both(Pipeline(tmp_path / "data", tmp_path / "complaints.db"), served)
 
 
 def verdicts(root: Path, database: Database | None = None) -> list[Verdict]:
@@ -87,7 +87,7 @@ def verdicts(root: Path, database: Database | None = None) -> list[Verdict]:
 
 
 def difference(files: SnapshotFiles) -> str:
-    """Return what is wrong with the one snapshot there is."""
+    """Return the difference of the only snapshot."""
     (verdict,) = verdicts(files.root)
     return verdict.difference
 
@@ -103,7 +103,7 @@ def rewrite(files: SnapshotFiles, pages: list[Page]) -> None:
 # --- the files -----------------------------------------------------------------------------------
 
 
-def test_snapshots_and_database_as_they_were_made_are_well(both: Pipeline) -> None:
+def test_unchanged_snapshots_and_database_are_equal(both: Pipeline) -> None:
     found = verdicts(both.root, both.database)
 
     assert [(one.query, one.what, one.difference) for one in found] == [
@@ -125,7 +125,7 @@ def test_missing_file_is_a_difference(files: SnapshotFiles, name: str) -> None:
 
 @pytest.mark.parametrize("name", KEPT)
 def test_flipped_bit_is_a_difference(files: SnapshotFiles, name: str) -> None:
-    """White space in JSON holds nothing: it is not flipped."""
+    """White space in JSON is skipped: it has no meaning."""
     path: Path = getattr(files, name)
     content = path.read_bytes()
     chosen = random.Random(name)
@@ -161,7 +161,7 @@ def test_hostile_content_is_a_difference_in_one_line(files: SnapshotFiles, name:
         assert found.isprintable()
 
 
-def test_folder_in_the_place_of_a_file_is_a_difference(files: SnapshotFiles) -> None:
+def test_folder_in_place_of_a_file_is_a_difference(files: SnapshotFiles) -> None:
     for name in KEPT:
         path: Path = getattr(files, name)
         content = path.read_bytes()
@@ -175,35 +175,35 @@ def test_folder_in_the_place_of_a_file_is_a_difference(files: SnapshotFiles) -> 
 def test_snapshot_under_another_name_is_a_difference(files: SnapshotFiles) -> None:
     files.folder.parent.rename(files.folder.parent.with_name("state=CA-newest-20"))
 
-    assert f"is of query '{QUERY}' and limit 20" in difference(files)
+    assert f"has the query '{QUERY}' and limit 20" in difference(files)
 
 
-def test_runs_that_stored_nothing_are_passed_over(files: SnapshotFiles) -> None:
+def test_runs_that_stored_nothing_are_ignored(files: SnapshotFiles) -> None:
     ended(files.root, MINUTE - timedelta(minutes=1), "failed")
     ended(files.root, MINUTE - timedelta(minutes=2), "skipped")
 
     assert difference(files) == ""
 
 
-# --- the proof of the walk -----------------------------------------------------------------------
+# --- the proof of the pages ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [
         ("lost", "does not follow"),
         ("last", "20"),
         ("twice", "does not follow"),
         ("order", "does not follow"),
-        ("filter", "another question"),
-        ("sort", "another question"),
+        ("filter", "another query"),
+        ("sort", "another query"),
         ("server", "holds pages of"),
         ("total", "number of matches changed"),
-        ("indexed", "proves nothing"),
+        ("indexed", "is not proven"),
         ("rows", "the API ignored"),
     ],
 )
-def test_pages_that_prove_nothing_are_a_difference(files: SnapshotFiles, name: str, said: str) -> None:
+def test_unproven_pages_are_a_difference(files: SnapshotFiles, name: str, message: str) -> None:
     pages = list(read_pages(files.extracted))
     one, two, three = pages
     changed = {
@@ -224,7 +224,7 @@ def test_pages_that_prove_nothing_are_a_difference(files: SnapshotFiles, name: s
     }[name]
     rewrite(files, [Page(page.address, page.body.rstrip(b"\n")) for page in changed])
 
-    assert said in difference(files)
+    assert message in difference(files)
 
 
 def with_total(body: bytes) -> bytes:
@@ -233,19 +233,13 @@ def with_total(body: bytes) -> bytes:
     return json.dumps(answer).encode()
 
 
-def with_last_indexed(body: bytes) -> bytes:
-    answer = json.loads(body)
-    answer["_meta"]["last_indexed"] = "2030-01-01T12:00:00-05:00"
-    return json.dumps(answer).encode()
-
-
-def test_files_of_one_walk_beside_pages_of_another_differ(files: SnapshotFiles) -> None:
+def test_changed_page_is_a_difference_of_its_complaints(files: SnapshotFiles) -> None:
     pages = [Page(page.address, page.body.rstrip(b"\n")) for page in read_pages(files.extracted)]
     body = json.loads(pages[1].body)
     body["hits"]["hits"][0]["_source"]["company"] = "Another Company"
     rewrite(files, [pages[0], Page(pages[1].address, json.dumps(body).encode()), pages[2]])
 
-    assert "parsed.jsonl is not what its source gives, from byte" in difference(files)
+    assert "parsed.jsonl differs from its source from byte" in difference(files)
 
 
 # --- the database --------------------------------------------------------------------------------
@@ -254,21 +248,24 @@ COPIED = ", ".join(one.name for one in complaints.columns if one.name != "compla
 
 
 @pytest.mark.parametrize(
-    ("statement", "said"),
+    ("statement", "message"),
     [
-        ("DELETE FROM complaints WHERE complaint_id = '{id}'", "the database lacks complaint {id}"),
+        ("DELETE FROM complaints WHERE complaint_id = '{id}'", "the database has no complaint {id}"),
         ("UPDATE complaints SET company = 'x' WHERE complaint_id = '{id}'", "complaint {id}: company is x"),
-        ("UPDATE complaints SET withdrawn = last_seen WHERE complaint_id = '{id}'", "as withdrawn"),
-        ("UPDATE snapshots SET content_hash = 'x'", "is not what was merged"),
+        (
+            "UPDATE complaints SET withdrawn = last_seen WHERE complaint_id = '{id}'",
+            "complaint {id} is withdrawn",
+        ),
+        ("UPDATE snapshots SET content_hash = 'x'", "differs from the merged file"),
         (
             f"INSERT INTO complaints (complaint_id, {COPIED}) SELECT '1', {COPIED} FROM complaints "
             "WHERE complaint_id = '{id}'; UPDATE complaints SET last_seen = '2020-01-01 00:00' "
             "WHERE complaint_id = '1'",
-            "as neither withdrawn nor unverified",
+            "and neither withdrawn nor unverified",
         ),
     ],
 )
-def test_database_that_lost_something_is_a_difference(both: Pipeline, statement: str, said: str) -> None:
+def test_damaged_database_is_a_difference(both: Pipeline, statement: str, message: str) -> None:
     with both.database.writing() as connection:
         ((identifier,),) = connection.exec_driver_sql(
             "SELECT max(complaint_id) FROM complaints WHERE withdrawn IS NULL"
@@ -279,10 +276,10 @@ def test_database_that_lost_something_is_a_difference(both: Pipeline, statement:
     found = [one.difference for one in verdicts(both.root, both.database) if one.what == "database"]
 
     assert len(found) == 1
-    assert said.format(id=identifier) in found[0]
+    assert message.format(id=identifier) in found[0]
 
 
-def test_later_snapshots_change_what_the_database_holds(both: Pipeline, served: Serve) -> None:
+def test_changes_of_later_snapshots_are_no_difference(both: Pipeline, served: Serve) -> None:
     server = served(60)
     both.configure("ccdb", url=server.url)
     index = server.sandbox.index
@@ -303,7 +300,7 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, l
     return code, capsys.readouterr().out.splitlines()
 
 
-def test_command_prints_a_line_each(here: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_a_line_for_each_verdict(here: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     code, lines = printed(capsys)
 
     assert (code, len(lines)) == (0, 3)
@@ -312,7 +309,7 @@ def test_command_prints_a_line_each(here: Pipeline, capsys: pytest.CaptureFixtur
     assert here
 
 
-def test_command_ends_with_1_on_a_difference(here: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+def test_difference_gives_exit_code_1(here: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
     here.files("parsed.jsonl")[0].write_bytes(b"")
 
     code, lines = printed(capsys)
@@ -339,7 +336,7 @@ def test_options_choose_the_snapshots(
 
 
 @pytest.mark.parametrize("arguments", [("--query", "state=CA"), ("--limit", "3"), ("--since", "2026-11-23")])
-def test_nothing_to_verify_is_no_success(
+def test_nothing_to_verify_gives_exit_code_1(
     here: Pipeline, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
 ) -> None:
     assert here

@@ -1,9 +1,12 @@
-"""Removal of the snapshots after a minute: those of a run whose clock was ahead.
+"""Removal of the snapshots after a minute, for a run whose clock was ahead.
 
-The database is rolled back in one transaction. What a later snapshot touched goes back to the state of the
-newest remaining snapshot whose files are gone, as the history holds it; the remaining snapshots after that,
-whose files are all there, are merged again in the order of their minutes. So rows and history are as if the
-later snapshots had never been merged. Where files are gone, two things can't be known, and the older answer
-is taken: `last_seen` is the newest minute in which the history proves that a complaint was seen, and a
-complaint counts as withdrawn only if a remaining snapshot found it so. The next sync brings both up to date.
+The database is rolled back in one transaction:
+
+1. The complaints that a later snapshot touched return to their state at a minute, as the history holds it.
+   It is the minute of the newest remaining snapshot whose files are missing.
+2. The remaining snapshots after that minute, all with files, are merged again in order.
+
+So rows and history are as if the later snapshots had never been merged. If files are missing, two values are
+not exact: `last_seen` is the newest minute that the history proves, and a complaint is withdrawn only if a
+remaining snapshot found it so. The next sync corrects both.
 """

@@ -10,53 +10,48 @@ from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, select
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import rebuild
 from luigi_etl.database.merge import BATCH, merge_again
-from luigi_etl.database.observations import (
-    ALL_UNSET,
-    Observation,
-    read_observations,
-    read_rejected_ids,
-)
+from luigi_etl.database.observations import ALL_UNSET, Observation, read_observations, read_rejected_ids
 from luigi_etl.database.schema import snapshots, syncs, unverified
 from luigi_etl.service.forget.files import remove_files
-from luigi_etl.service.forget.preview import Forgotten, count_rows, preview
-from luigi_etl.service.forget.remaining import Remaining, with_files
+from luigi_etl.service.forget.preview import Removal, count_rows, preview
+from luigi_etl.service.forget.remaining import RemainingSnapshot, find_remaining
 from luigi_etl.service.forget.rollback import roll_back
-from luigi_etl.service.forget.selection import later_syncs, touched_after
+from luigi_etl.service.forget.selection import find_later_syncs, select_touched
 
 _TOUCHED = Table(
     "touched", MetaData(), Column("complaint_id", Text, primary_key=True), prefixes=["TEMPORARY"]
 )
 
 
-def forget(database: Database, root: Path, after: datetime) -> Forgotten:
-    """Forget the snapshots and syncs after a minute (naive UTC), in the database, then on the disk.
+def forget(database: Database, root: Path, after: datetime) -> Removal:
+    """Remove the snapshots and syncs after a minute (naive UTC) from the database, then from the disk.
 
     Raises:
-        StorageError: a file can't be removed; the database has forgotten them, and a further call goes on.
-        EtlError: as `Database` does; nothing is forgotten.
+        StorageError: a file can't be removed; the database is done, and another call continues.
+        EtlError: as `Database` raises it; nothing is removed.
 
     """
-    found = preview(database, root, after)
-    if found.snapshots or found.syncs or found.removed or found.restored:
+    removal = preview(database, root, after)
+    if removal.snapshots or removal.syncs or removal.removed or removal.restored:
         with database.writing() as connection:
-            found = count_rows(connection, after)
+            removal = count_rows(connection, after)
             _forget_rows(connection, root, after)
-    return found._replace(files=remove_files(root, after))
+    return removal._replace(files=remove_files(root, after))
 
 
 def _forget_rows(connection: Connection, root: Path, after: datetime) -> None:
-    cut, remaining = with_files(connection, root, after)
+    cut, remaining = find_remaining(connection, root, after)
     _TOUCHED.create(connection)
-    connection.execute(_TOUCHED.insert().from_select(["complaint_id"], touched_after(after)))
+    connection.execute(_TOUCHED.insert().from_select(["complaint_id"], select_touched(after)))
     for complaint_ids in _touched_batches(connection):
         roll_back(connection, complaint_ids, cut)
-    connection.execute(delete(syncs).where(syncs.c.id.in_(later_syncs(connection, after))))
+    connection.execute(delete(syncs).where(syncs.c.id.in_(find_later_syncs(connection, after))))
     connection.execute(delete(snapshots).where(snapshots.c.timestamp > after))
     connection.execute(delete(unverified).where(unverified.c.since > after))
     connection.execute(update(unverified).where(unverified.c.held_since > after).values(held_since=None))
     rebuild(connection, after)
     for one in remaining:
-        merge_again(connection, one.snapshot, _touched_sightings(connection, one))
+        merge_again(connection, one.snapshot, _touched_observations(connection, one))
     _TOUCHED.drop(connection)
 
 
@@ -74,11 +69,11 @@ def _touched_batches(connection: Connection) -> Iterator[list[str]]:
         last = batch[-1]
 
 
-def _touched_sightings(connection: Connection, remaining: Remaining) -> Iterator[Observation]:
-    """Give what a snapshot saw of the complaints that were rolled back."""
+def _touched_observations(connection: Connection, remaining: RemainingSnapshot) -> Iterator[Observation]:
+    """Yield a snapshot's observations of the complaints that were rolled back."""
     rejected = (Observation(one, ALL_UNSET) for one in read_rejected_ids(remaining.files.rejected) if one)
-    seen = chain(read_observations(remaining.files.parsed, remaining.content_hash), rejected)
-    while batch := list(islice(seen, BATCH)):
-        asked = _TOUCHED.c.complaint_id.in_([one.complaint_id for one in batch])
-        touched = set(connection.scalars(select(_TOUCHED.c.complaint_id).where(asked)))
+    observations = chain(read_observations(remaining.files.parsed, remaining.content_hash), rejected)
+    while batch := list(islice(observations, BATCH)):
+        is_in_batch = _TOUCHED.c.complaint_id.in_([one.complaint_id for one in batch])
+        touched = set(connection.scalars(select(_TOUCHED.c.complaint_id).where(is_in_batch)))
         yield from (one for one in batch if one.complaint_id in touched)

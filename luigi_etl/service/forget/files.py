@@ -15,7 +15,7 @@ from luigi_etl.snapshot.store import publish
 from luigi_etl.tasks.future_minutes import minute_of
 
 
-def later_files(root: Path, after: datetime) -> Iterator[FoundSnapshot]:
+def find_later_files(root: Path, after: datetime) -> Iterator[FoundSnapshot]:
     """Yield the later snapshots on the disk."""
     for slug in slugs(root):
         for day in days(root, slug):
@@ -23,10 +23,10 @@ def later_files(root: Path, after: datetime) -> Iterator[FoundSnapshot]:
                 yield from (one for one in on_disk(root, slug, day) if one.files.timestamp > after)
 
 
-def later_runs(root: Path, after: datetime) -> list[str]:
-    """Return in one line each how many later minutes of a query have files on the disk."""
+def describe_later_files(root: Path, after: datetime) -> list[str]:
+    """Return a line for each query: the number of later minutes with files, and the first and last."""
     minutes: dict[str, list[datetime]] = {}
-    for found in later_files(root, after):
+    for found in find_later_files(root, after):
         minutes.setdefault(found.files.slug, []).append(found.files.timestamp)
     return [
         f"files of {counted(len(found), 'minute')} of {slug}: "
@@ -36,31 +36,34 @@ def later_runs(root: Path, after: datetime) -> list[str]:
 
 
 def remove_files(root: Path, after: datetime) -> int:
-    """Remove later snapshots' files, each from its end; give `latest` to the newest that remains."""
+    """Remove the later snapshots' files, and publish the newest remaining ones as `latest`.
+
+    The last file goes first, so a snapshot is never taken for complete. Returns the number of files.
+    """
     count = 0
-    for found in list(later_files(root, after)):
+    for found in list(find_later_files(root, after)):
         for path in reversed(found.paths):
             with storage_errors(path):
                 path.unlink(missing_ok=True)
             count += 1
         with contextlib.suppress(OSError):  # not empty
             found.files.folder.rmdir()
-    with_latest = {
+    published = {
         Path(entry.name).stem for entry in entries(latest_folder(root)) if entry.name.endswith(".csv")
     }
-    for slug in sorted(with_latest.union(slugs(root))):
-        _renew_latest(SnapshotFiles(root, slug, after))
+    for slug in sorted(published.union(slugs(root))):
+        _restore_latest(SnapshotFiles(root, slug, after))
     return count
 
 
-def _renew_latest(files: SnapshotFiles) -> None:
-    """Give `latest` to the newest remaining snapshot of a query; also where an earlier call was killed."""
+def _restore_latest(files: SnapshotFiles) -> None:
+    """Publish the newest remaining snapshot of a query as `latest`, also after a killed call."""
     with storage_errors(files.latest):
         minute = minute_of(files.latest)
         if minute and minute <= files.timestamp:
             return
         files.latest.unlink(missing_ok=True)
-    every = (one for day in days(files.root, files.slug) for one in on_disk(files.root, files.slug, day))
-    newest = next((one for one in every if one.is_stored), None)
+    remaining = (one for day in days(files.root, files.slug) for one in on_disk(files.root, files.slug, day))
+    newest = next((one for one in remaining if one.is_stored), None)
     if newest:
         publish(newest.files.complaints, newest.files.latest)

@@ -1,4 +1,4 @@
-"""The counts of what would be removed."""
+"""The counts of what a removal removes."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,14 +11,14 @@ from luigi_etl.common.minutes import as_parameter
 from luigi_etl.common.terminal import counted
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints, snapshots
-from luigi_etl.service.forget.files import later_files
-from luigi_etl.service.forget.selection import later_syncs, touched_after
+from luigi_etl.service.forget.files import find_later_files
+from luigi_etl.service.forget.selection import find_later_syncs, select_touched
 
 
-class Forgotten(NamedTuple):
-    """What was forgotten, or would be: snapshots and syncs of the database, complaints, files.
+class Removal(NamedTuple):
+    """The counts of a removal: snapshots and syncs of the database, complaints, files.
 
-    `removed` counts complaints that only later snapshots held, `restored` the others they touched.
+    `removed` counts the complaints that only later snapshots held, `restored` the others that they touched.
     """
 
     snapshots: int = 0
@@ -33,8 +33,8 @@ class Forgotten(NamedTuple):
         return f"{counts[0]} and {counts[1]}; {counts[2]} removed, {counts[3]} restored; {counts[4]} removed"
 
 
-class Later(NamedTuple):
-    """Snapshots of a query and limit that are later: how many, from and to which minute."""
+class LaterSnapshots(NamedTuple):
+    """The later snapshots of a query and limit: their number, and the first and last minute."""
 
     query: str
     limit: int
@@ -48,18 +48,18 @@ class Later(NamedTuple):
         return f"{counted(self.number, 'snapshot')} of {query}, limit {self.limit}: {span}"
 
 
-def preview(database: Database, root: Path, after: datetime) -> Forgotten:
-    """Return what `forget` would forget."""
-    files = sum(len(found.paths) for found in later_files(root, after))
+def preview(database: Database, root: Path, after: datetime) -> Removal:
+    """Return the counts of the removal without removing anything."""
+    files = sum(len(found.paths) for found in find_later_files(root, after))
     try:
         with database.reading() as connection:
             return count_rows(connection, after)._replace(files=files)
     except NoDatabaseError:
-        return Forgotten(files=files)
+        return Removal(files=files)
 
 
-def later_snapshots(database: Database, after: datetime) -> list[Later]:
-    """Return the snapshots of the database that are later, by query."""
+def find_later_snapshots(database: Database, after: datetime) -> list[LaterSnapshots]:
+    """Return the later snapshots of the database, grouped by query and limit."""
     columns = (snapshots.c.query, snapshots.c.row_limit)
     minutes = (func.count(), func.min(snapshots.c.timestamp), func.max(snapshots.c.timestamp))
     later = (
@@ -67,20 +67,20 @@ def later_snapshots(database: Database, after: datetime) -> list[Later]:
     )
     try:
         with database.reading() as connection:
-            return [Later(*row) for row in connection.execute(later)]
+            return [LaterSnapshots(*row) for row in connection.execute(later)]
     except NoDatabaseError:
         return []
 
 
-def count_rows(connection: Connection, after: datetime) -> Forgotten:
-    """Count the rows that would be removed or restored."""
+def count_rows(connection: Connection, after: datetime) -> Removal:
+    """Count the rows that the removal removes or restores."""
     later = select(func.count()).select_from(snapshots).where(snapshots.c.timestamp > after)
-    touched = touched_after(after).subquery()
+    touched = select(func.count()).select_from(select_touched(after).subquery())
     new = select(func.count()).select_from(complaints).where(complaints.c.first_seen > after)
     removed = connection.scalar(new) or 0
-    return Forgotten(
+    return Removal(
         snapshots=connection.scalar(later) or 0,
-        syncs=len(later_syncs(connection, after)),
+        syncs=len(find_later_syncs(connection, after)),
         removed=removed,
-        restored=(connection.scalar(select(func.count()).select_from(touched)) or 0) - removed,
+        restored=(connection.scalar(touched) or 0) - removed,
     )

@@ -1,4 +1,4 @@
-"""The remaining snapshots, merged again where their files exist."""
+"""The remaining snapshots that can be merged again."""
 
 import hashlib
 from datetime import datetime
@@ -14,38 +14,40 @@ from luigi_etl.snapshot.datapackage import HASH
 from luigi_etl.snapshot.paths import SnapshotFiles
 
 
-class Remaining(NamedTuple):
-    """A remaining snapshot whose files exist."""
+class RemainingSnapshot(NamedTuple):
+    """A remaining snapshot whose files are those that were merged."""
 
     snapshot: SnapshotRef
     files: SnapshotFiles
     content_hash: str
 
 
-def with_files(connection: Connection, root: Path, after: datetime) -> tuple[datetime, list[Remaining]]:
-    """Return the minute of the newest remaining snapshot without files, and in order those since."""
+def find_remaining(
+    connection: Connection, root: Path, after: datetime
+) -> tuple[datetime, list[RemainingSnapshot]]:
+    """Return the minute of the newest remaining snapshot without files, and the later ones in order."""
     rows = connection.execute(
         select(snapshots)
         .where(snapshots.c.timestamp <= after)
         .order_by(snapshots.c.timestamp.desc(), snapshots.c.id.desc())
     )
-    found: list[Remaining] = []
+    found: list[RemainingSnapshot] = []
     for row in rows:
         query = parse_stored_query(row.query)
         files = SnapshotFiles(root, query.slug(row.row_limit), row.timestamp)
         if not _are_as_merged(files, row.content_hash):
             return row.timestamp, [one for one in reversed(found) if one.snapshot.timestamp > row.timestamp]
         snapshot = SnapshotRef(row.id, row.timestamp, query, row.is_complete)
-        found.append(Remaining(snapshot, files, row.content_hash))
+        found.append(RemainingSnapshot(snapshot, files, row.content_hash))
     return datetime.min, found[::-1]
 
 
 def _are_as_merged(files: SnapshotFiles, content_hash: str) -> bool:
     try:
         with files.parsed.open("rb") as stream:
-            found = hashlib.sha256()
+            sha256 = hashlib.sha256()
             while part := stream.read(1 << 20):
-                found.update(part)
-        return HASH + found.hexdigest() == content_hash and files.rejected.exists()
+                sha256.update(part)
+        return HASH + sha256.hexdigest() == content_hash and files.rejected.exists()
     except OSError:
         return False

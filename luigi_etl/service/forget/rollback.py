@@ -1,15 +1,13 @@
 """The rows and history of complaints, rolled back to a minute."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
 import msgspec
 from sqlalchemy import Connection, delete, select
 
-from luigi_etl.database.observations import (
-    Value,
-)
+from luigi_etl.database.observations import Value
 from luigi_etl.database.rows import StoredComplaint, load_complaints, replace_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, snapshots
 from luigi_etl.snapshot.columns import COLUMNS
@@ -17,7 +15,9 @@ from luigi_etl.snapshot.columns import COLUMNS
 _TYPES = {column.field: column.type for column in COLUMNS}
 
 
-class _Line(NamedTuple):
+class _Change(NamedTuple):
+    """A line of the history."""
+
     complaint_id: str
     change: str
     field: str | None
@@ -27,49 +27,43 @@ class _Line(NamedTuple):
 
 
 def roll_back(connection: Connection, complaint_ids: Sequence[str], cut: datetime) -> None:
-    """Give complaints the state and history they had at a minute; those that were not there yet go."""
-    lines = _lines(connection, complaint_ids)
+    """Return complaints to their state and history at the minute `cut`; delete newer complaints."""
+    changes = _load_history(connection, complaint_ids)
     rows = load_complaints(connection, complaint_ids)
-    gone = [one for one, row in rows.items() if row.first_seen > cut]
-    kept = [_as_of(row, lines.get(one, []), cut) for one, row in rows.items() if row.first_seen <= cut]
+    newer = [one for one, row in rows.items() if row.first_seen > cut]
+    older = [_state_at(cut, row, changes.get(one, [])) for one, row in rows.items() if row.first_seen <= cut]
     later = select(snapshots.c.id).where(snapshots.c.timestamp > cut)
     connection.execute(
         delete(history).where(history.c.complaint_id.in_(complaint_ids), history.c.snapshot_id.in_(later))
     )
-    connection.execute(delete(complaints).where(complaints.c.complaint_id.in_(gone)))
-    replace_complaints(connection, kept)
+    connection.execute(delete(complaints).where(complaints.c.complaint_id.in_(newer)))
+    replace_complaints(connection, older)
 
 
-def _lines(connection: Connection, complaint_ids: Sequence[str]) -> dict[str, list[_Line]]:
+def _load_history(connection: Connection, complaint_ids: Sequence[str]) -> dict[str, list[_Change]]:
     columns = (history.c.complaint_id, history.c.change, history.c.field, history.c.old, history.c.new)
-    found = connection.execute(
+    rows = connection.execute(
         select(*columns, snapshots.c.timestamp)
         .join(snapshots, snapshots.c.id == history.c.snapshot_id)
         .where(history.c.complaint_id.in_(complaint_ids))
         .order_by(snapshots.c.timestamp, history.c.id)
     )
-    lines: dict[str, list[_Line]] = {}
-    for row in found:
-        lines.setdefault(row.complaint_id, []).append(_Line(*row))
-    return lines
+    changes: dict[str, list[_Change]] = {}
+    for row in rows:
+        changes.setdefault(row.complaint_id, []).append(_Change(*row))
+    return changes
 
 
-def _as_of(now: StoredComplaint, lines: Iterable[_Line], cut: datetime) -> StoredComplaint:
-    """Return a complaint as it was at a minute, as far as its history holds that."""
-    lines = list(lines)
-    before = [line for line in lines if line.timestamp <= cut]
-    changed = [line.timestamp for line in before if line.change == "changed"]
-    seen = [line.timestamp for line in before if line.change != "withdrawn"]
+def _state_at(cut: datetime, now: StoredComplaint, changes: Sequence[_Change]) -> StoredComplaint:
+    """Return a complaint's state at the minute `cut`, as far as its history holds it."""
+    before = [change for change in changes if change.timestamp <= cut]
+    changed = [change.timestamp for change in before if change.change == "changed"]
     observed = [now.observed(at) for at in range(len(FIELDS))]
-    known = [
-        minute for minute in (*seen, *observed, now.first_seen, now.last_seen) if minute and minute <= cut
-    ]
-    last_seen = max(known)
-    sent, times = 0, {}
+    last_seen = _last_seen_at(cut, now, before, observed)
     values: list[Value] = []
+    sent, times = 0, {}
     for at, field in enumerate(FIELDS):
-        of_field = [line for line in lines if line.field == field]
-        value, was_sent = _value_at(now.values[at], of_field, field, cut)
+        value, was_sent = _value_at(cut, now.values[at], field, changes)
         values.append(value)
         minute = observed[at]
         if minute is None or not was_sent:
@@ -77,29 +71,44 @@ def _as_of(now: StoredComplaint, lines: Iterable[_Line], cut: datetime) -> Store
         sent |= 1 << at
         if minute <= cut and minute < last_seen:
             times[field] = minute
-    conclusions = [line for line in before if line.change in ("withdrawn", "returned")]
-    is_withdrawn = bool(conclusions) and conclusions[-1].change == "withdrawn"
     return now._replace(
         values=tuple(values),
         last_seen=last_seen,
         last_changed=max(changed, default=now.first_seen),
-        withdrawn=conclusions[-1].timestamp if is_withdrawn else None,
+        withdrawn=_withdrawn_at(before),
         sent=sent,
         last_sent=msgspec.json.encode(times).decode() if times else None,
     )
 
 
-def _value_at(now: Value, lines: Sequence[_Line], field: str, cut: datetime) -> tuple[Value, bool]:
-    """Return a field's value at a minute, and whether it was sent by then: not if it came up later."""
-    before = [line for line in lines if line.timestamp <= cut]
+def _last_seen_at(
+    cut: datetime, now: StoredComplaint, before: Sequence[_Change], observed: Sequence[datetime | None]
+) -> datetime:
+    """Return the newest minute up to `cut` that proves an observation."""
+    seen = (change.timestamp for change in before if change.change != "withdrawn")
+    minutes = (*seen, *observed, now.first_seen, now.last_seen)
+    return max(minute for minute in minutes if minute and minute <= cut)
+
+
+def _withdrawn_at(before: Sequence[_Change]) -> datetime | None:
+    conclusions = [change for change in before if change.change in ("withdrawn", "returned")]
+    if conclusions and conclusions[-1].change == "withdrawn":
+        return conclusions[-1].timestamp
+    return None
+
+
+def _value_at(cut: datetime, now: Value, field: str, changes: Sequence[_Change]) -> tuple[Value, bool]:
+    """Return a field's value at the minute `cut`, and whether the API had sent the field by then."""
+    of_field = [change for change in changes if change.field == field]
+    before = [change for change in of_field if change.timestamp <= cut]
     if before:
-        return _typed(field, before[-1].new), True
-    if lines:
-        return _typed(field, lines[0].old), lines[0].old is not None
+        return _as_typed(field, before[-1].new), True
+    if of_field:
+        return _as_typed(field, of_field[0].old), of_field[0].old is not None
     return now, True
 
 
-def _typed(field: str, text: str | None) -> Value:
+def _as_typed(field: str, text: str | None) -> Value:
     if text is None or _TYPES[field] == "string":
         return text
     return text == "true" if _TYPES[field] == "boolean" else date.fromisoformat(text)

@@ -9,46 +9,46 @@ from sqlalchemy import Connection, func, or_, select
 from luigi_etl.database.schema import complaints, history, snapshots, syncs
 
 
-def touched_after(after: datetime) -> Any:
-    """Select the complaints that a later snapshot touched."""
-    by_row = select(complaints.c.complaint_id).where(
-        or_(complaints.c.last_seen > after, complaints.c.withdrawn > after)
-    )
-    by_line = (
-        select(history.c.complaint_id)
-        .join(snapshots, snapshots.c.id == history.c.snapshot_id)
-        .where(snapshots.c.timestamp > after)
-    )
-    return by_row.union(by_line)
-
-
 class _Window(msgspec.Struct, frozen=True):
     timestamp: datetime
     query: str
 
 
-def later_syncs(connection: Connection, after: datetime) -> list[int]:
-    """Return the syncs that began later or read a window later, or once the first later one was merged.
+def select_touched(after: datetime) -> Any:
+    """Return a SELECT of the complaints that a later snapshot touched."""
+    by_row = select(complaints.c.complaint_id).where(
+        or_(complaints.c.last_seen > after, complaints.c.withdrawn > after)
+    )
+    by_history = (
+        select(history.c.complaint_id)
+        .join(snapshots, snapshots.c.id == history.c.snapshot_id)
+        .where(snapshots.c.timestamp > after)
+    )
+    return by_row.union(by_history)
 
-    Of these the history may hold too little. Without them the next sync reads the same days again.
+
+def find_later_syncs(connection: Connection, after: datetime) -> list[int]:
+    """Return the ids of the syncs that are later, or read a window later or after a later merge.
+
+    The history may be incomplete for their windows. Without these syncs, the next one reads the days again.
     """
     first = select(func.min(snapshots.c.id)).where(snapshots.c.timestamp > after).scalar_subquery()
-    since = connection.execute(
+    merged_since = connection.execute(
         select(snapshots.c.timestamp, snapshots.c.query).where(snapshots.c.id >= first)
     )
-    windows = {_Window(*row) for row in since}
-    found = connection.execute(select(syncs.c.id, syncs.c.timestamp, syncs.c.windows, syncs.c.lookups))
+    merged_windows = {_Window(*row) for row in merged_since}
+    rows = connection.execute(select(syncs.c.id, syncs.c.timestamp, syncs.c.windows, syncs.c.lookups))
     return [
         row.id
-        for row in found
+        for row in rows
         if row.timestamp > after
         or any(
-            one.timestamp > after or one in windows
+            window.timestamp > after or window in merged_windows
             for text in (row.windows, row.lookups)
-            for one in _windows(text)
+            for window in _read_windows(text)
         )
     ]
 
 
-def _windows(text: str | None) -> list[_Window]:
+def _read_windows(text: str | None) -> list[_Window]:
     return msgspec.json.decode(text, type=list[_Window]) if text else []

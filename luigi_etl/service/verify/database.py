@@ -22,16 +22,21 @@ from luigi_etl.snapshot.datapackage_reader import read_description
 from luigi_etl.snapshot.listing import FoundSnapshot
 from luigi_etl.snapshot.paths import SnapshotFiles
 
-BATCH = 500  # complaints that are looked up together
+BATCH = 500  # complaints for each look-up
+LONGEST_DIFFERENCE = 500  # characters
+
+
+class _DifferenceError(EtlError):
+    """A difference between the database and a snapshot."""
 
 
 def verify_database(database: Database, snapshots: Iterable[FoundSnapshot]) -> Verdict | None:
-    """Compare the newest complete snapshot of a query that was merged with the database."""
+    """Compare the database with the newest complete, merged snapshot; `snapshots` begins with the newest."""
     try:
         with database.reading() as connection:
             for found in snapshots:
                 if found.is_stored and found.is_merged:
-                    verdict = _merged_verdict(connection, found.files)
+                    verdict = _compare_snapshot(connection, found.files)
                     if verdict:
                         return verdict
     except NoDatabaseError:
@@ -39,61 +44,72 @@ def verify_database(database: Database, snapshots: Iterable[FoundSnapshot]) -> V
     return None
 
 
-def _merged_verdict(connection: Connection, files: SnapshotFiles) -> Verdict | None:
-    """Compare a snapshot with the database; return None if it was not complete, or is not there."""
-    rows = 0
+def _compare_snapshot(connection: Connection, files: SnapshotFiles) -> Verdict | None:
+    """Compare a snapshot with the database; return None if it is incomplete, damaged or not merged."""
+    rows, difference = 0, ""
     try:
         facts = read_description(files.datapackage, files.complaints, redo_command(files, "store")).snapshot
-        known = connection.execute(
+        merged = connection.execute(
             select(merged_snapshots.c.content_hash, merged_snapshots.c.is_complete).filter_by(
                 timestamp=files.timestamp, query=facts.query, row_limit=facts.limit
             )
         ).one_or_none()
-        if known is None or not known.is_complete:
+        if merged is None or not merged.is_complete:
             return None
-        _compare_hash(files, known.content_hash, facts.parsed_hash)
-        seen = read_observations(files.parsed, facts.parsed_hash)
-        while batch := list(islice(seen, BATCH)):
-            _compare(connection, batch, files.timestamp)
+        _compare_hash(files, merged.content_hash, facts.parsed_hash)
+        observations = read_observations(files.parsed, facts.parsed_hash)
+        while batch := list(islice(observations, BATCH)):
+            _compare_batch(connection, batch, files.timestamp)
             rows += len(batch)
-        _compare_others(connection, parse_stored_query(facts.query), files.timestamp)
+        _check_other_complaints(connection, parse_stored_query(facts.query), files.timestamp)
     except DamagedFileError:
-        return None  # the verdict on the snapshot says so
+        return None  # the snapshot's own verdict reports it
     except _DifferenceError as error:
-        return Verdict(files.timestamp, files.slug, "database", 0, brief(error, 500))
-    return Verdict(files.timestamp, files.slug, "database", rows)
-
-
-class _DifferenceError(EtlError):
-    """The database does not hold what a snapshot saw."""
+        rows, difference = 0, brief(error, LONGEST_DIFFERENCE)
+    return Verdict(files.timestamp, files.slug, "database", rows, difference)
 
 
 def _compare_hash(files: SnapshotFiles, merged: str, stored: str) -> None:
     if merged != stored:
-        raise _DifferenceError(f"{files.parsed} is not what was merged; redo it --from merge")
+        raise _DifferenceError(
+            f"{files.parsed} differs from the merged file; merge it with `luigi-etl redo MINUTE --from merge`"
+        )
 
 
-def _compare(connection: Connection, batch: list[Observation], minute: datetime) -> None:
-    known = load_complaints(connection, [one.complaint_id for one in batch])
-    for one in batch:
-        found = known.get(one.complaint_id)
-        if found is None:
-            raise _DifferenceError(f"the database lacks complaint {one.complaint_id}")
-        if found.last_seen < minute or found.first_seen > minute:
-            raise _DifferenceError(f"the database did not see complaint {one.complaint_id} in this snapshot")
-        if found.withdrawn and found.withdrawn <= found.last_seen:
-            raise _DifferenceError(f"the database holds complaint {one.complaint_id} as withdrawn")
-        for at, (value, seen) in enumerate(zip(found.values, one.values, strict=True)):
-            if seen is not UNSET and seen != value and not _has_changed(connection, found, at, seen, minute):
-                field, has = FIELDS[at], brief(value, 80)
-                raise _DifferenceError(
-                    f"complaint {one.complaint_id}: {field} is {has} in the database, {brief(seen, 80)} here"
-                )
+def _compare_batch(connection: Connection, batch: list[Observation], minute: datetime) -> None:
+    complaints_by_id = load_complaints(connection, [one.complaint_id for one in batch])
+    for observation in batch:
+        complaint = complaints_by_id.get(observation.complaint_id)
+        if complaint is None:
+            raise _DifferenceError(f"the database has no complaint {observation.complaint_id}")
+        _compare_times(complaint, minute)
+        _compare_values(connection, complaint, observation, minute)
 
 
-def _compare_others(connection: Connection, query: Query, minute: datetime) -> None:
-    """Check that a complaint the snapshot lacks is withdrawn, unverified, or was seen since."""
-    if not inspect(connection).has_table(unverified.name):  # of version 1
+def _compare_times(complaint: StoredComplaint, minute: datetime) -> None:
+    name = f"complaint {complaint.complaint_id}"
+    if complaint.last_seen < minute or complaint.first_seen > minute:
+        raise _DifferenceError(f"{name}: the database has no observation of it in this snapshot")
+    if complaint.withdrawn and complaint.withdrawn <= complaint.last_seen:
+        raise _DifferenceError(f"{name} is withdrawn in the database")
+
+
+def _compare_values(
+    connection: Connection, complaint: StoredComplaint, observation: Observation, minute: datetime
+) -> None:
+    for field, stored, seen in zip(FIELDS, complaint.values, observation.values, strict=True):
+        if seen is UNSET or seen == stored:
+            continue
+        if not _has_changed(connection, complaint.complaint_id, field, seen, minute):
+            raise _DifferenceError(
+                f"complaint {complaint.complaint_id}: {field} is {brief(stored, 80)} in the database, "
+                f"{brief(seen, 80)} in the snapshot"
+            )
+
+
+def _check_other_complaints(connection: Connection, query: Query, minute: datetime) -> None:
+    """Check that a complaint missing from the snapshot is withdrawn, unverified, or was seen later."""
+    if not inspect(connection).has_table(unverified.name):  # schema version 1
         return
     unexplained = (
         condition(query),
@@ -104,26 +120,25 @@ def _compare_others(connection: Connection, query: Query, minute: datetime) -> N
     first = connection.scalar(select(complaints.c.complaint_id).where(*unexplained).limit(1))
     if first is not None:
         raise _DifferenceError(
-            f"the database holds complaint {first}, which is not in this snapshot, as neither withdrawn "
-            "nor unverified"
+            f"complaint {first} of the database is not in this snapshot, and neither withdrawn nor unverified"
         )
 
 
 def _has_changed(
-    connection: Connection, found: StoredComplaint, at: int, seen: ObservedValue, minute: datetime
+    connection: Connection, complaint_id: str, field: str, seen: ObservedValue, minute: datetime
 ) -> bool:
-    """Return whether a later snapshot changed a field from the value that was seen."""
-    assert not isinstance(seen, type(UNSET))  # noqa: S101  # for mypy: the caller saw to that
-    line = connection.execute(
+    """Return whether a later snapshot changed a field from the observed value."""
+    assert not isinstance(seen, type(UNSET))  # noqa: S101  # for mypy
+    change = connection.execute(
         select(history.c.old)
         .join(merged_snapshots, merged_snapshots.c.id == history.c.snapshot_id)
         .where(
-            history.c.complaint_id == found.complaint_id,
+            history.c.complaint_id == complaint_id,
             history.c.change == "changed",
-            history.c.field == FIELDS[at],
+            history.c.field == field,
             merged_snapshots.c.timestamp > minute,
         )
         .order_by(merged_snapshots.c.timestamp, history.c.id)
         .limit(1)
     ).one_or_none()
-    return line is not None and line.old == as_text(seen)
+    return change is not None and change.old == as_text(seen)

@@ -10,24 +10,24 @@ from luigi_etl.service.verify.snapshot import verify_snapshot
 from luigi_etl.service.verify.verdict import Verdict
 from luigi_etl.snapshot.listing import FoundSnapshot, days, slugs, snapshots
 
-Wanted = Callable[[str], bool]
 
+def verify(
+    root: Path, database: Database, is_wanted: Callable[[str], bool], since: datetime
+) -> Iterator[Verdict]:
+    """Verify the snapshots since a minute (naive UTC), and the database.
 
-def verify(root: Path, database: Database, wanted: Wanted, since: datetime) -> Iterator[Verdict]:
-    """Verify the snapshots of minutes since `since` (naive UTC) and the database.
-
-    `wanted` chooses the queries by the names of their folders. Of each query the newest complete snapshot
-    that was merged and is still on the disk is compared with the database.
+    `is_wanted` chooses queries by the names of their folders. The database is compared with the newest
+    complete, merged snapshot of each query.
 
     Raises:
         OSError: a folder can't be read.
         DatabaseError, DatabaseUnavailableError: as `Database` raises them.
 
     """
-    for slug in filter(wanted, slugs(root)):
+    for slug in filter(is_wanted, slugs(root)):
         for found in _snapshots(root, slug, since):
             verdict = verify_snapshot(found)
-            if verdict and not (verdict.difference and _is_pruned_meanwhile(found)):
+            if verdict and not (verdict.difference and _is_pruned(found)):
                 yield verdict
         verdict = verify_database(database, _snapshots(root, slug, since))
         if verdict:
@@ -40,5 +40,6 @@ def _snapshots(root: Path, slug: str, since: datetime) -> Iterator[FoundSnapshot
             yield from (one for one in snapshots(root, slug, day) if one.files.timestamp >= since)
 
 
-def _is_pruned_meanwhile(found: FoundSnapshot) -> bool:
+def _is_pruned(found: FoundSnapshot) -> bool:
+    """Return whether another process has removed the snapshot in the meantime."""
     return not any(path.exists() for path in found.paths)

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 
 class Verdict(NamedTuple):
-    """What was found of a snapshot's files, or of the database beside them; no `difference`: all is well."""
+    """The verdict on a snapshot's files, or on the database; `difference` is empty if all is equal."""
 
     minute: datetime
     query: str
