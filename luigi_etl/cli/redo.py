@@ -1,4 +1,4 @@
-"""`luigi-etl redo`: make a snapshot's files again."""
+"""`luigi-etl redo`: repeat the chain for a snapshot, from a step on."""
 
 import argparse
 import sys
@@ -18,46 +18,46 @@ def add_to(commands: Subcommands) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "redo",
-        help="make a snapshot's files again, from a stage on",
-        description="Remove a snapshot's files from a stage on and run the chain for it again, into the "
-        "database, too, where it was in it; --from merge brings it there as it is. Should that fail, the "
-        "files are put back. From parse, store or merge on, the API is not asked.",
+        help="repeat the chain for a snapshot, from a step on",
+        description="Remove a snapshot's files from a step on, and run the chain for it again. A snapshot of "
+        "the database is merged again; --from merge does only that. If the run fails, the files are "
+        "restored. From parse, store or merge on, no request is sent to the API.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add("timestamp", metavar="TIMESTAMP", help="the snapshot's minute, UTC, as 2026-11-22T0926")
-    add("--from", dest="stage", choices=STAGES, default="extract", help="default: extract")
+    add("timestamp", metavar="TIMESTAMP", help="the snapshot's minute, UTC, such as 2026-11-22T0926")
+    add("--from", dest="stage", choices=STAGES, default="extract", help="the first step (default: extract)")
     add("--query", default="", help="the snapshot's query (default: all complaints)")
-    add("--limit", default="", help="the snapshot's limit (default: as for the chain)")
+    add("--limit", default="", help="the snapshot's limit (default: the chain's)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Redo the snapshot; return Luigi's exit code."""
     from luigi_etl.common.errors import EtlError
     from luigi_etl.common.job_state import BusyError, Job
-    from luigi_etl.service.redo import check_may_be_asked_again, check_there, is_to_be_merged, redo
+    from luigi_etl.service.redo import check_exists, check_not_merged, needs_merge, redo
     from luigi_etl.tasks.config import service
     from luigi_etl.tasks.merge import MergeComplaints
 
-    stored = _stored(options)
+    stored = _parse_task(options)
     merged = stored.same(MergeComplaints)
-    check_there(stored.files)
+    check_exists(stored.files)
     if options.stage == "extract":
-        check_may_be_asked_again(stored.files)
-    interrupt_when_told_to_end()  # nothing must stay half removed
+        check_not_merged(stored.files)
+    interrupt_when_told_to_end()  # so that `redo` restores the files
     try:
-        with ExitStack() as alone:
-            for either in (stored, merged):
-                job = Job(either.job, service().path)
-                alone.enter_context(job.exclusive(either.timestamp, either.slug))
-            wanted = merged if options.stage == "merge" or is_to_be_merged(stored.files) else stored
-            return redo(stored.files, options.stage, lambda: _run_luigi(_arguments(wanted)))
+        with ExitStack() as locks:
+            for task in (stored, merged):
+                job = Job(task.job, service().path)
+                locks.enter_context(job.exclusive(task.timestamp, task.slug))
+            last = merged if options.stage == "merge" or needs_merge(stored.files) else stored
+            return redo(stored.files, options.stage, lambda: _run_luigi(_arguments(last)))
     except BusyError as error:
         raise EtlError(f"{error}: try again when it has ended") from error
 
 
-def _stored(options: argparse.Namespace) -> "StoreComplaints":
-    """Return the task that stored the snapshot, as Luigi reads it from a command line."""
+def _parse_task(options: argparse.Namespace) -> "StoreComplaints":
+    """Return the snapshot's task, with parameters that Luigi parses from a command line."""
     from luigi.cmdline_parser import CmdlineParser
 
     from luigi_etl.tasks.chain import StoreComplaints
@@ -67,15 +67,15 @@ def _stored(options: argparse.Namespace) -> "StoreComplaints":
     arguments += [f"--limit={options.limit}"] if options.limit else []
     with CmdlineParser.global_instance(arguments) as parser:
         task = parser.get_task_obj()
-    assert isinstance(task, StoreComplaints)  # noqa: S101  # for mypy: it is
+    assert isinstance(task, StoreComplaints)  # noqa: S101  # for mypy
     return task
 
 
 def _arguments(task: "Snapshot") -> list[str]:
-    """Return a task's command line, every parameter in it: one left out may have another default."""
+    """Return a task's command line with all parameters, because MergeComplaints may have other defaults."""
     minute = as_parameter(task.timestamp)
-    given = ["--timestamp", minute, f"--query={task.query}", f"--limit={task.limit}"]
-    return ["--module", "luigi_etl", task.task_family, *given]
+    options = ["--timestamp", minute, f"--query={task.query}", f"--limit={task.limit}"]
+    return ["--module", "luigi_etl", task.task_family, *options]
 
 
 def _run_luigi(arguments: list[str]) -> int:
@@ -87,7 +87,7 @@ def _run_luigi(arguments: list[str]) -> int:
 
     luigid, is_local = address(), core().local_scheduler
     if not is_local and (problem := problem_of(luigid)):
-        sys.stderr.write(f"{problem}: it goes without it\n")
+        sys.stderr.write(f"{problem}: the redo runs without luigid\n")
         is_local = True
     if not is_local:
         return run_under(luigid, arguments)

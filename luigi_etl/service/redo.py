@@ -1,4 +1,4 @@
-"""Making a snapshot's files again, from a stage of the chain on."""
+"""Redo of a snapshot: repeat the chain from a step on, and keep the original files until it succeeds."""
 
 import sys
 from collections.abc import Callable
@@ -16,49 +16,49 @@ from luigi_etl.snapshot.store import publish
 
 
 class NothingToRedoError(PermanentError):
-    """A snapshot that has no files."""
+    """The snapshot has no files, or the API must not be asked again."""
 
 
 def redo(files: SnapshotFiles, stage: str, run: Callable[[], int]) -> int:
-    """Put a snapshot's files from a stage on aside, and make them again by `run`, which returns an exit code.
+    """Move a snapshot's files from a stage on aside, and let `run` write them again; return its exit code.
 
-    They are removed for good when it returns 0, and put back otherwise. Redos that were killed before, in
-    whatever step, are settled first. Returns the exit code.
+    If `run` returns 0, the original files are deleted, otherwise restored. Earlier redos that were killed,
+    at any step, are repaired first.
 
     Raises:
         StorageError: a file can't be moved.
 
     """
-    _settle(files)
+    _repair(files)
     mark_in_use(files)
     code = -1
     try:
-        _put_aside(files.made_from(stage))
+        _move_aside(files.made_from(stage))
         code = run()
     finally:
         if code == 0:
-            _remove_aside(files)
-        elif _put_back(files):
+            _delete_aside(files)
+        elif _restore(files):
             sys.stderr.write("luigi-etl: redo failed; the original files were restored\n")
     return code
 
 
-def check_there(files: SnapshotFiles) -> None:
-    """See to it that there is something to redo.
+def check_exists(files: SnapshotFiles) -> None:
+    """Check that the snapshot has files.
 
     Raises:
-        NothingToRedoError: the snapshot has no files.
+        NothingToRedoError: it has none.
 
     """
     if not any(path.exists() or _aside(path).exists() for path in files.all):
         raise NothingToRedoError(
             f"no run of {as_parameter(files.timestamp)} (UTC) of {files.slug} left a file: nothing to redo; "
-            "`luigi-etl runs --since DAY` lists those that did, --query and --limit tell which of them"
+            "list the runs with `luigi-etl runs --since DAY`, and choose one with --query and --limit"
         )
 
 
-def check_may_be_asked_again(files: SnapshotFiles) -> None:
-    """See to it that the API is not asked for what the database holds as of another minute.
+def check_not_merged(files: SnapshotFiles) -> None:
+    """Check that the snapshot is not in the database: today's response must not replace an older one.
 
     Raises:
         NothingToRedoError: the snapshot is in the database.
@@ -66,14 +66,14 @@ def check_may_be_asked_again(files: SnapshotFiles) -> None:
     """
     if _was_merged(files):
         raise NothingToRedoError(
-            f"the snapshot of {as_parameter(files.timestamp)} (UTC) of {files.slug} is in the database; what "
-            "the API answers today is not what it answered then: run MergeComplaints, which takes a new one, "
-            "or redo this one --from parse"
+            f"the snapshot of {as_parameter(files.timestamp)} (UTC) of {files.slug} is in the database, and "
+            "the API's response today differs from that of then: run MergeComplaints for a new snapshot, or "
+            "redo this one --from parse"
         )
 
 
-def is_to_be_merged(files: SnapshotFiles) -> bool:
-    """Tell whether a snapshot is in the database, or was to be: what is made again belongs there, too."""
+def needs_merge(files: SnapshotFiles) -> bool:
+    """Return whether the snapshot is in the database, or failed to get there: a redo merges it again."""
     return _was_merged(files) or any(tells_of_failed_merge(path) for path in (files.run, _aside(files.run)))
 
 
@@ -81,41 +81,41 @@ def _was_merged(files: SnapshotFiles) -> bool:
     return files.changes.exists() or _aside(files.changes).exists()
 
 
-def _settle(files: SnapshotFiles) -> None:
-    """Finish what a killed redo left: keep the new files if they are whole, else restore the original ones.
+def _repair(files: SnapshotFiles) -> None:
+    """Finish a killed redo: keep the new files if they are complete, else restore the original ones.
 
-    A snapshot that was merged once, and has new files since that were not, stays marked as to be merged: its
-    record says that the merge failed, and its old changes stay aside.
+    A merged snapshot whose new files were not merged stays marked for a merge: its record names the failed
+    merge, and its old changes stay aside.
     """
-    there = _put_aside_before(files)
-    if _awaits_merge(files, there):
+    aside = _paths_aside(files)
+    if _awaits_merge(files, aside):
         return
-    if _is_made_again(files, there):
-        if is_to_be_merged(files) and not files.changes.exists():
+    if _is_complete(files, aside):
+        if needs_merge(files) and not files.changes.exists():
             _record_missing_merge(files)
-            _remove_aside(files, besides=files.changes)
+            _delete_aside(files, besides=files.changes)
         else:
-            _remove_aside(files)
-    elif _put_back(files):
+            _delete_aside(files)
+    elif _restore(files):
         sys.stderr.write("luigi-etl: an earlier redo was killed; the original files were restored\n")
 
 
-def _awaits_merge(files: SnapshotFiles, there: list[Path]) -> bool:
+def _awaits_merge(files: SnapshotFiles, aside: list[Path]) -> bool:
     """Return whether only the changes of an older merge are aside, until the new files are merged."""
-    return there == [files.changes] and not files.changes.exists() and tells_of_failed_merge(files.run)
+    return aside == [files.changes] and not files.changes.exists() and tells_of_failed_merge(files.run)
 
 
-def _is_made_again(files: SnapshotFiles, there: list[Path]) -> bool:
-    """Return whether the snapshot is whole without the files put aside, in whatever step a redo was killed.
+def _is_complete(files: SnapshotFiles, aside: list[Path]) -> bool:
+    """Return whether the snapshot is complete without its files aside, at any step of a killed redo.
 
-    Files are put aside last first and removed last first, so what is aside shows the step: where it is only
-    the changes or the record, the Data Package is still the original one.
+    The last file is moved first and deleted first, so the files aside show the step. If they are only the
+    changes or the record, the Data Package is still the original one.
     """
     if not files.datapackage.exists():
         return False
-    if set(there) - {files.changes, files.run}:
+    if set(aside) - {files.changes, files.run}:
         return True
-    if files.changes in there:
+    if files.changes in aside:
         return files.changes.exists()
     return files.run.exists() or (files.changes.exists() and tells_of_failed_merge(_aside(files.run)))
 
@@ -126,54 +126,54 @@ def _record_missing_merge(files: SnapshotFiles) -> None:
     write_record(files.run, RunRecord(outcome="failed", task=MERGES, ended=ended, seconds=0.0, error=error))
 
 
-def _put_aside(paths: list[Path]) -> None:
-    """Put files aside, the last first: without what was made last nobody takes the rest for whole."""
-    there = [path for path in paths if path.exists()]
-    for path in reversed(there):
+def _move_aside(paths: list[Path]) -> None:
+    """Move files aside, the last first: without the last one the snapshot is incomplete."""
+    existing = [path for path in paths if path.exists()]
+    for path in reversed(existing):
         with storage_errors(path):
             path.rename(_aside(path))
-    for path in there:
+    for path in existing:
         print_line(f"removed {path}")
 
 
-def _put_back(files: SnapshotFiles) -> bool:
-    """Restore the files that were put aside, and remove those made since; return whether there were any.
+def _restore(files: SnapshotFiles) -> bool:
+    """Restore the files aside, and delete the newer ones; return whether any file was aside.
 
-    New files go last first and original ones come back first first, so a kill in between loses nothing: the
-    next redo finds no whole snapshot and continues here.
+    New files go last first, and original ones return first first. After a kill in between, the next redo
+    finds an incomplete snapshot and continues here.
     """
-    there = _put_aside_before(files)
-    if tells_of_failed_merge(_aside(files.run)) and files.changes in there:
-        there.remove(files.changes)  # of an older merge than these files
-    if not there:
+    aside = _paths_aside(files)
+    if tells_of_failed_merge(_aside(files.run)) and files.changes in aside:
+        aside.remove(files.changes)  # of an older merge than these files
+    if not aside:
         return False
-    made = files.made_from(_stage_of(files, there))
-    for path in reversed(made[made.index(there[0]) :]):
+    made = files.made_from(_stage_of(files, aside))
+    for path in reversed(made[made.index(aside[0]) :]):
         with storage_errors(path):
             path.unlink(missing_ok=True)
-    for path in there:
+    for path in aside:
         if path == files.datapackage and files.complaints.exists():
-            publish(files.complaints, files.latest)  # the run may have published its own
+            publish(files.complaints, files.latest)  # the failed run may have published its CSV
         with storage_errors(path):
             _aside(path).rename(path)
         if path == files.extracted:
             with storage_errors(files.partial):
-                files.partial.unlink(missing_ok=True)  # its pages are not needed any more
+                files.partial.unlink(missing_ok=True)
     return True
 
 
-def _stage_of(files: SnapshotFiles, there: list[Path]) -> str:
-    """Return the stage whose files were put aside; of a redo killed meanwhile, one that made the first."""
-    return next(stage for stage in STAGES if there[0] in files.made_from(stage))
+def _stage_of(files: SnapshotFiles, aside: list[Path]) -> str:
+    """Return the first stage that writes the first file aside."""
+    return next(stage for stage in STAGES if aside[0] in files.made_from(stage))
 
 
-def _put_aside_before(files: SnapshotFiles) -> list[Path]:
-    """Return the paths of which an original file is aside, in the order in which a run makes them."""
+def _paths_aside(files: SnapshotFiles) -> list[Path]:
+    """Return the paths whose original files are aside, in the order in which a run writes them."""
     return [path for path in files.all if _aside(path).exists()]
 
 
-def _remove_aside(files: SnapshotFiles, besides: Path | None = None) -> None:
-    """Remove the original files, the last first, as `_is_made_again` needs it."""
+def _delete_aside(files: SnapshotFiles, besides: Path | None = None) -> None:
+    """Delete the original files, the last first; `_is_complete` depends on this order."""
     for path in reversed(files.all):
         if path != besides:
             with storage_errors(path):

@@ -1,4 +1,4 @@
-"""`luigi-etl redo`: a snapshot's files are made again, and none is lost where that fails."""
+"""`luigi-etl redo`: the chain runs again from a step on, and no file is lost if it fails."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ MADE_FROM = {
 
 @pytest.fixture
 def stored(chain: Chain, served: Serve) -> str:
-    """Store a snapshot and give the address of its API."""
+    """Store a snapshot; return the address of its API."""
     chain.configure("ccdb", requests_per_minute=0, retries=0, backoff=0.01)
     url = served(50).url
     assert chain.luigi("--timestamp", MINUTE, url=url).code == 0
@@ -56,7 +56,7 @@ def stored(chain: Chain, served: Serve) -> str:
 
 @pytest.fixture
 def merged(chain: Chain, stored: str) -> str:
-    """Bring the snapshot into the database, too, and give the address of its API."""
+    """Also merge the snapshot; return the address of its API."""
     assert chain.luigi("--timestamp", MINUTE, task="MergeComplaints", url=stored).code == 0
     return stored
 
@@ -83,7 +83,7 @@ def inodes(chain: Chain) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("stage", ["create", "extract", "parse", "store"])
-def test_the_files_from_the_stage_on_are_made_again_and_named(chain: Chain, stored: str, stage: str) -> None:
+def test_files_from_the_stage_on_are_rewritten_and_named(chain: Chain, stored: str, stage: str) -> None:
     before = inodes(chain)
     run = redo(chain, "--from", stage, url=stored)
     assert run.code == 0
@@ -94,18 +94,18 @@ def test_the_files_from_the_stage_on_are_made_again_and_named(chain: Chain, stor
     after = inodes(chain)
     assert after.keys() == before.keys()
     assert {name for name in before if before[name] != after[name]} == set(MADE_FROM[stage])
-    assert run.err == "luigid does not answer at http://127.0.0.1:8082: it goes without it\n"
+    assert run.err == "luigid does not answer at http://127.0.0.1:8082: the redo runs without luigid\n"
 
 
-def test_another_users_program_at_luigids_port_is_not_obeyed(chain: Chain, stored: str) -> None:
+def test_luigid_of_another_user_is_not_used(chain: Chain, stored: str) -> None:
     with HostileLuigid.of_nobody() as hostile:
         chain.configure("core", scheduler_port=hostile.port)
         run = redo(chain, "--from", "parse", url=stored)
     listens = f"another user's program (uid 65534) listens at http://127.0.0.1:{hostile.port}"
-    assert (run.code, run.err) == (0, f"{listens}: it goes without it\n")
+    assert (run.code, run.err) == (0, f"{listens}: the redo runs without luigid\n")
 
 
-def test_without_a_stage_the_api_is_asked_again(chain: Chain, served: Serve, stored: str) -> None:
+def test_default_stage_asks_the_api_again(chain: Chain, served: Serve, stored: str) -> None:
     assert stored
     server = served(60)
     assert redo(chain, url=server.url).code == 0
@@ -114,7 +114,7 @@ def test_without_a_stage_the_api_is_asked_again(chain: Chain, served: Serve, sto
     assert b'"hits_total": 60' in contents(chain)[f"{PREFIX}.datapackage.json"]
 
 
-def test_from_parse_on_the_api_is_not_asked_and_the_bytes_are_the_same(chain: Chain, stored: str) -> None:
+def test_redo_from_parse_is_offline_and_writes_the_same_bytes(chain: Chain, stored: str) -> None:
     assert stored
     before = contents(chain)
     assert redo(chain, "--from", "parse", url=NOWHERE).code == 0
@@ -122,7 +122,7 @@ def test_from_parse_on_the_api_is_not_asked_and_the_bytes_are_the_same(chain: Ch
     assert {name for name in before if before[name] != after[name]} <= {f"{PREFIX}.run.json"}
 
 
-def test_where_it_fails_everything_is_as_before(chain: Chain, stored: str) -> None:
+def test_failed_redo_restores_all_files(chain: Chain, stored: str) -> None:
     assert stored
     before = contents(chain)
     run = redo(chain, url=NOWHERE)
@@ -131,7 +131,7 @@ def test_where_it_fails_everything_is_as_before(chain: Chain, stored: str) -> No
     assert contents(chain) == before
 
 
-def test_a_killed_redo_is_put_right_by_the_next(chain: Chain, served: Serve, stored: str) -> None:
+def test_next_redo_repairs_a_killed_one(chain: Chain, served: Serve, stored: str) -> None:
     assert stored
     before = contents(chain)
     server = served(50, "1:hang")
@@ -145,9 +145,7 @@ def test_a_killed_redo_is_put_right_by_the_next(chain: Chain, served: Serve, sto
     assert contents(chain).keys() == before.keys()
 
 
-def test_a_minute_that_was_run_again_after_a_killed_redo_keeps_its_newer_files(
-    chain: Chain, served: Serve, stored: str
-) -> None:
+def test_new_run_after_a_killed_redo_keeps_its_files(chain: Chain, served: Serve, stored: str) -> None:
     assert stored
     hanging = served(50, "1:hang")
     process = chain.start("luigi-etl", "redo", MINUTE, url=hanging.url)
@@ -161,7 +159,7 @@ def test_a_minute_that_was_run_again_after_a_killed_redo_keeps_its_newer_files(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_redo_that_a_signal_ends_puts_everything_back(
+def test_signal_during_a_redo_restores_all_files(
     chain: Chain, served: Serve, stored: str, number: signal.Signals
 ) -> None:
     assert stored
@@ -176,7 +174,7 @@ def test_a_redo_that_a_signal_ends_puts_everything_back(
     assert contents(chain) == before
 
 
-def test_a_failed_redo_leaves_the_newest_csv_as_it_was(chain: Chain, stored: str) -> None:
+def test_failed_redo_restores_the_newest_csv(chain: Chain, stored: str) -> None:
     assert stored
     latest = chain.folder / "data/latest/all-newest-10.csv"
     before = latest.read_bytes()
@@ -184,7 +182,7 @@ def test_a_failed_redo_leaves_the_newest_csv_as_it_was(chain: Chain, stored: str
 
     def fail_after_publishing() -> int:
         files.complaints.write_bytes(b"new")
-        os.utime(files.complaints, (latest.stat().st_mtime,) * 2)  # the minute, as `store` has it
+        os.utime(files.complaints, (latest.stat().st_mtime,) * 2)  # `store` sets it to the minute
         publish(files.complaints, files.latest)
         return 30
 
@@ -200,16 +198,16 @@ def wait_until(condition: object) -> None:
         time.sleep(0.02)
 
 
-def test_a_minute_that_never_ran_is_one_line(chain: Chain, stored: str) -> None:
+def test_minute_without_a_run_is_one_line(chain: Chain, stored: str) -> None:
     run = chain.program("luigi-etl", "redo", "2026-11-22T0927", url=stored)
     assert (run.code, run.out) == (1, "")
     assert run.err == (
         "luigi-etl: error: no run of 2026-11-22T0927 (UTC) of all-newest-10 left a file: nothing to redo; "
-        "`luigi-etl runs --since DAY` lists those that did, --query and --limit tell which of them\n"
+        "list the runs with `luigi-etl runs --since DAY`, and choose one with --query and --limit\n"
     )
 
 
-def test_a_minute_of_another_query_is_found_by_query_and_limit(chain: Chain, stored: str) -> None:
+def test_query_and_limit_choose_the_snapshot(chain: Chain, stored: str) -> None:
     arguments = ("--query", "state=CA", "--limit", "0")
     assert redo(chain, *arguments, url=stored).code == 1
     assert chain.luigi("--timestamp", MINUTE, *arguments, url=stored).code == 0
@@ -217,15 +215,13 @@ def test_a_minute_of_another_query_is_found_by_query_and_limit(chain: Chain, sto
 
 
 @pytest.mark.parametrize("timestamp", ["yesterday", "2026-11-22", "2999-01-01T0000"])
-def test_what_is_no_minute_is_one_line(chain: Chain, timestamp: str) -> None:
+def test_invalid_minute_is_one_line(chain: Chain, timestamp: str) -> None:
     run = chain.program("luigi-etl", "redo", timestamp)
     assert (run.code, run.out, len(run.err.splitlines())) == (2, "", 1)
     assert timestamp in run.err
 
 
-def test_with_luigid_it_is_tracked_and_can_be_done_again_at_once(
-    chain: Chain, stored: str, luigid: Luigid
-) -> None:
+def test_luigid_tracks_a_redo_and_allows_another_at_once(chain: Chain, stored: str, luigid: Luigid) -> None:
     for _ in range(2):
         run = redo(chain, "--from", "store", url=stored)
         assert (run.code, run.err) == (0, "")
@@ -233,7 +229,7 @@ def test_with_luigid_it_is_tracked_and_can_be_done_again_at_once(
 
 
 @pytest.mark.parametrize("task", ["StoreComplaints", "MergeComplaints"])
-def test_while_a_run_of_the_query_is_under_way_it_is_refused(
+def test_redo_is_refused_during_a_run_of_the_query(
     chain: Chain, served: Serve, stored: str, task: str
 ) -> None:
     server = served(50, "1:hang")
@@ -256,17 +252,17 @@ def test_while_a_run_of_the_query_is_under_way_it_is_refused(
         process.communicate()
 
 
-def test_the_newest_csv_is_the_one_that_was_made_again(chain: Chain, stored: str) -> None:
+def test_redone_csv_is_published_as_the_newest(chain: Chain, stored: str) -> None:
     assert redo(chain, "--from", "store", url=stored).code == 0
     latest = chain.folder / "data/latest/all-newest-10.csv"
     assert os.path.samestat(latest.stat(), Path(chain.file(".complaints.csv")).stat())
 
 
-# --- and the database ----------------------------------------------------------------------------
+# --- merged snapshots ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("stage", ["create", "parse", "store", "merge"])
-def test_of_a_merged_snapshot_the_changes_are_made_again_too(chain: Chain, merged: str, stage: str) -> None:
+def test_redo_of_a_merged_snapshot_rewrites_the_changes(chain: Chain, merged: str, stage: str) -> None:
     before = inodes(chain)
     run = redo(chain, "--from", stage, url=merged)
     assert run.code == 0
@@ -277,20 +273,20 @@ def test_of_a_merged_snapshot_the_changes_are_made_again_too(chain: Chain, merge
     assert run.out.splitlines()[-1].startswith("10 new, 0 changed, 0 withdrawn, 0 returned: ")
 
 
-def test_the_api_is_not_asked_again_for_what_the_database_holds(chain: Chain, merged: str) -> None:
-    """What it answers today would be told as the answer of then."""
+def test_merged_snapshot_is_not_extracted_again(chain: Chain, merged: str) -> None:
+    """Today's response must not replace the one that was merged."""
     before = contents(chain)
     run = redo(chain, url=merged)
     assert run.code == 1
     assert run.err == (
-        "luigi-etl: error: the snapshot of 2026-11-22T0926 (UTC) of all-newest-10 is in the database; what "
-        "the API answers today is not what it answered then: run MergeComplaints, which takes a new one, or "
+        "luigi-etl: error: the snapshot of 2026-11-22T0926 (UTC) of all-newest-10 is in the database, and "
+        "the API's response today differs from that of then: run MergeComplaints for a new snapshot, or "
         "redo this one --from parse\n"
     )
     assert contents(chain) == before
 
 
-def test_from_parse_on_the_database_stays_as_it_is(chain: Chain, merged: str) -> None:
+def test_redo_from_parse_does_not_change_the_database(chain: Chain, merged: str) -> None:
     assert merged
     files, rows = contents(chain), in_database(chain, "SELECT * FROM complaints ORDER BY 1")
     assert redo(chain, "--from", "parse", url=NOWHERE).code == 0
@@ -298,7 +294,7 @@ def test_from_parse_on_the_database_stays_as_it_is(chain: Chain, merged: str) ->
     assert contents(chain)[f"{PREFIX}.changes.csv"] == files[f"{PREFIX}.changes.csv"]
 
 
-def test_from_merge_a_snapshot_that_was_only_stored_gets_into_the_database(chain: Chain, stored: str) -> None:
+def test_redo_from_merge_merges_a_stored_snapshot(chain: Chain, stored: str) -> None:
     assert stored
     before = inodes(chain)
     assert redo(chain, "--from", "merge", url=NOWHERE).code == 0
@@ -308,20 +304,20 @@ def test_from_merge_a_snapshot_that_was_only_stored_gets_into_the_database(chain
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
 
 
-def test_from_merge_a_snapshot_gets_into_a_database_that_lost_it(chain: Chain, merged: str) -> None:
+def test_redo_from_merge_fills_a_lost_database(chain: Chain, merged: str) -> None:
     assert merged
     (chain.folder / "data/complaints.db").unlink()
     assert redo(chain, "--from", "merge", url=NOWHERE).code == 0
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
 
 
-def test_a_snapshot_that_was_only_stored_stays_out_of_the_database(chain: Chain, stored: str) -> None:
+def test_redo_of_a_stored_snapshot_does_not_merge(chain: Chain, stored: str) -> None:
     assert redo(chain, url=stored).code == 0
     assert not (chain.folder / "data/complaints.db").exists()
 
 
 @pytest.mark.parametrize("stage", ["parse", "store", "merge"])
-def test_where_the_merge_fails_the_changes_are_back_too(chain: Chain, merged: str, stage: str) -> None:
+def test_failed_merge_restores_the_changes(chain: Chain, merged: str, stage: str) -> None:
     (chain.folder / "data/complaints.db").write_bytes(b"no database" * 100)
     before = contents(chain)
     run = redo(chain, "--from", stage, url=merged)
@@ -331,7 +327,7 @@ def test_where_the_merge_fails_the_changes_are_back_too(chain: Chain, merged: st
     assert contents(chain) == before
 
 
-def test_a_snapshot_whose_merge_failed_is_merged_when_it_is_made_again(chain: Chain, stored: str) -> None:
+def test_redo_after_a_failed_merge_merges(chain: Chain, stored: str) -> None:
     database = chain.folder / "data/complaints.db"
     database.write_bytes(b"no database" * 100)
     assert chain.luigi("--timestamp", MINUTE, task="MergeComplaints", url=stored).code == 30
@@ -340,16 +336,14 @@ def test_a_snapshot_whose_merge_failed_is_merged_when_it_is_made_again(chain: Ch
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
 
 
-def test_a_merge_has_the_limit_of_what_is_redone_whatever_its_own_default(chain: Chain, merged: str) -> None:
+def test_merge_uses_the_limit_of_the_redone_snapshot(chain: Chain, merged: str) -> None:
     chain.configure("MergeComplaints", limit=3)
     assert redo(chain, "--from", "parse", url=merged).code == 0
     assert {path.parts[-3] for path in chain.files(".changes.csv")} == {"all-newest-10"}
 
 
 @pytest.mark.parametrize("stage", ["store", "merge"])
-def test_the_changes_that_a_killed_redo_put_aside_are_put_right_by_the_next(
-    chain: Chain, merged: str, stage: str
-) -> None:
+def test_next_redo_restores_the_changes_of_a_killed_one(chain: Chain, merged: str, stage: str) -> None:
     assert merged
     before = contents(chain)
     files = SnapshotFiles(chain.folder / "data", "all-newest-10", datetime(2026, 11, 22, 9, 26))
@@ -360,7 +354,7 @@ def test_the_changes_that_a_killed_redo_put_aside_are_put_right_by_the_next(
     assert contents(chain) == before
 
 
-def test_a_killed_redo_of_a_merged_snapshot_is_merged_by_the_next(chain: Chain, merged: str) -> None:
+def test_next_redo_merges_after_a_killed_one(chain: Chain, merged: str) -> None:
     assert merged
     files = SnapshotFiles(chain.folder / "data", "all-newest-10", datetime(2026, 11, 22, 9, 26))
     for path in filter(Path.exists, files.made_from("parse")):
@@ -371,7 +365,7 @@ def test_a_killed_redo_of_a_merged_snapshot_is_merged_by_the_next(chain: Chain, 
     assert not chain.files(".redo")
 
 
-def test_what_a_killed_redo_of_a_failed_merge_left_is_merged_by_the_next(chain: Chain, stored: str) -> None:
+def test_next_redo_merges_after_a_failed_merge_and_a_kill(chain: Chain, stored: str) -> None:
     database = chain.folder / "data/complaints.db"
     database.write_bytes(b"no database" * 100)
     assert chain.luigi("--timestamp", MINUTE, task="MergeComplaints", url=stored).code == 30
@@ -382,7 +376,7 @@ def test_what_a_killed_redo_of_a_failed_merge_left_is_merged_by_the_next(chain: 
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
 
 
-def test_luigid_is_asked_without_the_proxy(chain: Chain, stored: str, luigid: Luigid) -> None:
+def test_luigid_is_reached_without_the_proxy(chain: Chain, stored: str, luigid: Luigid) -> None:
     chain.environment.update(HTTP_PROXY="http://127.0.0.1:9", http_proxy="http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):
         chain.environment.pop(name, None)
@@ -393,7 +387,7 @@ def test_luigid_is_asked_without_the_proxy(chain: Chain, stored: str, luigid: Lu
     assert "ParseComplaints" in [task["name"] for task in luigid.tasks("DONE").values()]
 
 
-def test_with_luigid_a_merge_can_be_done_again_at_once(chain: Chain, merged: str, luigid: Luigid) -> None:
+def test_luigid_allows_a_second_merge_at_once(chain: Chain, merged: str, luigid: Luigid) -> None:
     for _ in range(2):
         run = redo(chain, "--from", "merge", url=merged)
         assert (run.code, run.err) == (0, "")

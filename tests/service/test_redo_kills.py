@@ -1,4 +1,4 @@
-"""`luigi_etl.service.redo`, killed at any step and any number of times: nothing is lost or forgotten."""
+"""`luigi_etl.service.redo`, killed at any step and any number of times: no file and no merge is lost."""
 
 import hashlib
 import os
@@ -15,7 +15,7 @@ import pytest
 from luigi_etl.api.query import parse_query
 from luigi_etl.common.files import atomic_write
 from luigi_etl.database.observations import read_observations
-from luigi_etl.service.redo import NothingToRedoError, check_may_be_asked_again, is_to_be_merged, redo
+from luigi_etl.service.redo import NothingToRedoError, check_not_merged, needs_merge, redo
 from luigi_etl.snapshot.datapackage import SnapshotSpec, describe
 from luigi_etl.snapshot.datapackage_reader import read_facts
 from luigi_etl.snapshot.parse import Summary
@@ -24,12 +24,12 @@ from luigi_etl.snapshot.store import create_document, publish, store
 from tests.made import SLUG, record
 
 MINUTE = datetime(2026, 11, 22, 9, 26)
-STEPS = 40  # changes of names or files in a redo, at most
+STEPS = 40  # more than a redo's file operations
 CHANGES_FILES = {"os.rename", "os.remove", "os.link", "open"}
 
 
 def run_chain(files: SnapshotFiles, attempt: int, *, is_merged: bool) -> int:
-    """Make the missing files of a snapshot as the chain does; each attempt parses other complaints."""
+    """Write the missing files of a snapshot as the chain does; each attempt parses another complaint."""
     if not files.document.exists():
         create_document(files.document, "")
     if not files.extracted.exists():
@@ -61,7 +61,7 @@ def hash_of(path: Path) -> bytes:
 
 
 def killed_at(step: int, action: Callable[[], object]) -> bool:
-    """Run something in another process that is killed before a change of a file; return whether it was."""
+    """Run an action in a process, killed before file operation `step`; return whether it was killed."""
     child = os.fork()
     if child == 0:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -85,21 +85,21 @@ def killed_at(step: int, action: Callable[[], object]) -> bool:
 
 
 def kill_redo(files: SnapshotFiles, stage: str, attempt: int, step: int, *, fails: bool = False) -> bool:
-    """Redo a snapshot as the command does, and kill that; `fails`: the run itself fails at its end."""
-    wanted = is_to_be_merged(files)
+    """Redo a snapshot as the command does, and kill the process; `fails` lets the run itself fail."""
+    is_merged = needs_merge(files)
 
     def run() -> int:
         if fails:
             run_chain(files, attempt, is_merged=False)
-            record(files, "failed", task="MergeComplaints" if wanted else "StoreComplaints")
+            record(files, "failed", task="MergeComplaints" if is_merged else "StoreComplaints")
             return 30
-        return run_chain(files, attempt, is_merged=wanted)
+        return run_chain(files, attempt, is_merged=is_merged)
 
     return killed_at(step, lambda: redo(files, stage, run))
 
 
 def check_whole(files: SnapshotFiles) -> None:
-    """Check that all files are of one run of the chain."""
+    """Check that all files come from one run of the chain."""
     facts = read_facts(files.datapackage, files.complaints)
     assert len(list(read_observations(files.parsed, facts.parsed_hash))) == 1
     assert files.latest.read_bytes() == files.complaints.read_bytes()
@@ -109,7 +109,7 @@ def check_whole(files: SnapshotFiles) -> None:
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder in memory, where there is one: thousands of files are brought to the disk here."""
+    """Yield a folder in memory if there is one: these tests sync thousands of files."""
     in_memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=in_memory if in_memory.is_dir() else tmp_path) as folder:
         yield Path(folder)
@@ -117,19 +117,19 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def merged(memory: Path) -> SnapshotFiles:
-    """Make a snapshot that was merged."""
+    """Return a merged snapshot."""
     files = SnapshotFiles(memory, SLUG, MINUTE)
     run_chain(files, 0, is_merged=True)
     return files
 
 
 def check_settled(files: SnapshotFiles, stage: str) -> None:
-    """Check what a redo leaves that fails, and one that follows and does not."""
+    """Check the files after a redo that fails, and after one that succeeds."""
     assert redo(files, stage, lambda: 30) == 30
     check_whole(files)
-    assert is_to_be_merged(files)
+    assert needs_merge(files)
     with pytest.raises(NothingToRedoError):
-        check_may_be_asked_again(files)
+        check_not_merged(files)
     assert redo(files, stage, lambda: run_chain(files, 99, is_merged=True)) == 0
     check_whole(files)
     assert files.changes.exists()
@@ -163,7 +163,7 @@ def test_redos_killed_several_times_lose_nothing(merged: SnapshotFiles, seed: in
     for attempt in range(1, 6):
         step, fails = chosen.randrange(STEPS), chosen.random() < 0.3
         kill_redo(merged, chosen.choice(stages), attempt, step, fails=fails)
-        assert is_to_be_merged(merged)
+        assert needs_merge(merged)
 
     check_settled(merged, chosen.choice(stages))
 
@@ -177,11 +177,11 @@ def test_killed_redos_of_a_failed_merge_still_merge(memory: Path, seed: int) -> 
     for attempt in range(1, 5):
         stage, step = chosen.choice(["extract", "parse", "store", "merge"]), chosen.randrange(STEPS)
         kill_redo(files, stage, attempt, step, fails=chosen.random() < 0.3)
-        assert is_to_be_merged(files)
+        assert needs_merge(files)
 
     assert redo(files, "store", lambda: 30) == 30
     check_whole(files)
-    assert is_to_be_merged(files)
+    assert needs_merge(files)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -195,4 +195,4 @@ def test_killed_redos_of_a_snapshot_never_merged(memory: Path, seed: int) -> Non
 
     assert redo(files, "store", lambda: 30) == 30
     check_whole(files)
-    assert not is_to_be_merged(files)
+    assert not needs_merge(files)
