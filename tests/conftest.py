@@ -40,8 +40,7 @@ from tests.postgres import PostgresServer, running_postgres
 PROJECT = Path(__file__).parents[1]
 RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
 PROGRAMS = Path(sys.executable).parent
-LONGEST = ("test_cron", "test_half_year", "test_pace", "test_scale")
-USES_CRON = ("test_crontab", "test_doctor")
+LONGEST = ("system/test_cron", "system/test_half_year", "system/test_scale")
 CRONTAB = shutil.which("crontab")
 REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
 
@@ -67,9 +66,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _turn(item: pytest.Item) -> int:
     if not item.get_closest_marker("slow"):
         return 0
-    if item.path.stem in LONGEST:
+    if f"{item.path.parent.name}/{item.path.stem}" in LONGEST:
         return 1
-    return 3 if item.path.stem in USES_CRON else 2
+    return 3 if "crontab" in getattr(item, "fixturenames", ()) else 2
 
 
 @dataclass(frozen=True)
