@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _run(luigid: "Address", folder: "Path") -> int:
-    from luigi_etl.service.luigid import run_luigid
+    from luigi_etl.service.luigid_server import run_luigid
 
     print(f"starting luigid at {luigid}; its log is {folder}/luigid.log", flush=True)
     run_luigid(luigid, folder)

@@ -83,7 +83,7 @@ def _run_luigi(arguments: list[str]) -> int:
     from luigi.retcodes import run_with_retcodes
 
     from luigi_etl.service.luigid import address, problem_of
-    from luigi_etl.service.own_luigid import run_under
+    from luigi_etl.service.luigid_client import run_under
 
     luigid, is_local = address(), core().local_scheduler
     if not is_local and (problem := problem_of(luigid)):

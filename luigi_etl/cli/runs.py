@@ -16,7 +16,7 @@ from luigi_etl.common.minutes import as_iso, read_parameter
 from luigi_etl.common.terminal import print_all, printable
 
 if TYPE_CHECKING:
-    from luigi_etl.service.run_history import Run
+    from luigi_etl.service.run_status import Run
 
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{4})?", re.ASCII)
@@ -69,7 +69,8 @@ def moment(text: str) -> datetime:
 
 def run(options: argparse.Namespace) -> int:
     """List the runs below `[storage] root`."""
-    from luigi_etl.service.run_history import TROUBLE, of_jobs, runs_since
+    from luigi_etl.service.run_history import of_jobs, runs_since
+    from luigi_etl.service.run_status import TROUBLE
     from luigi_etl.tasks.config import service, storage
 
     root = storage().path

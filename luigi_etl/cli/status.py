@@ -11,7 +11,7 @@ from luigi_etl.common.terminal import one_line, print_all
 
 if TYPE_CHECKING:
     from luigi_etl.database.covered_days import CoveredRange
-    from luigi_etl.service.run_history import Run
+    from luigi_etl.service.run_status import Run
     from luigi_etl.service.status import DatabaseStatus, Status
 
 UNREADABLE = 1

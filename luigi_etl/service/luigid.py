@@ -1,23 +1,17 @@
-"""luigid, as luigi.cfg describes it: on loopback, its state kept, its log bounded, its metrics on."""
+"""The address of luigid, and a check that a run may use it."""
 
 import contextlib
 import json
-import logging
-import os
 import socket
 import threading
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
-from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import luigi
 
 from luigi_etl.common.errors import SettingError
-from luigi_etl.common.files import storage_errors
-from luigi_etl.common.log_files import add_bounded_file
-from luigi_etl.common.private import make_private, others_can_write
 from luigi_etl.service.listeners import foreign_listener
 
 PROBE_SECONDS = 2.0
@@ -136,90 +130,3 @@ def _basic(credentials: str) -> str:
     import base64
 
     return "Basic " + base64.b64encode(credentials.encode()).decode()
-
-
-def run_luigid(luigid: Address, folder: Path) -> None:
-    """Run luigid until it is told to end; its log and, over restarts, its state are in `folder`.
-
-    Raises:
-        SettingError: the address is not of this machine alone, or it is taken.
-        StorageError: the folder can't be used.
-
-    """
-    _check_loopback(luigid)
-    _configure(folder / "luigid.pickle")
-    state = Path(luigi.configuration.get_config().get("scheduler", "state_path"))
-    os.umask(0o077)
-    with storage_errors(folder, "set [service] folder"):
-        make_private(folder)
-        _log_to(folder / "luigid.log")
-        _check_state(state)
-    from luigi import server
-
-    try:
-        server.run(api_port=luigid.port, address=luigid.host)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        there = "luigid is there already: stop it" if answers(luigid) else "stop what listens there"
-        message = f"luigid can't listen at {luigid}: {reason}; {there}, or set [core] scheduler_port"
-        logging.getLogger().error(message)  # noqa: TRY400  # one line
-        raise SettingError(message) from error
-
-
-def _check_state(state: Path) -> None:
-    """Refuse a state that others may have written: it is a pickle, so they could run code here.
-
-    Raises:
-        SettingError: others can write the file or its folder.
-
-    """
-    import shlex
-
-    for path in (state.parent, state):
-        if path.exists() and others_can_write(path):
-            raise SettingError(
-                f"{path.absolute()}: others can write it, and run code here by luigid's state; delete "
-                f"{state.name} if you don't trust them, then `chmod go-w {shlex.quote(str(path.absolute()))}`"
-            )
-    if state.exists():
-        state.chmod(0o600)
-
-
-def _check_loopback(luigid: Address) -> None:
-    import ipaddress
-
-    if luigid.scheme != "http" or luigid.path:
-        raise SettingError(
-            f"[core] scheduler_url: luigid can't serve {luigid}, only plain http without a path; start it "
-            "where luigi.cfg has scheduler_host and scheduler_port instead"
-        )
-    try:
-        found = {entry[4][0] for entry in socket.getaddrinfo(luigid.host, luigid.port)}
-    except OSError as error:
-        raise SettingError(f"[core] scheduler_host: {luigid.host!r} has no address ({error})") from error
-    if not all(ipaddress.ip_address(one).is_loopback for one in found):
-        raise SettingError(
-            f"[core] scheduler_host: {luigid.host!r} is not of this machine alone, and luigid lets anyone in "
-            "who reaches it; use 127.0.0.1, and a proxy that asks who is there"
-        )
-
-
-def _log_to(path: Path) -> None:
-    add_bounded_file(logging.getLogger(), path)
-    logging.getLogger().setLevel(logging.INFO)
-    logging.getLogger("tornado.access").setLevel(logging.WARNING)  # a dozen requests each minute
-
-
-def _configure(state: Path) -> None:
-    """Set what luigid reads from the configuration and luigi.cfg leaves open."""
-    configuration = luigi.configuration.get_config()
-    if not configuration.has_option("scheduler", "state_path"):
-        configuration.set("scheduler", "state_path", str(state).replace("%", "%%"))
-    if not configuration.has_option("scheduler", "metrics_collector") and _has_prometheus():
-        configuration.set("scheduler", "metrics_collector", "prometheus")
-
-
-def _has_prometheus() -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("prometheus_client") is not None

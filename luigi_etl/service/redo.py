@@ -9,7 +9,7 @@ from luigi_etl.common.errors import PermanentError
 from luigi_etl.common.files import storage_errors
 from luigi_etl.common.minutes import as_parameter
 from luigi_etl.common.terminal import print_line
-from luigi_etl.service.run_history import MERGES, tells_of_failed_merge
+from luigi_etl.service.run_status import MERGES, tells_of_failed_merge
 from luigi_etl.snapshot.paths import ASIDE_SUFFIX, STAGES, SnapshotFiles, mark_in_use
 from luigi_etl.snapshot.run_record import RunRecord, write_record
 from luigi_etl.snapshot.store import publish

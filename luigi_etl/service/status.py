@@ -12,7 +12,8 @@ from luigi_etl.database.coverage import covered
 from luigi_etl.database.covered_days import CoveredRange, ranges
 from luigi_etl.database.rows import count_complaints
 from luigi_etl.database.schema import complaints
-from luigi_etl.service.run_history import Run, newest_of_each
+from luigi_etl.service.run_history import newest_of_each
+from luigi_etl.service.run_status import Run
 
 
 @dataclass(frozen=True)

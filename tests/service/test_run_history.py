@@ -18,7 +18,8 @@ import pytest
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.cli.main import run
 from luigi_etl.common.job_state import Job, JobState, record_attempt
-from luigi_etl.service.run_history import Run, newest_run, of_jobs, query_of, runs_since
+from luigi_etl.service.run_history import newest_run, of_jobs, query_of, runs_since
+from luigi_etl.service.run_status import Run
 from luigi_etl.snapshot.paths import sync_slug
 from luigi_etl.snapshot.run_record import RunRecord, write_record
 from tests.conftest import Chain

@@ -17,7 +17,8 @@ from luigi_etl.database.rows import count_complaints
 from luigi_etl.database.schema import RESTORE
 from luigi_etl.service.doctor.finding import Finding, failed, passed
 from luigi_etl.service.doctor.runs import DAY, describe_run
-from luigi_etl.service.run_history import TROUBLE, Run, newest_of_each
+from luigi_etl.service.run_history import newest_of_each
+from luigi_etl.service.run_status import TROUBLE, Run
 from luigi_etl.service.status import count_held_back
 from luigi_etl.snapshot.guard import RELEASE
 from luigi_etl.tasks.config import storage

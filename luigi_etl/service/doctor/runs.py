@@ -8,7 +8,8 @@ from pathlib import Path
 from luigi_etl.api.settings import MAXIMUM_CLOCK_SKEW
 from luigi_etl.common.minutes import as_parameter, as_text, this_minute
 from luigi_etl.service.doctor.finding import Finding, failed, passed
-from luigi_etl.service.run_history import TROUBLE, Run, newest_of_each, newest_run, options_of
+from luigi_etl.service.run_history import newest_of_each, newest_run, options_of
+from luigi_etl.service.run_status import TROUBLE, Run
 from luigi_etl.snapshot.paths import is_of_syncs, latest_folder
 from luigi_etl.tasks.config import service, storage
 from luigi_etl.tasks.future_minutes import latest_warning, remedy

@@ -9,7 +9,7 @@ import msgspec
 from luigi_etl.api.query import parse_stored_query
 from luigi_etl.common.errors import DamagedFileError, EtlError
 from luigi_etl.common.terminal import brief
-from luigi_etl.service.run_history import has_stored
+from luigi_etl.service.run_status import has_stored
 from luigi_etl.service.verify.expected import ExpectedFile
 from luigi_etl.service.verify.proof import PageProof
 from luigi_etl.service.verify.verdict import Verdict

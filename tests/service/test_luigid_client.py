@@ -9,7 +9,7 @@ from luigi.configuration import get_config
 from luigi.rpc import RPCError
 
 from luigi_etl.service.luigid import Address
-from luigi_etl.service.own_luigid import OwnLuigid
+from luigi_etl.service.luigid_client import OwnLuigid
 from tests.conftest import Chain, Luigid, Serve
 from tests.hostile_luigid import HostileLuigid, turn_to_nonsense
 from tests.service.test_unattended import wait_until_asked
