@@ -4,8 +4,10 @@ import logging
 
 from luigi_etl.common.job_state import Job, JobState
 from luigi_etl.common.state_file import StateFile
+from luigi_etl.service.alert_decision import Told, after_failure, after_success
+from luigi_etl.service.failure_causes import ROOM, Causes, Who
 from luigi_etl.service.notify import deliver
-from luigi_etl.service.outage import ROOM, Causes, Ended, Told, Who, after_failure, after_success
+from luigi_etl.service.run_result import Ended
 
 logger = logging.getLogger("luigi_etl.unattended")
 

@@ -17,7 +17,7 @@ from luigi_etl.common.reason import bounded
 from luigi_etl.common.terminal import one_line
 from luigi_etl.service.luigid import Address, problem_of
 from luigi_etl.service.luigid_client import run_under
-from luigi_etl.service.outage import Ended
+from luigi_etl.service.run_result import Ended
 from luigi_etl.service.signals import Signals
 from luigi_etl.tasks.startup import refuse_task
 

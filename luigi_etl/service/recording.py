@@ -8,7 +8,7 @@ import msgspec
 
 from luigi_etl.common.errors import DamagedFileError, EtlError
 from luigi_etl.common.job_state import JobState
-from luigi_etl.service.outage import Ended
+from luigi_etl.service.run_result import Ended
 from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.snapshot.run_record import read_record
 from luigi_etl.tasks.base import Recorded

@@ -20,10 +20,11 @@ from luigi_etl.common.errors import EtlError
 from luigi_etl.common.job_state import BusyError, Job, JobState
 from luigi_etl.common.log_files import bounded_log
 from luigi_etl.service.alerts import alert
+from luigi_etl.service.failure_causes import Who
 from luigi_etl.service.luigi_run import run_luigi
 from luigi_etl.service.luigid import Address, address
-from luigi_etl.service.outage import Ended, Who
 from luigi_etl.service.recording import recorded
+from luigi_etl.service.run_result import Ended
 from luigi_etl.service.signals import Signals
 from luigi_etl.tasks.base import Recorded
 from luigi_etl.tasks.config import service

@@ -7,16 +7,9 @@ import pytest
 
 from luigi_etl.common.job_state import JobState
 from luigi_etl.common.reason import LONGEST_REASON
-from luigi_etl.service.outage import (
-    MOST_CAUSES,
-    MOST_JOBS,
-    ROOM,
-    Causes,
-    Ended,
-    Who,
-    after_failure,
-    after_success,
-)
+from luigi_etl.service.alert_decision import after_failure, after_success
+from luigi_etl.service.failure_causes import MOST_CAUSES, MOST_JOBS, ROOM, Causes, Who
+from luigi_etl.service.run_result import Ended
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
 RUN = timedelta(seconds=10)
