@@ -4,51 +4,56 @@ from datetime import timedelta
 
 from luigi_etl.common.minutes import as_text
 from luigi_etl.common.terminal import counted
-from luigi_etl.service.failure_causes import Cause, Who
-from luigi_etl.service.run_result import Ended
+from luigi_etl.service.failure_causes import Cause, JobLabel
+from luigi_etl.service.run_result import RunResult
 
 
-def failed(ended: Ended, who: Who, error: str) -> str:
-    """Return the message about a new cause."""
-    return f"{who.title} of {as_text(ended.began)} failed (exit code {ended.code}): {error}{_end(who)}"
-
-
-def still_fails(cause: Cause, who: Who, error: str) -> str:
-    """Return the reminder of a cause."""
-    return f"{who.title} still fails, since {as_text(cause.since)}, {_runs(cause)}: {error}{_end(who)}"
-
-
-def fails_otherwise(cause: Cause, ended: Ended, who: Who, error: str) -> str:
-    """Return the message about a changed reason."""
+def describe_failure(job: JobLabel, result: RunResult) -> str:
+    """Return the message about the first failure for a cause."""
     return (
-        f"{who.title} still fails, since {as_text(cause.since)}, now for another reason "
-        f"(exit code {ended.code}): {error}{_end(who)}"
+        f"{job.title} of {as_text(result.began)} failed (exit code {result.exit_code}): "
+        f"{result.error}{_ending(job)}"
     )
 
 
-def _end(who: Who) -> str:
-    log = f"; its log is {who.log}" if who.log else ""
+def describe_reminder(job: JobLabel, result: RunResult, cause: Cause) -> str:
+    """Return the daily message about a cause that lasts."""
+    return (
+        f"{job.title} still fails, since {as_text(cause.since)}, {_count_runs(cause)}: "
+        f"{result.error}{_ending(job)}"
+    )
+
+
+def describe_change(job: JobLabel, result: RunResult, cause: Cause) -> str:
+    """Return the message about another reason for failures that last."""
+    return (
+        f"{job.title} still fails, since {as_text(cause.since)}, now for another reason "
+        f"(exit code {result.exit_code}): {result.error}{_ending(job)}"
+    )
+
+
+def describe_recovery(job: JobLabel, result: RunResult, cause: Cause) -> str:
+    """Return the message about the end of a cause; the success of `job` ended it."""
+    title = job.title if job.short_id in cause.recovered else cause.job
+    first_job = "" if title == cause.job else f"{cause.job} "
+    return (
+        f"{title} works again since {as_text(result.began)}, after {_lasted(result.ended - cause.since)}: "
+        f"{_count_runs(cause)} failed, the first {first_job}of {as_text(cause.since)}: {cause.error}"
+    )
+
+
+def _ending(job: JobLabel) -> str:
+    log = f"; its log is {job.log}" if job.log else ""
     return f"{log}; the next message comes when it works again, or after a day"
 
 
-def works_again(cause: Cause, ended: Ended, who: Who) -> str:
-    """Return the message about the end of a cause."""
-    title = who.title if who.mark in cause.recovered else cause.job
-    job = "" if title == cause.job else f"{cause.job} "
-    first = f"the first {job}of {as_text(cause.since)}"
-    return (
-        f"{title} works again since {as_text(ended.began)}, after {_lasted(ended.at - cause.since)}: "
-        f"{_runs(cause)} failed, {first}: {cause.error}"
-    )
-
-
-def _runs(cause: Cause) -> str:
+def _count_runs(cause: Cause) -> str:
     runs = counted(cause.runs, "run")
-    return f"{runs} of {counted(cause.jobs, 'job')}" if cause.jobs > 1 else runs
+    return f"{runs} of {counted(cause.job_count, 'job')}" if cause.job_count > 1 else runs
 
 
 def _lasted(time: timedelta) -> str:
-    """Say how long, in the largest unit that tells something."""
+    """Return a duration in the largest unit that makes at least 2."""
     seconds = time.total_seconds()
     if seconds < 0:
         return "an unknown time (the clock was set back meanwhile)"

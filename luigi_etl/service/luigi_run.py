@@ -1,4 +1,4 @@
-"""Run Luigi in a child process: the parent survives to report how the child ended."""
+"""Run Luigi in a child process: the parent survives to report the result."""
 
 import logging
 import multiprocessing
@@ -17,35 +17,35 @@ from luigi_etl.common.reason import bounded
 from luigi_etl.common.terminal import one_line
 from luigi_etl.service.luigid import Address, problem_of
 from luigi_etl.service.luigid_client import run_under
-from luigi_etl.service.run_result import Ended
+from luigi_etl.service.run_result import RunResult
 from luigi_etl.service.signals import Signals
 from luigi_etl.tasks.startup import refuse_task
 
-SIGNALLED = 128  # and the number of the signal, as shells have it
+SIGNALLED = 128  # plus the signal's number, as in shells
 logger = logging.getLogger("luigi_etl.unattended")
 
 
-def run_luigi(arguments: Sequence[str], luigid: Address | None, signals: Signals) -> Ended:
-    """Run a command line under luigid, and without it where that is away or goes away.
+def run_luigi(arguments: Sequence[str], luigid: Address | None, signals: Signals) -> RunResult:
+    """Run a command line under luigid, or under the local scheduler if luigid is away or goes away.
 
-    `luigid` is None where the command line or luigi.cfg asks for the local scheduler.
+    `luigid` is None if the command line or luigi.cfg selects the local scheduler.
     """
     if luigid is None:
         return _run(partial(run_with_retcodes, arguments), signals)
-    locally = partial(run_with_retcodes, (*arguments, "--local-scheduler"))
+    run_locally = partial(run_with_retcodes, (*arguments, "--local-scheduler"))
     if problem := problem_of(luigid):
-        logger.info("%s: this run goes without it", problem)
-        return _run(locally, signals)
-    ended = _run(partial(run_under, luigid, arguments), signals)
-    lost = (retcode().not_run, retcode().unhandled_exception)  # the second at answers Luigi can't handle
-    if ended.code in lost or ended.error.startswith("luigid: "):
-        logger.info("luigid at %s went away or lost the run: what is left of it goes without it", luigid)
-        return _run(locally, signals)
-    return ended
+        logger.info("%s; the run continues without luigid", problem)
+        return _run(run_locally, signals)
+    result = _run(partial(run_under, luigid, arguments), signals)
+    lost = (retcode().not_run, retcode().unhandled_exception)  # the latter: Luigi can't read a response
+    if result.exit_code in lost or result.error.startswith("luigid: "):
+        logger.info("luigid at %s went away or lost the run; the run continues without luigid", luigid)
+        return _run(run_locally, signals)
+    return result
 
 
-def _run(luigi: Callable[[], object], signals: Signals) -> Ended:
-    """Run Luigi, log what it writes, and return how it ended."""
+def _run(luigi: Callable[[], object], signals: Signals) -> RunResult:
+    """Run Luigi in a child process and log its output."""
     began = _now()
     if signals.received:  # before there was a process to pass it on to
         return _killed(signals.received, began)
@@ -58,24 +58,24 @@ def _run(luigi: Callable[[], object], signals: Signals) -> Ended:
             last = line
             logger.info("%s", line)
             if found := re.match(r"ERROR: |luigi: error: ", line):
-                error = error or line[found.end() :]  # what follows from it, and a mail server's, come later
+                error = error or line[found.end() :]  # later errors are consequences
         process.join()
     code = process.exitcode or 0
     if code < 0:
         return _killed(-code, began)
     is_skipped = code == retcode().already_running
-    return Ended(began, _now(), code, bounded(error or last) or "it gave no reason", is_skipped)
+    return RunResult(began, _now(), code, bounded(error or last) or "it gave no reason", is_skipped)
 
 
-def _killed(number: int, began: datetime) -> Ended:
+def _killed(number: int, began: datetime) -> RunResult:
     error = f"killed by signal {number} ({signal.strsignal(number)})"
-    return Ended(began, _now(), SIGNALLED + number, error)
+    return RunResult(began, _now(), SIGNALLED + number, error)
 
 
 def _child(luigi: Callable[[], object], reader: int, writer: int) -> None:
-    """Run Luigi with both of its outputs going to `writer`, and end with its exit code."""
+    """Run Luigi with all output to `writer`, and exit with its code."""
     Signals.accept()
-    os.close(reader)  # whoever else reads: without them a write must fail, not wait
+    os.close(reader)  # if the parent dies, a write must fail instead of waiting
     os.dup2(writer, 1)
     os.dup2(writer, 2)
     os.close(writer)

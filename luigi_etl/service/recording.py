@@ -1,4 +1,4 @@
-"""Record the end of an unattended run, and remember it in the job's state."""
+"""Record the result of an unattended run, and keep its counts in the job's state."""
 
 import contextlib
 from datetime import datetime
@@ -8,40 +8,40 @@ import msgspec
 
 from luigi_etl.common.errors import DamagedFileError, EtlError
 from luigi_etl.common.job_state import JobState
-from luigi_etl.service.run_result import Ended
+from luigi_etl.service.run_result import RunResult
 from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.snapshot.run_record import read_record
 from luigi_etl.tasks.base import Recorded
 
 
-def recorded(task: Recorded, memory: JobState, ended: Ended, began: datetime) -> JobState:
-    """Put the end of a run that began then on record, and earlier failures for which there was no room.
+def record_result(task: Recorded, state: JobState, result: RunResult, began: datetime) -> JobState:
+    """Record the result of a run that began at `began`, and earlier failures that had no room on the disk.
 
-    Return the memory with the run's counts, or with a failure that could not be put on record.
+    Returns the state with the run's counts, or with a failure that can't be recorded.
     """
-    if ended.is_success:
-        memory = _counted(task, memory)
-    elif ended.is_failure and not _is_failure_on_record(task, ended.error, began):
-        minutes = [*memory.unrecorded_minutes, task.timestamp]  # the disk is full, say
-        memory = memory.with_unrecorded(minutes, ended.error)
-    return _record_earlier(task, memory)
+    if result.is_success:
+        state = _add_counts(task, state)
+    elif result.is_failure and not _record_failure(task, result.error, began):
+        minutes = [*state.unrecorded_minutes, task.timestamp]  # for example, the disk is full
+        state = state.with_unrecorded(minutes, result.error)
+    return _record_earlier(task, state)
 
 
-def _counted(task: Recorded, memory: JobState) -> JobState:
-    """Remember what the snapshot holds and what changed in the database."""
+def _add_counts(task: Recorded, state: JobState) -> JobState:
+    """Add the counts of the snapshot and of the changes in the database."""
     with contextlib.suppress(DamagedFileError):
         counts = read_record(task.files.run).counts
-        memory = msgspec.structs.replace(memory, counts=None if counts is msgspec.UNSET else counts)
+        state = msgspec.structs.replace(state, counts=None if counts is msgspec.UNSET else counts)
     with contextlib.suppress(DamagedFileError):
         summary = read_summary(task.files.summary)
-        return msgspec.structs.replace(memory, rows=summary.parsed, rejected=summary.rejected)
-    return memory
+        return msgspec.structs.replace(state, rows=summary.parsed, rejected=summary.rejected)
+    return state
 
 
-def _is_failure_on_record(task: Recorded, error: str, began: datetime) -> bool:
-    """Put a failure on record that is not; what a run stored may be, and its merge have failed since.
+def _record_failure(task: Recorded, error: str, began: datetime) -> bool:
+    """Record a failure unless the run has done so; return whether the record exists.
 
-    Return whether it is on record now.
+    A complete task keeps its record of success.
     """
     if task.has_failed_since(began) or _is_complete(task):
         return True
@@ -52,17 +52,17 @@ def _is_failure_on_record(task: Recorded, error: str, began: datetime) -> bool:
 def _is_complete(task: luigi.Task) -> bool:
     try:
         return bool(task.complete())
-    except Exception:  # a task of the user's own; the run has failed for the same reason
+    except Exception:  # a user's task: the run failed for the same reason
         return False
 
 
-def _record_earlier(task: Recorded, memory: JobState) -> JobState:
-    """Put earlier failures on record for which there was no room, as far as there is room now."""
-    minutes = memory.unrecorded_minutes
+def _record_earlier(task: Recorded, state: JobState) -> JobState:
+    """Record earlier failures as far as the disk has room now."""
+    minutes = state.unrecorded_minutes
     if not minutes:
-        return memory
+        return state
     with contextlib.suppress(EtlError):
         while minutes:
-            task.record_earlier(minutes[0], memory.unrecorded_error)
+            task.record_earlier(minutes[0], state.unrecorded_error)
             del minutes[0]
-    return memory.with_unrecorded(minutes, memory.unrecorded_error if minutes else "")
+    return state.with_unrecorded(minutes, state.unrecorded_error if minutes else "")

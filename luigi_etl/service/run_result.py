@@ -5,24 +5,24 @@ from datetime import datetime
 
 
 @dataclass(frozen=True)
-class Ended:
-    """When a run began and ended (aware UTC), its exit code, and of a failed one why, in one line.
+class RunResult:
+    """The result of a run: times (aware UTC), the exit code, and the error of a failure in one line.
 
-    `is_skipped`: another run is at it.
+    `is_skipped`: another run of the job is under way.
     """
 
     began: datetime
-    at: datetime
-    code: int
+    ended: datetime
+    exit_code: int
     error: str = ""
     is_skipped: bool = False
 
     @property
     def is_success(self) -> bool:
-        """Whether the run did what it was to do."""
-        return self.code == 0
+        """Whether the run did its work."""
+        return self.exit_code == 0
 
     @property
     def is_failure(self) -> bool:
-        """Whether the run failed, and no other is at it."""
+        """Whether the run failed and was not skipped."""
         return not (self.is_success or self.is_skipped)

@@ -1,4 +1,4 @@
-"""`luigi-etl sandbox`: its options, the command it runs, and how it ends."""
+"""`luigi-etl sandbox`: its options, the command that it runs, and its exit code."""
 
 import json
 import os
@@ -32,7 +32,7 @@ print(json.dumps(answers))
 
 
 def ask(capfd: pytest.CaptureFixture[str], *options: str, times: int = 1) -> list[dict[str, Any]]:
-    """Return what a command that is run with the sandbox gets from it."""
+    """Return the responses that a command gets from the sandbox."""
     assert run(["sandbox", *options, "--", sys.executable, "-c", ASK, str(times)]) == 0
     answers: list[dict[str, Any]] = json.loads(capfd.readouterr().out)
     return answers
@@ -48,46 +48,46 @@ def python(code: str) -> list[str]:
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """Return what is said last when arguments are refused, with exit code 2."""
+    """Return the last line about refused arguments; the exit code is 2."""
     try:
         code: object = run(arguments)
     except SystemExit as ended:  # argparse
         code = ended.code
     assert code == 2
-    said = capsys.readouterr().err
-    assert "Traceback" not in said
-    return said.splitlines()[-1]
+    err = capsys.readouterr().err
+    assert "Traceback" not in err
+    return err.splitlines()[-1]
 
 
-# --- the command it runs -------------------------------------------------------------------------
+# --- the command ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("code", [0, 3])
-def test_it_leaves_with_the_exit_code_of_the_command(code: int) -> None:
+def test_exit_code_is_that_of_the_command(code: int) -> None:
     assert run(["sandbox", *python(f"raise SystemExit({code})")]) == code
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_command_killed_by_a_signal_is_128_and_its_number(number: int) -> None:
+def test_command_killed_by_signal_is_128_plus_its_number(number: int) -> None:
     assert run(["sandbox", *python(f"import os; os.kill(os.getpid(), {number})")]) == 128 + number
 
 
-def test_a_command_that_is_not_found_is_127_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_command_is_127_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["sandbox", "--", "no-such-command"]) == 127
     assert capsys.readouterr().err == "luigi-etl: cannot run 'no-such-command': No such file or directory\n"
 
 
-def test_options_behind_the_dashes_are_the_command_s_own() -> None:
+def test_options_after_the_dashes_belong_to_the_command() -> None:
     assert run(["sandbox", *python("import sys; raise SystemExit(len(sys.argv))"), "--port", "--", "x"]) == 4
 
 
-def test_the_command_s_output_is_all_there_is(capfd: pytest.CaptureFixture[str]) -> None:
+def test_only_the_command_prints(capfd: pytest.CaptureFixture[str]) -> None:
     run(["sandbox", *python("print('done')")])
 
     assert capfd.readouterr() == ("done\n", "")
 
 
-def test_the_sandbox_stands_in_for_an_address_set_before(
+def test_sandbox_replaces_an_existing_ccdb_url(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CCDB_URL", "https://elsewhere.example/")
@@ -99,11 +99,11 @@ def test_the_sandbox_stands_in_for_an_address_set_before(
 # --- options -------------------------------------------------------------------------------------
 
 
-def test_by_default_it_serves_1000_complaints_of_today_s_era(capfd: pytest.CaptureFixture[str]) -> None:
+def test_default_is_1000_complaints_of_the_newest_era(capfd: pytest.CaptureFixture[str]) -> None:
     assert meta(capfd)["sandbox"] == "1,000 generated complaints, seed 1, era 2026-08"
 
 
-def test_options_say_which_complaints_are_generated(capfd: pytest.CaptureFixture[str]) -> None:
+def test_options_choose_the_generated_complaints(capfd: pytest.CaptureFixture[str]) -> None:
     (answer,) = ask(capfd, "--complaints", "7", "--era", "2021-09", "--seed", "5", "--days", "1")
     content = answer["content"]
 
@@ -112,7 +112,7 @@ def test_options_say_which_complaints_are_generated(capfd: pytest.CaptureFixture
     assert content["hits"]["hits"][0]["_type"] == "_doc"
 
 
-def test_recorded_files_are_served_instead(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_recorded_files_are_served(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for number, file in enumerate(files):
         hit = {"_id": str(number), "_source": {"date_received": "2026-01-15"}}
@@ -124,14 +124,14 @@ def test_recorded_files_are_served_instead(capfd: pytest.CaptureFixture[str], tm
     assert described["total_record_count"] == 2
 
 
-def test_events_happen_at_a_request_and_at_every_nth(capfd: pytest.CaptureFixture[str]) -> None:
+def test_events_happen_at_their_requests(capfd: pytest.CaptureFixture[str]) -> None:
     answers = ask(capfd, "--at", "1:status=503", "--at", "2:status=500", "--every", "3:status=429", times=6)
 
     assert [answer["status"] for answer in answers] == [503, 500, 429, 200, 200, 429]
 
 
 @pytest.mark.parametrize(("options", "last"), [([], 429), (["--no-throttle"], 200)])
-def test_request_21_is_throttled_unless_told_not_to(
+def test_request_21_is_throttled_unless_switched_off(
     capfd: pytest.CaptureFixture[str], options: list[str], last: int
 ) -> None:
     answers = ask(capfd, "--complaints", "1", *options, times=21)
@@ -140,7 +140,7 @@ def test_request_21_is_throttled_unless_told_not_to(
 
 
 @pytest.mark.parametrize(("options", "encoding"), [([], "None"), (["--gzip"], "gzip")])
-def test_answers_are_compressed_when_told(
+def test_responses_are_compressed_with_the_option(
     capfd: pytest.CaptureFixture[str], options: list[str], encoding: str
 ) -> None:
     code = (
@@ -152,7 +152,7 @@ def test_answers_are_compressed_when_told(
     assert capfd.readouterr().out.strip() == encoding
 
 
-def test_it_serves_on_the_port_asked_for(capfd: pytest.CaptureFixture[str]) -> None:
+def test_sandbox_serves_on_the_given_port(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
 
@@ -162,27 +162,27 @@ def test_it_serves_on_the_port_asked_for(capfd: pytest.CaptureFixture[str]) -> N
     assert capfd.readouterr().out.strip() == url
 
 
-def test_the_data_ends_today(capfd: pytest.CaptureFixture[str]) -> None:
+def test_data_ends_today(capfd: pytest.CaptureFixture[str]) -> None:
     recently = datetime.now(timezone.utc) - timedelta(minutes=10)
 
     newest = meta(capfd, "--complaints", "5000", "--days", "1")["last_updated"][:10]
 
-    # One in seventeen seconds: some have arrived just after midnight, too.
+    # One complaint in 17 seconds: there are some just after midnight, too.
     assert newest in {f"{recently.date()}", f"{datetime.now(timezone.utc).date()}"}
 
 
-def test_the_last_day_can_be_chosen(capfd: pytest.CaptureFixture[str]) -> None:
+def test_last_day_can_be_chosen(capfd: pytest.CaptureFixture[str]) -> None:
     described = [meta(capfd, "--today", "2026-09-26") for _ in range(2)]
 
     assert described[0] == described[1]
     assert described[0]["last_updated"] == described[0]["last_indexed"] == "2026-09-26T12:00:00-05:00"
 
 
-# --- bad input -----------------------------------------------------------------------------------
+# --- invalid options -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "error"),
     [
         (["--era", "2020-01"], "--era '2020-01' is not one of 2021-09, 2025-11, 2026-06, 2026-07, 2026-08"),
         (["--complaints", "-1"], "--complaints must be 0 or more"),
@@ -197,22 +197,20 @@ def test_the_last_day_can_be_chosen(capfd: pytest.CaptureFixture[str]) -> None:
         (["--port", "99999"], "--port from 0 to 65535"),
     ],
 )
-def test_bad_options_are_told_in_a_line_and_exit_with_2(
-    capsys: pytest.CaptureFixture[str], options: list[str], said: str
+def test_invalid_options_are_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], options: list[str], error: str
 ) -> None:
-    assert said in refused(capsys, "sandbox", *options, *python(""))
+    assert error in refused(capsys, "sandbox", *options, *python(""))
 
 
-def test_a_file_that_is_no_recording_is_told_in_a_line(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_file_that_is_no_recording_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "bad.json"
     file.write_text("{}")
 
     assert f"{file} is not a recorded answer" in refused(capsys, "sandbox", "--replay", str(file))
 
 
-def test_a_taken_port_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
 
@@ -222,15 +220,15 @@ def test_a_taken_port_is_told_in_a_line(capsys: pytest.CaptureFixture[str]) -> N
         )
 
 
-def test_without_a_subcommand_it_says_which_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_subcommand_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "required: COMMAND" in refused(capsys)
 
 
-# --- the real program ----------------------------------------------------------------------------
+# --- the installed program -----------------------------------------------------------------------
 
 
 def serving(chain: Chain, *options: str) -> tuple[subprocess.Popen[str], str]:
-    """Start the sandbox; return it and its address once it answers there."""
+    """Start the sandbox; return its process and address when it responds."""
     process = chain.start("luigi-etl", "sandbox", *options)
     assert process.stdout
     process.stdout.readline()
@@ -241,19 +239,19 @@ def serving(chain: Chain, *options: str) -> tuple[subprocess.Popen[str], str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_without_a_command_it_serves_until_a_signal_and_exits_with_0(chain: Chain, number: int) -> None:
+def test_without_a_command_sandbox_serves_until_a_signal(chain: Chain, number: int) -> None:
     process, url = serving(chain, "--complaints", "3")
 
     process.send_signal(number)
-    _, said = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=10)
 
-    assert (process.returncode, said) == (0, "")
+    assert (process.returncode, err) == (0, "")
     with pytest.raises(requests.ConnectionError):
         requests.get(url, timeout=1)
 
 
 @pytest.mark.slow
-def test_it_says_what_it_serves_where_and_how_to_use_it(chain: Chain) -> None:
+def test_start_prints_description_and_address(chain: Chain) -> None:
     process = chain.start("luigi-etl", "sandbox", "--complaints", "3")
     assert process.stdout
     first, second = process.stdout.readline(), process.stdout.readline()
@@ -265,14 +263,14 @@ def test_it_says_what_it_serves_where_and_how_to_use_it(chain: Chain) -> None:
 
 
 @pytest.mark.slow
-def test_the_program_leaves_with_the_exit_code_of_its_command(chain: Chain) -> None:
+def test_program_exits_with_the_code_of_its_command(chain: Chain) -> None:
     ended = chain.program("luigi-etl", "sandbox", "--", sys.executable, "-c", "raise SystemExit(3)")
 
     assert (ended.code, ended.out, ended.err) == (3, "", "")
 
 
 @pytest.mark.slow
-def test_the_program_refuses_bad_options_without_a_traceback(chain: Chain) -> None:
+def test_program_refuses_invalid_options_without_traceback(chain: Chain) -> None:
     ended = chain.program("luigi-etl", "sandbox", "--era", "2020-01", "--", "true")
 
     assert ended.code == 2
@@ -281,7 +279,7 @@ def test_the_program_refuses_bad_options_without_a_traceback(chain: Chain) -> No
 
 
 @pytest.mark.slow
-def test_sigterm_ends_the_command_too(chain: Chain) -> None:
+def test_sigterm_also_ends_the_command(chain: Chain) -> None:
     waiting = shutil.which("sleep") or "sleep"
     code = f"import os; print(os.getpid(), flush=True); os.execv({waiting!r}, ['sleep', '60'])"
     process = chain.start("luigi-etl", "sandbox", *python(code))
@@ -297,7 +295,7 @@ def test_sigterm_ends_the_command_too(chain: Chain) -> None:
 
 
 @pytest.mark.slow
-def test_a_command_interrupted_at_the_terminal_ends_in_its_own_way(chain: Chain) -> None:
+def test_command_handles_ctrl_c_itself(chain: Chain) -> None:
     code = (
         "import signal, sys, time; signal.signal(signal.SIGINT, lambda *_: sys.exit(5)); "
         "print('ready', flush=True)\n"
@@ -308,6 +306,6 @@ def test_a_command_interrupted_at_the_terminal_ends_in_its_own_way(chain: Chain)
     process.stdout.readline()
 
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=10)
 
-    assert (process.returncode, said) == (5, "")
+    assert (process.returncode, err) == (5, "")

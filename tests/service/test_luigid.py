@@ -1,4 +1,4 @@
-"""luigid as luigi.cfg describes it: really started, by the one command there is."""
+"""luigid with the settings of luigi.cfg, started by `luigi-etl luigid`."""
 
 import contextlib
 import os
@@ -26,18 +26,18 @@ MINUTE = ("--timestamp", "2026-11-22T0926")
 
 
 def listening_at(port: int) -> set[str]:
-    """Return the addresses something listens at, as the kernel lists them."""
+    """Return the addresses of the port's listeners, in the kernel's notation."""
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return {fields[1] for fields in lines if fields[3] == "0A" and int(fields[1][9:], 16) == port}
 
 
-def test_it_listens_on_loopback_only(luigid: Luigid) -> None:
+def test_luigid_listens_on_loopback_only(luigid: Luigid) -> None:
     assert listening_at(luigid.port) == {f"0100007F:{luigid.port:04X}"}
     assert answers(Address("127.0.0.1", luigid.port))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
-def test_an_address_others_can_reach_is_refused(chain: Chain, host: str) -> None:
+def test_address_that_others_can_reach_is_refused(chain: Chain, host: str) -> None:
     chain.configure("core", scheduler_host=host)
     run = chain.program("luigi-etl", "luigid")
     assert run.code == 2
@@ -47,7 +47,7 @@ def test_an_address_others_can_reach_is_refused(chain: Chain, host: str) -> None
     assert len(run.err.splitlines()) == 1
 
 
-def test_a_second_one_is_refused_or_with_unless_running_silent(chain: Chain, luigid: Luigid) -> None:
+def test_second_luigid_is_refused_or_silent_with_the_option(chain: Chain, luigid: Luigid) -> None:
     second = chain.program("luigi-etl", "luigid")
     assert second.code == 2
     assert re.fullmatch(
@@ -59,7 +59,7 @@ def test_a_second_one_is_refused_or_with_unless_running_silent(chain: Chain, lui
     assert (unless_running.code, unless_running.out, unless_running.err) == (0, "", "")
 
 
-def test_what_it_shows_outlives_a_restart(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_tasks_are_shown_after_a_restart(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.program(*luigid.command(*MINUTE), url=served().url)
     before = {name: luigid.message(name) for name in luigid.tasks("DONE")}
     luigid.stop()
@@ -68,18 +68,18 @@ def test_what_it_shows_outlives_a_restart(chain: Chain, served: Serve, luigid: L
     assert len(before) == 4
 
 
-def test_it_forgets_no_task_of_the_last_day_and_takes_no_order_to_pause(luigid: Luigid, chain: Chain) -> None:
+def test_tasks_stay_for_a_day_and_pause_is_disabled(luigid: Luigid, chain: Chain) -> None:
     settings = (chain.folder / "luigi.cfg").read_text()
     assert "remove_delay=86400" in settings
     assert luigid.told("is_pause_enabled") == {"enabled": False}
 
 
-def test_it_sends_no_message_to_a_worker(luigid: Luigid) -> None:
-    told = luigid.told("send_scheduler_message", worker="worker", task="task", content="stop")
-    assert told == {"message_id": None}
+def test_luigid_sends_no_message_to_a_worker(luigid: Luigid) -> None:
+    response = luigid.told("send_scheduler_message", worker="worker", task="task", content="stop")
+    assert response == {"message_id": None}
 
 
-def test_each_task_shows_what_it_did(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_each_task_shows_its_result(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.program(*luigid.command(*MINUTE, "--limit", "0"), url=served(50).url)
     name, folder = "20261122T0926Z", " (in data/snapshots/all/2026-11-22)"
     size = chain.file(".complaints.csv").stat().st_size
@@ -91,7 +91,7 @@ def test_each_task_shows_what_it_did(chain: Chain, served: Serve, luigid: Luigid
     }
 
 
-def test_it_says_nothing_but_where_it_is_and_keeps_the_rest_in_a_bounded_log(chain: Chain) -> None:
+def test_luigid_prints_its_address_and_bounds_its_log(chain: Chain) -> None:
     (chain.folder / "service").mkdir()
     log = chain.folder / "service" / "luigid.log"
     log.write_text("x" * 999_999 + "\n")
@@ -109,14 +109,14 @@ def test_it_says_nothing_but_where_it_is_and_keeps_the_rest_in_a_bounded_log(cha
     assert log.with_name("luigid.log.1").stat().st_size == 1_000_000
 
 
-def test_its_state_is_nobody_elses_to_read_or_write(luigid: Luigid, chain: Chain) -> None:
+def test_state_is_private(luigid: Luigid, chain: Chain) -> None:
     luigid.stop()
     assert stat.S_IMODE((chain.folder / "service/luigid.pickle").stat().st_mode) == 0o600
     luigid.start()
 
 
 @pytest.mark.parametrize("umask", ["000", "077"])
-def test_what_it_writes_is_this_users_alone(chain: Chain, umask: str) -> None:
+def test_files_of_luigid_are_private(chain: Chain, umask: str) -> None:
     port = Luigid.at_a_free_port(chain).port
     process = chain.start("sh", "-c", f"umask {umask}; exec luigi-etl luigid", start_new_session=True)
     deadline = time.monotonic() + 30
@@ -136,8 +136,8 @@ def test_what_it_writes_is_this_users_alone(chain: Chain, umask: str) -> None:
 
 @pytest.mark.parametrize("loose", ["service", "service/luigid.pickle"])
 @pytest.mark.parametrize("mode", [0o777, 0o770])
-def test_a_state_that_others_can_write_is_refused(chain: Chain, loose: str, mode: int) -> None:
-    """It is a pickle: who writes it runs code."""
+def test_state_that_others_can_write_is_refused(chain: Chain, loose: str, mode: int) -> None:
+    """The state is a pickle: anyone who can write it can run code."""
     code = b"cos\nsystem\n(S'touch pwned'\ntR."
     Luigid.at_a_free_port(chain)
     (chain.folder / "service").mkdir(mode=0o700)
@@ -151,7 +151,7 @@ def test_a_state_that_others_can_write_is_refused(chain: Chain, loose: str, mode
     assert not (chain.folder / "pwned").exists()
 
 
-def test_a_service_folder_that_cannot_be_used_names_its_setting(chain: Chain) -> None:
+def test_unusable_service_folder_names_its_setting(chain: Chain) -> None:
     (chain.folder / "service").write_text("in the way")
     run = chain.program("luigi-etl", "luigid")
     assert (run.code, run.err.count("\n")) == (1, 1)
@@ -159,38 +159,36 @@ def test_a_service_folder_that_cannot_be_used_names_its_setting(chain: Chain) ->
     assert run.err.endswith("or set [service] folder\n")
 
 
-def test_a_foreign_program_at_its_port_is_told_once(chain: Chain, served: Serve) -> None:
-    """Cron tries every ten minutes, and mails what is said."""
-    told = chain.folder / "told"
-    chain.configure("service", notify=f"tee -a {told}")
+def test_foreign_program_at_its_port_is_reported_once(chain: Chain, served: Serve) -> None:
+    """Cron tries every ten minutes and mails each output."""
+    messages = chain.folder / "messages"
+    chain.configure("service", notify=f"tee -a {messages}")
     chain.configure("core", scheduler_port=served().url.split(":")[2].split("/")[0])
 
     runs = [chain.program("luigi-etl", "luigid", "--unless-running") for _ in range(3)]
 
     assert [(run.code, run.err) for run in runs] == [(2, "")] * 3
-    (message,) = told.read_text().splitlines()
+    (message,) = messages.read_text().splitlines()
     assert "Address already in use; stop what listens there, or set [core] scheduler_port; until" in message
     assert (chain.folder / "service/luigid.log").read_text().count("can't listen") == 3
 
 
-def test_a_luigid_that_answered_meanwhile_is_told_again_when_it_can_not_run(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
+def test_failure_is_reported_again_after_luigid_answered(chain: Chain, served: Serve, luigid: Luigid) -> None:
     foreign = served().url.split(":")[2].split("/")[0]
-    told = []
+    errors = []
     for port in (foreign, luigid.port, foreign):
         chain.configure("core", scheduler_port=port)
-        told.append(chain.program("luigi-etl", "luigid", "--unless-running").err)
-    assert [len(message.splitlines()) for message in told] == [1, 0, 1]
+        errors.append(chain.program("luigi-etl", "luigid", "--unless-running").err)
+    assert [len(message.splitlines()) for message in errors] == [1, 0, 1]
 
 
-def test_with_the_extra_it_serves_metrics(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_luigid_serves_metrics_with_the_extra(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.program(*luigid.command(*MINUTE), url=served().url)
     with urlopen(f"http://127.0.0.1:{luigid.port}/metrics", timeout=10) as response:
         assert 'luigi_task_done_total{family="StoreComplaints"} 1.0' in response.read().decode()
 
 
-def test_a_probe_is_quick_where_nothing_answers() -> None:
+def test_probe_ends_quickly_without_a_response() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -200,7 +198,7 @@ def test_a_probe_is_quick_where_nothing_answers() -> None:
 
 
 def drip(connection: socket.socket) -> None:
-    """Answer a byte each tenth of a second, for ever."""
+    """Send a byte each tenth of a second, for ever."""
     with contextlib.suppress(OSError), connection:
         connection.sendall(b"HTTP/1.1 200 OK\r\n")
         while True:
@@ -208,7 +206,7 @@ def drip(connection: socket.socket) -> None:
             time.sleep(0.1)
 
 
-def test_a_probe_is_quick_where_an_answer_drips() -> None:
+def test_probe_ends_quickly_while_a_response_drips() -> None:
     with socket.socket() as slow:
         slow.bind(("127.0.0.1", 0))
         slow.listen()
@@ -220,7 +218,7 @@ def test_a_probe_is_quick_where_an_answer_drips() -> None:
         thread.join()
 
 
-# --- whose it is ---------------------------------------------------------------------------------
+# --- the owner -----------------------------------------------------------------------------------
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
 LOOPBACK, OTHER_ADDRESS, EVERY = b"\x7f\0\0\1", b"\xc0\0\2\1", bytes(4)
@@ -228,14 +226,14 @@ IPV6_LOOPBACK, MAPPED = bytes(15) + b"\1", bytes(10) + b"\xff\xff" + LOOPBACK
 
 
 def words(address: bytes) -> str:
-    """Write an address as the kernel does."""
+    """Return an address in the kernel's notation."""
     parts = [address[at : at + 4] for at in range(0, len(address), 4)]
     return "".join(f"{int.from_bytes(part, sys.byteorder):08X}" for part in parts)
 
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Give a function that lets the kernel list sockets: their addresses, states and users."""
+    """Give a function that writes the kernel's list of sockets: their addresses, states and users."""
 
     def lists(*sockets: tuple[bytes, str, int]) -> None:
         tables = {4: [HEAD], 16: [HEAD]}
@@ -263,7 +261,7 @@ def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
         (IPV6_LOOPBACK, "0A", 4711, False),
     ],
 )
-def test_whose_socket_a_connection_may_reach(
+def test_listener_of_another_user_is_foreign(
     kernel: Callable[..., None], address: bytes, state: str, uid: int, is_foreign: bool
 ) -> None:
     kernel((LOOPBACK, "0A", os.geteuid()), (address, state, uid))
@@ -271,30 +269,30 @@ def test_whose_socket_a_connection_may_reach(
     assert foreign_listener("127.0.0.1", 8083) is None
 
 
-def test_the_owner_is_not_looked_for_on_another_machine(kernel: Callable[..., None]) -> None:
+def test_owner_on_another_machine_is_not_checked(kernel: Callable[..., None]) -> None:
     kernel((EVERY, "0A", 4711))
     assert foreign_listener("192.0.2.1", 8082) is None
 
 
-def test_a_luigid_whose_owner_is_unknown_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_luigid_with_unknown_owner_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luigi_etl.service.listeners.TABLES", (tmp_path / "tcp", tmp_path / "tcp6"))
-    said = (
+    problem = (
         f"the owner of luigid at http://127.0.0.1:8082 is unknown ({tmp_path}/tcp: No such file or directory)"
     )
-    assert problem_of(Address("127.0.0.1", 8082)) == said
+    assert problem_of(Address("127.0.0.1", 8082)) == problem
 
 
-# --- where it is ---------------------------------------------------------------------------------
+# --- the address ---------------------------------------------------------------------------------
 
 
-def test_a_run_finds_luigid_by_its_url(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_run_finds_luigid_by_scheduler_url(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.configure("core", scheduler_port=9, default_scheduler_url=f"http://127.0.0.1:{luigid.port}/")
     assert chain.unattended(*MINUTE, url=served().url).code == 0
     assert len(luigid.tasks("DONE")) == 4
 
 
 @pytest.mark.parametrize("url", ["http+unix://%%2Frun%%2Fluigid", "https://", "127.0.0.1:8082", "http://h:x"])
-def test_a_url_that_is_no_address_is_one_line(chain: Chain, url: str) -> None:
+def test_invalid_scheduler_url_is_one_line(chain: Chain, url: str) -> None:
     chain.configure("core", default_scheduler_url=url)
     run = chain.unattended(*MINUTE)
     assert (run.code, run.err.count("\n")) == (2, 1)
@@ -302,16 +300,16 @@ def test_a_url_that_is_no_address_is_one_line(chain: Chain, url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "told"),
+    ("url", "shown"),
     [
         ("https://me:secret@example.org/luigi/", "https://example.org:443/luigi"),
         ("http://[::1]:8083", "http://[::1]:8083"),
         ("http://example.org", "http://example.org:80"),
     ],
 )
-def test_the_url_is_told_without_what_is_secret(url: str, told: str) -> None:
+def test_address_is_shown_without_credentials(url: str, shown: str) -> None:
     with luigi.cmdline_parser.CmdlineParser.global_instance(["SomeTask", "--scheduler-url", url]):
-        assert str(address()) == told
+        assert str(address()) == shown
 
 
 class SomeTask(luigi.Task):

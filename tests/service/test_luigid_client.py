@@ -1,4 +1,4 @@
-"""luigid as unattended runs use it: what is not luigid counts as luigid being away."""
+"""The client of luigid for unattended runs: another program in its place counts as luigid being away."""
 
 import socket
 import threading
@@ -19,7 +19,7 @@ MINUTE = ("--timestamp", "2026-11-22T0926")
 
 @pytest.fixture
 def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], OwnLuigid]]:
-    """Give a function that returns the client of a port, which tries once."""
+    """Give a function that returns a client of a port; the client tries once."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     configuration = get_config()
     before = configuration.get("core", "rpc_retry_attempts", "3")
@@ -44,7 +44,7 @@ def test_cut_connection_counts_as_away(client: Callable[[int], OwnLuigid]) -> No
 
 
 @pytest.mark.parametrize("nonsense", [b"", b"<html>", b"{}", b"[]", b"5", b"[" * 100_000, b"\xff"])
-def test_other_answer_counts_as_away(client: Callable[[int], OwnLuigid], nonsense: bytes) -> None:
+def test_invalid_response_counts_as_away(client: Callable[[int], OwnLuigid], nonsense: bytes) -> None:
     with (
         HostileLuigid.answering(turn_to_nonsense(nonsense)) as hostile,
         pytest.raises(RPCError, match="the answer is not luigid's"),
@@ -52,7 +52,7 @@ def test_other_answer_counts_as_away(client: Callable[[int], OwnLuigid], nonsens
         client(hostile.port).ping(worker="me")
 
 
-def test_other_users_program_is_not_asked(client: Callable[[int], OwnLuigid]) -> None:
+def test_program_of_another_user_gets_no_request(client: Callable[[int], OwnLuigid]) -> None:
     with (
         HostileLuigid.of_nobody() as hostile,
         pytest.raises(RPCError, match=r"another user's program \(uid 65534\) listens there"),
@@ -61,8 +61,8 @@ def test_other_users_program_is_not_asked(client: Callable[[int], OwnLuigid]) ->
 
 
 @pytest.mark.slow
-def test_task_that_another_worker_runs_is_exit_code_10(chain: Chain, served: Serve, luigid: Luigid) -> None:
-    """The other one was started by hand, so no lock of the job keeps the unattended run out."""
+def test_task_run_by_another_worker_is_exit_code_10(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    """A run by hand takes no job lock, so the unattended run starts beside it."""
     server = served(100, "2:hang")
     walk = (*MINUTE, "--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "5")
     by_hand = chain.start(*luigid.command(*walk), url=server.url)

@@ -1,4 +1,4 @@
-"""Messages: to a command whose arguments nobody learns of, or to standard error."""
+"""Delivery of messages to a command, without its secrets in any output, or to standard error."""
 
 import os
 import shlex
@@ -9,23 +9,23 @@ import pytest
 
 from luigi_etl.service.notify import deliver
 
-SAY_ALL = "import sys; print(sys.argv[1:], file=sys.stderr); sys.exit(22)"
+PRINT_ARGUMENTS = "import sys; print(sys.argv[1:], file=sys.stderr); sys.exit(22)"
 
 
 def failing(*arguments: str) -> str:
-    """Return a command that fails and says all of its arguments."""
-    return shlex.join([sys.executable, "-c", SAY_ALL, *arguments])
+    """Return a command that fails and prints all of its arguments."""
+    return shlex.join([sys.executable, "-c", PRINT_ARGUMENTS, *arguments])
 
 
-def test_a_command_gets_the_message_and_nothing_else_is_said(
+def test_command_gets_the_message_and_stderr_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert deliver("it failed", f"tee {tmp_path}/told") == ""
+    assert deliver("it failed", f"tee {tmp_path}/message") == ""
     assert (tmp_path / "told").read_text() == f"luigi_etl on {os.uname().nodename}: it failed\n"
     assert capfd.readouterr() == ("", "")
 
 
-def test_without_a_command_standard_error_gets_it(capfd: pytest.CaptureFixture[str]) -> None:
+def test_without_a_command_stderr_gets_the_message(capfd: pytest.CaptureFixture[str]) -> None:
     assert deliver("it failed", "") == ""
     assert capfd.readouterr() == ("", f"luigi_etl on {os.uname().nodename}: it failed\n")
 
@@ -44,20 +44,20 @@ def test_without_a_command_standard_error_gets_it(capfd: pytest.CaptureFixture[s
         ["--password", "s3cret"],
     ],
 )
-def test_no_secret_of_a_command_that_fails_is_told(
+def test_report_of_a_failed_command_has_no_secret(
     capfd: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     problem = deliver("it failed", failing(*arguments))
 
-    message, told = capfd.readouterr().err.splitlines()
+    message, report = capfd.readouterr().err.splitlines()
     assert message.endswith(": it failed")
-    assert told == problem
+    assert report == problem
     assert problem.startswith(f"luigi_etl: [service] notify, {sys.executable!r}, failed (exit code 22): ")
     assert "s3cret" not in problem
     assert "%73" not in problem
 
 
-def test_the_host_of_a_command_that_fails_is_told() -> None:
+def test_report_of_a_failed_command_names_the_host() -> None:
     assert "ntfy.example.org" in deliver("it failed", failing("https://ntfy.example.org/x?token=s3cret"))
 
 
@@ -69,26 +69,24 @@ def test_the_host_of_a_command_that_fails_is_told() -> None:
         ("sh -c 'echo no >&2; exit 3'", "'sh', failed (exit code 3): no"),
     ],
 )
-def test_why_a_command_failed_is_one_line(command: str, why: str) -> None:
+def test_failure_of_a_command_is_reported_in_one_line(command: str, why: str) -> None:
     assert deliver("it failed", command) == f"luigi_etl: [service] notify, {why}"
 
 
-def test_endless_output_is_cut() -> None:
+def test_long_output_is_cut() -> None:
     assert len(deliver("it failed", "sh -c 'head -c 9999999 /dev/zero; exit 1'")) < 600
 
 
 @pytest.mark.parametrize("command", ["", "false"])
-def test_a_full_standard_error_costs_nothing(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_stderr_is_ignored(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr(sys, "stderr", full)
         deliver("it failed", command)
         monkeypatch.undo()
-        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # its buffer has to go somewhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())  # its buffer must be flushed somewhere
 
 
-def test_without_room_for_its_output_a_command_still_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_command_runs_without_room_for_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
-    assert deliver("it failed", f"tee {tmp_path}/told") == ""
+    assert deliver("it failed", f"tee {tmp_path}/message") == ""
     assert (tmp_path / "told").read_text().endswith("it failed\n")
