@@ -21,7 +21,7 @@ def test_command_gets_the_message_and_stderr_nothing(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert deliver("it failed", f"tee {tmp_path}/message") == ""
-    assert (tmp_path / "told").read_text() == f"luigi_etl on {os.uname().nodename}: it failed\n"
+    assert (tmp_path / "message").read_text() == f"luigi_etl on {os.uname().nodename}: it failed\n"
     assert capfd.readouterr() == ("", "")
 
 
@@ -89,4 +89,4 @@ def test_full_stderr_is_ignored(command: str, monkeypatch: pytest.MonkeyPatch) -
 def test_command_runs_without_room_for_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", "/no/such/folder")
     assert deliver("it failed", f"tee {tmp_path}/message") == ""
-    assert (tmp_path / "told").read_text().endswith("it failed\n")
+    assert (tmp_path / "message").read_text().endswith("it failed\n")
