@@ -1,4 +1,4 @@
-"""`luigi-etl luigid`: run luigid as luigi.cfg describes it."""
+"""`luigi-etl luigid`: run luigid with the settings of luigi.cfg."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -20,30 +20,32 @@ def add_to(commands: Subcommands) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "luigid",
-        help="run luigid as luigi.cfg describes it",
-        description="Run luigid at [core] scheduler_host and scheduler_port, loopback only, until it is told "
-        "to end. Its log and, over restarts, its state are in [service] folder.",
+        help="run luigid with the settings of luigi.cfg",
+        description="Run luigid at [core] scheduler_host and scheduler_port, loopback only, until a signal "
+        "ends it. The [service] folder has its log, and its state, which survives restarts.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--unless-running", action="store_true", help="do nothing if luigid answers there")
+    parser.add_argument(
+        "--unless-running", action="store_true", help="do nothing if luigid already runs there"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run luigid until a signal ends it."""
     from luigi_etl.common.errors import EtlError
-    from luigi_etl.service.luigid import address, answers
+    from luigi_etl.service.luigid import address, is_usable
     from luigi_etl.tasks.config import service
 
     luigid, folder = address(), service().path
     if not options.unless_running:
         return _run(luigid, folder)
-    if not answers(luigid):
+    if not is_usable(luigid):
         try:
             return _run(luigid, folder)
         except EtlError as error:
-            if not answers(luigid):  # otherwise another started a moment before
+            if not is_usable(luigid):  # otherwise another luigid started a moment ago
                 return _fail(error)
-    _remember_success()
+    _forget_failures()
     return 0
 
 
@@ -56,7 +58,7 @@ def _run(luigid: "Address", folder: "Path") -> int:
 
 
 def _fail(error: "EtlError") -> int:
-    """Report why luigid can't run, once as long as that stays so: cron tries every ten minutes."""
+    """Report an error once while it stays the same: cron tries every ten minutes."""
     import msgspec
 
     from luigi_etl.common.job_state import Job
@@ -64,20 +66,20 @@ def _fail(error: "EtlError") -> int:
     from luigi_etl.tasks.config import service
 
     job = Job("luigid", service().path)
-    memory, reason = job.read_state(), one_line(str(error))
-    if memory.first_error != reason:
+    state, reason = job.read_state(), one_line(str(error))
+    if state.first_error != reason:
         deliver(f"{reason}; until then runs go without luigid", service().notify)
-    job.write_state(msgspec.structs.replace(memory, failures=memory.failures + 1, first_error=reason))
+    job.write_state(msgspec.structs.replace(state, failures=state.failures + 1, first_error=reason))
     return USAGE_ERROR if isinstance(error, ValueError) else FAILED
 
 
-def _remember_success() -> None:
+def _forget_failures() -> None:
     import msgspec
 
     from luigi_etl.common.job_state import Job
     from luigi_etl.tasks.config import service
 
     job = Job("luigid", service().path)
-    memory = job.read_state()
-    if memory.failures:
-        job.write_state(msgspec.structs.replace(memory, failures=0, first_error=""))
+    state = job.read_state()
+    if state.failures:
+        job.write_state(msgspec.structs.replace(state, failures=0, first_error=""))

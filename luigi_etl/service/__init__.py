@@ -1,1 +1,1 @@
-"""Unattended operation: runs by cron, alerts, repair, checks."""
+"""Unattended operation: runs by cron, alerts, repair and checks."""

@@ -1,4 +1,4 @@
-"""Which users listen at a port of this machine, as the kernel lists them (Linux)."""
+"""The users that listen at a port of this machine, from the kernel's list (Linux)."""
 
 import os
 import socket
@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-IS_LISTED = sys.platform == "linux"  # elsewhere nobody can tell
-_LISTENS = "0A"
+IS_LISTED = sys.platform == "linux"  # elsewhere owners are unknown
+_LISTEN_STATE = "0A"
 _IPV4_IN_IPV6 = bytes(10) + b"\xff\xff"
 
 
 class Listener(NamedTuple):
-    """A listening socket: its address (4 or 16 bytes) and the user who opened it."""
+    """A listening socket: its address (4 or 16 bytes) and its user."""
 
     address: bytes
     uid: int
 
     @property
     def is_open_to_all(self) -> bool:
-        """Whether it listens at every interface."""
+        """Whether it listens at all interfaces."""
         return not any(self.address)
 
     @property
@@ -46,12 +46,12 @@ def listeners(port: int) -> Iterator[Listener]:
         for line in table.read_text().splitlines()[1:]:
             fields = line.split()
             address, _, own_port = fields[1].partition(":")
-            if fields[3] == _LISTENS and int(own_port, 16) == port:
-                yield Listener(_plain(_unpacked(address)), int(fields[7]))
+            if fields[3] == _LISTEN_STATE and int(own_port, 16) == port:
+                yield Listener(_unmap(_unpack(address)), int(fields[7]))
 
 
 def local_addresses(host: str, port: int) -> set[bytes]:
-    """Return the addresses of a host that are of this machine.
+    """Return the addresses of a host that belong to this machine.
 
     Raises:
         OSError: the host has no address.
@@ -59,14 +59,14 @@ def local_addresses(host: str, port: int) -> set[bytes]:
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return {
-        _plain(socket.inet_pton(family, str(address[0]).partition("%")[0]))
+        _unmap(socket.inet_pton(family, str(address[0]).partition("%")[0]))
         for family, _, _, _, address in found
         if _is_local(family, address)
     }
 
 
 def foreign_listener(host: str, port: int) -> Listener | None:
-    """Return a listener of another user than this one and root that a connection may reach.
+    """Return a listener that a connection may reach and that neither this user nor root owns.
 
     Raises:
         OSError: the host has no address, or the kernel's list can't be read.
@@ -76,12 +76,12 @@ def foreign_listener(host: str, port: int) -> Listener | None:
     addresses = local_addresses(host, port) if IS_LISTED else set()
     if not addresses:  # another machine
         return None
-    reached = (one for one in listeners(port) if one.is_open_to_all or one.address in addresses)
-    return next((one for one in reached if one.uid not in trusted), None)
+    reached = (found for found in listeners(port) if found.is_open_to_all or found.address in addresses)
+    return next((found for found in reached if found.uid not in trusted), None)
 
 
 def _is_local(family: int, address: tuple[object, ...]) -> bool:
-    """Tell whether an address is of this machine: only such a one can be bound."""
+    """Return whether an address belongs to this machine: only then can it be bound."""
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.bind((address[0], 0, *address[2:]))
@@ -90,12 +90,12 @@ def _is_local(family: int, address: tuple[object, ...]) -> bool:
     return True
 
 
-def _unpacked(text: str) -> bytes:
-    """Return an address that the kernel writes as hexadecimal words of this machine's byte order."""
+def _unpack(text: str) -> bytes:
+    """Return the bytes of an address, which the kernel writes as words in native byte order."""
     words = [text[at : at + 8] for at in range(0, len(text), 8)]
     return b"".join(int(word, 16).to_bytes(4, sys.byteorder) for word in words)
 
 
-def _plain(address: bytes) -> bytes:
-    """Return the IPv4 address that an IPv6 address stands for, if it does."""
+def _unmap(address: bytes) -> bytes:
+    """Return the IPv4 address of an IPv4-mapped IPv6 address; others are unchanged."""
     return address.removeprefix(_IPV4_IN_IPV6) if len(address) == 16 else address

@@ -15,11 +15,11 @@ from luigi_etl.common.errors import SettingError
 from luigi_etl.service.listeners import foreign_listener
 
 PROBE_SECONDS = 2.0
-_LARGEST_ANSWER = 65_536  # bytes
+_LARGEST_RESPONSE = 65_536  # bytes
 
 
 class Address(NamedTuple):
-    """Where luigid is, or should be; `path` is what its paths begin with, behind a proxy."""
+    """The address of luigid; `path` is the prefix of its paths behind a proxy."""
 
     host: str
     port: int
@@ -36,7 +36,7 @@ def address() -> Address:
     """Return the address that Luigi uses: `[core] scheduler_url`, else `scheduler_host` and `scheduler_port`.
 
     Raises:
-        SettingError: it can't be used.
+        SettingError: the setting can't be used.
 
     """
     core = luigi.interface.core()
@@ -57,9 +57,9 @@ def address() -> Address:
 
 
 def problem_of(luigid: Address) -> str:
-    """Return why a run must not use luigid, or nothing if it can.
+    """Return why a run must not use luigid, or an empty string.
 
-    Luigid decides what runs, so one on this machine counts only if it belongs to this user or root.
+    luigid chooses the tasks that run, so on this machine it must belong to this user or root.
     """
     try:
         foreign = foreign_listener(luigid.host, luigid.port)
@@ -69,33 +69,33 @@ def problem_of(luigid: Address) -> str:
         return f"the owner of luigid at {luigid} is unknown ({error.filename}: {error.strerror})"
     if foreign:
         return f"another user's program (uid {foreign.uid}) listens at {luigid}"
-    return _problem_of_answer(luigid)
+    return _problem_of_response(luigid)
 
 
-def answers(luigid: Address) -> bool:
-    """Return whether luigid answers, and may be used."""
+def is_usable(luigid: Address) -> bool:
+    """Return whether luigid responds and a run may use it."""
     return not problem_of(luigid)
 
 
-def _problem_of_answer(luigid: Address) -> str:
+def _problem_of_response(luigid: Address) -> str:
     try:
-        status, body = _asked(luigid)
+        status, body = _probe(luigid)
     except (OSError, HTTPException):
         return f"luigid does not answer at {luigid}"
-    if status == 200 and _is_of_luigid(body):
+    if status == 200 and _is_from_luigid(body):
         return ""
-    return f"what answers at {luigid} is not luigid (status {status})"
+    return f"the program at {luigid} is not luigid (status {status})"
 
 
-def _is_of_luigid(body: bytes) -> bool:
+def _is_from_luigid(body: bytes) -> bool:
     try:
         return isinstance(json.loads(body)["response"]["enabled"], bool)
     except (ValueError, LookupError, TypeError, RecursionError):
         return False
 
 
-def _asked(luigid: Address) -> tuple[int, bytes]:
-    """Ask luigid's API whether it can be paused, which changes nothing; return the status and the answer."""
+def _probe(luigid: Address) -> tuple[int, bytes]:
+    """Return the status and body of a request to luigid's API that changes nothing."""
     kind = HTTPSConnection if luigid.scheme == "https" else HTTPConnection
     connection = kind(luigid.host, luigid.port, timeout=PROBE_SECONDS)
     headers = {"Authorization": _basic(luigid.credentials)} if luigid.credentials else {}
@@ -104,18 +104,18 @@ def _asked(luigid: Address) -> tuple[int, bytes]:
         with _cut_after(connection.sock, PROBE_SECONDS):
             connection.request("GET", f"{luigid.path}/api/is_pause_enabled", headers=headers)
             response = connection.getresponse()
-            return response.status, response.read(_LARGEST_ANSWER)
+            return response.status, response.read(_LARGEST_RESPONSE)
     finally:
         connection.close()
 
 
 @contextlib.contextmanager
 def _cut_after(connection: socket.socket, seconds: float) -> Iterator[None]:
-    """Cut a connection when time is up: a timeout of its own begins anew with each byte."""
+    """Cut a connection after a time: the socket's own timeout restarts with each byte."""
 
     def cut() -> None:
         with contextlib.suppress(OSError):
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # of the socket beneath, also for TLS
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)  # of the underlying socket, also for TLS
 
     timer = threading.Timer(seconds, cut)
     timer.start()

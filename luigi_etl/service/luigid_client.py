@@ -1,6 +1,6 @@
-"""Luigi's client of luigid for unattended runs: it trusts only a luigid of this user or root.
+"""The client of luigid for unattended runs; it trusts only a luigid of this user or root.
 
-Luigi would run the tasks that another user's program names, and end with a traceback at other answers.
+Luigi's own client runs tasks that any program names, and fails with a traceback at invalid responses.
 """
 
 import functools
@@ -26,7 +26,7 @@ from luigi_etl.service.luigid import Address
 
 
 def run_under(luigid: Address, arguments: Sequence[str]) -> int:
-    """Run Luigi's command line under luigid; return the exit code that Luigi's own command would end with."""
+    """Run a command line under luigid; return the exit code of Luigi's own command."""
     _bypass_proxy(luigid.host)
     factory = _Factory(luigid)
     with CmdlineParser.global_instance(arguments) as parser:
@@ -37,7 +37,7 @@ def run_under(luigid: Address, arguments: Sequence[str]) -> int:
         except PidLockAlreadyTakenExit:
             return int(codes.already_running)
         except Exception:
-            InterfaceLogging.setup(core())  # the error may be earlier than Luigi's own call
+            InterfaceLogging.setup(core())  # Luigi may not have set it up yet
             logging.getLogger("luigi-interface").exception("Uncaught exception in luigi")
             return int(codes.unhandled_exception)
     code = max(_code_of_status(result.status, codes), codes.already_running * factory.luigid.is_elsewhere)
@@ -45,7 +45,7 @@ def run_under(luigid: Address, arguments: Sequence[str]) -> int:
 
 
 def _bypass_proxy(host: str) -> None:
-    """Let Luigi ask luigid directly: the environment's proxy is for the API."""
+    """Connect to luigid directly: the environment's proxy is for the API."""
     unproxied = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     if unproxied != "*":
         os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, (unproxied, host)))
@@ -62,10 +62,10 @@ def _code_of_status(status: LuigiStatusCode, codes: retcode) -> int:
     return of_status.get(status, 0)
 
 
-class OwnLuigid:
-    """Luigi's client of luigid; it fails with RPCError, as if luigid were away, where luigid is not ours.
+class LuigidClient:
+    """A client of luigid that raises RPCError, as if luigid were away, if another user owns luigid.
 
-    `done` are the tasks that were reported as done; `is_elsewhere`: another worker runs some of ours.
+    `done`: the tasks reported as done. `is_elsewhere`: another worker runs some of our tasks.
     """
 
     def __init__(self, url: str, luigid: Address) -> None:
@@ -75,20 +75,22 @@ class OwnLuigid:
         self.is_elsewhere = False
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return a method of Luigi's client, with the checks around it."""
-        return functools.partial(self._ask, name)
+        """Return a method of Luigi's client with checks around it."""
+        return functools.partial(self._call, name)
 
     def add_task(self, *args: Any, **kwargs: Any) -> Any:
         """Report a task's status."""
         if kwargs.get("status") == DONE:
             self.done.add(kwargs["task_id"])
-        return self._ask("add_task", *args, **kwargs)
+        return self._call("add_task", *args, **kwargs)
 
     def get_work(self, *args: Any, **kwargs: Any) -> Any:
-        """Ask which task is next."""
-        work = self._ask("get_work", *args, **kwargs)
+        """Request the next task."""
+        work = self._call("get_work", *args, **kwargs)
         if isinstance(work, dict) and work.get("task_id") is None:
-            others = (one for one in work.get("running_tasks", ()) if one["worker"] != kwargs.get("worker"))
+            others = (
+                task for task in work.get("running_tasks", ()) if task["worker"] != kwargs.get("worker")
+            )
             self.is_elsewhere = self.is_elsewhere or any(others)
         return work
 
@@ -96,16 +98,16 @@ class OwnLuigid:
         """Close the connection."""
         self._scheduler.close()
 
-    def _ask(self, name: str, *args: Any, **kwargs: Any) -> Any:
-        self._check_owner()  # before anything is sent
+    def _call(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        self._check_owner()  # before a request is sent
         try:
-            answer = getattr(self._scheduler, name)(*args, **kwargs)
-        except (OSError, HTTPException) as error:  # of the standard library's client, a cut connection
-            raise RPCError("no answer", error) from error
+            response = getattr(self._scheduler, name)(*args, **kwargs)
+        except (OSError, HTTPException) as error:  # a cut connection
+            raise RPCError("no response", error) from error
         except (ValueError, LookupError, TypeError, RecursionError) as error:
-            raise RPCError("the answer is not luigid's", error) from error
-        self._check_owner()  # before the answer is believed: luigid may have been away meanwhile
-        return answer
+            raise RPCError("the response is not luigid's", error) from error
+        self._check_owner()  # luigid may have been replaced meanwhile
+        return response
 
     def _check_owner(self) -> None:
         try:
@@ -119,23 +121,25 @@ class OwnLuigid:
 
 @functools.lru_cache(maxsize=1)
 def _foreign_listener(host: str, port: int, _second: int) -> Listener | None:
-    """Look once a second: the kernel's list is long on a machine with many connections."""
+    """Check at most once a second: with many connections the kernel's list is long."""
     return foreign_listener(host, port)
 
 
 class _Factory:
-    """What Luigi makes its scheduler and its worker by."""
+    """A factory of the scheduler's client and the worker, as `luigi.build` takes it."""
 
-    luigid: OwnLuigid
+    luigid: LuigidClient
 
     def __init__(self, address: Address) -> None:
         self._address = address
 
-    def create_remote_scheduler(self, url: str) -> OwnLuigid:
+    def create_remote_scheduler(self, url: str) -> LuigidClient:
         """Return the client of luigid."""
-        self.luigid = OwnLuigid(url, self._address)
+        self.luigid = LuigidClient(url, self._address)
         return self.luigid
 
-    def create_worker(self, scheduler: OwnLuigid, worker_processes: int, assistant: bool = False) -> Worker:
+    def create_worker(
+        self, scheduler: LuigidClient, worker_processes: int, assistant: bool = False
+    ) -> Worker:
         """Return Luigi's worker."""
         return Worker(scheduler=scheduler, worker_processes=worker_processes, assistant=assistant)

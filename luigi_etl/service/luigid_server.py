@@ -15,14 +15,14 @@ from luigi_etl.common.errors import SettingError
 from luigi_etl.common.files import storage_errors
 from luigi_etl.common.log_files import add_bounded_file
 from luigi_etl.common.private import make_private, others_can_write
-from luigi_etl.service.luigid import Address, answers
+from luigi_etl.service.luigid import Address, is_usable
 
 
 def run_luigid(luigid: Address, folder: Path) -> None:
-    """Run luigid until it is told to end; its log and, over restarts, its state are in `folder`.
+    """Run luigid until a signal ends it; `folder` has its log and the state that survives restarts.
 
     Raises:
-        SettingError: the address is not of this machine alone, or it is taken.
+        SettingError: the address is taken, or other machines can reach it.
         StorageError: the folder can't be used.
 
     """
@@ -38,19 +38,18 @@ def run_luigid(luigid: Address, folder: Path) -> None:
         server.run(api_port=luigid.port, address=luigid.host)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
-        there = "luigid is there already: stop it" if answers(luigid) else "stop what listens there"
+        there = (
+            "luigid runs there already: stop it"
+            if is_usable(luigid)
+            else "stop the program that listens there"
+        )
         message = f"luigid can't listen at {luigid}: {reason}; {there}, or set [core] scheduler_port"
         logging.getLogger().error(message)  # noqa: TRY400  # one line
         raise SettingError(message) from error
 
 
 def _check_state(state: Path) -> None:
-    """Refuse a state that others may have written: it is a pickle, so they could run code here.
-
-    Raises:
-        SettingError: others can write the file or its folder.
-
-    """
+    """Refuse a state that others can write: it is a pickle, so they could run code here."""
     for path in (state.parent, state):
         if path.exists() and others_can_write(path):
             raise SettingError(
@@ -71,21 +70,21 @@ def _check_loopback(luigid: Address) -> None:
         found = {entry[4][0] for entry in socket.getaddrinfo(luigid.host, luigid.port)}
     except OSError as error:
         raise SettingError(f"[core] scheduler_host: {luigid.host!r} has no address ({error})") from error
-    if not all(ipaddress.ip_address(one).is_loopback for one in found):
+    if not all(ipaddress.ip_address(host).is_loopback for host in found):
         raise SettingError(
-            f"[core] scheduler_host: {luigid.host!r} is not of this machine alone, and luigid lets anyone in "
-            "who reaches it; use 127.0.0.1, and a proxy that asks who is there"
+            f"[core] scheduler_host: {luigid.host!r} can be reached from other machines, and luigid has "
+            "no access control; use 127.0.0.1, and a proxy with a login"
         )
 
 
 def _log_to(path: Path) -> None:
     add_bounded_file(logging.getLogger(), path)
     logging.getLogger().setLevel(logging.INFO)
-    logging.getLogger("tornado.access").setLevel(logging.WARNING)  # a dozen requests each minute
+    logging.getLogger("tornado.access").setLevel(logging.WARNING)  # a dozen lines a minute
 
 
 def _configure(state: Path) -> None:
-    """Set what luigid reads from the configuration and luigi.cfg leaves open."""
+    """Set the settings of luigid that luigi.cfg does not have."""
     configuration = luigi.configuration.get_config()
     if not configuration.has_option("scheduler", "state_path"):
         configuration.set("scheduler", "state_path", str(state).replace("%", "%%"))

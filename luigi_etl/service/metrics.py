@@ -9,39 +9,39 @@ from luigi_etl.common.files import atomic_write
 from luigi_etl.common.job_state import JobState
 
 
-def write_metrics(folder: Path, job: str, memory: JobState) -> None:
-    """Write `luigi_etl.<job>.prom` atomically; `job` holds nothing a label would have to escape.
+def write_metrics(folder: Path, job: str, state: JobState) -> None:
+    """Write `luigi_etl.<job>.prom` atomically; a label needs no escapes for `job`.
 
-    The label is not called `job`: that one is Prometheus's own.
+    The label is called `run`, because Prometheus itself sets `job`.
 
     Raises:
-        StorageError: it can't be written, or the folder is not there: a misspelt one must not be made.
+        StorageError: the file can't be written, or the folder is missing: it may be misspelt.
 
     """
     if not folder.is_dir():
         raise StorageError(f"{folder.absolute()} is not a folder; make it, or correct [service] metrics")
     with atomic_write(folder / f"luigi_etl.{job}.prom", "set [service] metrics") as stream:
         os.fchmod(stream.fileno(), 0o644)  # node_exporter is another user, whatever the umask
-        stream.write(_text(job, memory).encode())
+        stream.write(_format(job, state).encode())
 
 
-def _text(job: str, memory: JobState) -> str:
-    told = (
-        ("last_success_timestamp_seconds", "When the last run succeeded.", _seconds(memory.last_success)),
-        ("last_run_timestamp_seconds", "When the last run began.", _seconds(memory.began)),
-        ("rows", "Complaints the last successful run stored.", memory.rows),
-        ("rejected", "Hits of the last successful run that are no complaints.", memory.rejected),
-        ("duration_seconds", "How long the last run took.", memory.seconds),
-        ("failures_in_a_row", "Runs that failed since the last success.", memory.failures),
+def _format(job: str, state: JobState) -> str:
+    metrics = (
+        ("last_success_timestamp_seconds", "When the last run succeeded.", _seconds(state.last_success)),
+        ("last_run_timestamp_seconds", "When the last run began.", _seconds(state.began)),
+        ("rows", "Complaints the last successful run stored.", state.rows),
+        ("rejected", "Hits of the last successful run that are no complaints.", state.rejected),
+        ("duration_seconds", "How long the last run took.", state.seconds),
+        ("failures_in_a_row", "Runs that failed since the last success.", state.failures),
     )
     text = "".join(
-        f'{_head(name, meaning)}luigi_etl_{name}{{run="{job}"}} {value}\n' for name, meaning, value in told
+        f'{_head(name, meaning)}luigi_etl_{name}{{run="{job}"}} {value}\n' for name, meaning, value in metrics
     )
-    if memory.counts is None:
+    if state.counts is None:
         return text
     changes = "".join(
         f'luigi_etl_changes{{run="{job}",change="{change}"}} {count}\n'
-        for change, count in memory.counts.items()
+        for change, count in state.counts.items()
     )
     return f"{text}{_head('changes', 'Complaints the last successful run changed in the database.')}{changes}"
 

@@ -1,4 +1,4 @@
-"""Signals that end a program, passed on to the process that does its work."""
+"""Pass signals that end a program on to the process that does its work."""
 
 import contextlib
 import os
@@ -11,9 +11,9 @@ ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 class Signals:
-    """Passes on to the run the signals that end a program, so that its end is reported as any other.
+    """A handler of the signals that end a program: the run ends, and the parent reports it.
 
-    A signal that is ignored (nohup) stays ignored, here and in the run.
+    An ignored signal (nohup) stays ignored, here and in the run.
     """
 
     def __init__(self) -> None:
@@ -40,12 +40,12 @@ class Signals:
 
     @contextlib.contextmanager
     def passed_on_to(self, process: BaseProcess) -> Iterator[None]:
-        """Start a process in a group of its own, and pass signals on to it and to all that it starts."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes now waits until both are ready
+        """Start a process in a new process group, and pass signals on to that group."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until both processes are ready
         try:
             process.start()
             self._group = process.pid or 0
-            with contextlib.suppress(OSError):  # it has its group already, or has ended
+            with contextlib.suppress(OSError):  # the child has set it, or has ended
                 os.setpgid(self._group, self._group)
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
@@ -56,7 +56,7 @@ class Signals:
 
     @staticmethod
     def accept() -> None:
-        """Let signals end the process that was started."""
+        """Restore the default action of the signals in the child process."""
         os.setpgid(0, 0)
         for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:

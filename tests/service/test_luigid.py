@@ -17,7 +17,7 @@ import luigi
 import pytest
 
 from luigi_etl.service.listeners import foreign_listener
-from luigi_etl.service.luigid import Address, address, answers, problem_of
+from luigi_etl.service.luigid import Address, address, is_usable, problem_of
 from tests.conftest import Chain, Luigid, Serve
 
 pytestmark = pytest.mark.slow
@@ -33,7 +33,7 @@ def listening_at(port: int) -> set[str]:
 
 def test_luigid_listens_on_loopback_only(luigid: Luigid) -> None:
     assert listening_at(luigid.port) == {f"0100007F:{luigid.port:04X}"}
-    assert answers(Address("127.0.0.1", luigid.port))
+    assert is_usable(Address("127.0.0.1", luigid.port))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.0.2.1"])
@@ -42,7 +42,7 @@ def test_address_that_others_can_reach_is_refused(chain: Chain, host: str) -> No
     run = chain.program("luigi-etl", "luigid")
     assert run.code == 2
     assert run.err.startswith(
-        f"luigi-etl: error: [core] scheduler_host: '{host}' is not of this machine alone"
+        f"luigi-etl: error: [core] scheduler_host: '{host}' can be reached from other machines"
     )
     assert len(run.err.splitlines()) == 1
 
@@ -52,7 +52,7 @@ def test_second_luigid_is_refused_or_silent_with_the_option(chain: Chain, luigid
     assert second.code == 2
     assert re.fullmatch(
         rf"luigi-etl: error: luigid can't listen at http://127\.0\.0\.1:{luigid.port}: "
-        r"Address already in use; luigid is there already: stop it, or set \[core\] scheduler_port\n",
+        r"Address already in use; luigid runs there already: stop it, or set \[core\] scheduler_port\n",
         second.err,
     )
     unless_running = chain.program("luigi-etl", "luigid", "--unless-running")
@@ -120,7 +120,7 @@ def test_files_of_luigid_are_private(chain: Chain, umask: str) -> None:
     port = Luigid.at_a_free_port(chain).port
     process = chain.start("sh", "-c", f"umask {umask}; exec luigi-etl luigid", start_new_session=True)
     deadline = time.monotonic() + 30
-    while not answers(Address("127.0.0.1", port)):
+    while not is_usable(Address("127.0.0.1", port)):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.terminate()
@@ -169,7 +169,10 @@ def test_foreign_program_at_its_port_is_reported_once(chain: Chain, served: Serv
 
     assert [(run.code, run.err) for run in runs] == [(2, "")] * 3
     (message,) = messages.read_text().splitlines()
-    assert "Address already in use; stop what listens there, or set [core] scheduler_port; until" in message
+    assert (
+        "Address already in use; stop the program that listens there, or set [core] scheduler_port; until"
+        in message
+    )
     assert (chain.folder / "service/luigid.log").read_text().count("can't listen") == 3
 
 
@@ -193,7 +196,7 @@ def test_probe_ends_quickly_without_a_response() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         began = time.monotonic()
-        assert not answers(Address("127.0.0.1", silent.getsockname()[1]))
+        assert not is_usable(Address("127.0.0.1", silent.getsockname()[1]))
         assert time.monotonic() - began < 4
 
 
@@ -213,7 +216,7 @@ def test_probe_ends_quickly_while_a_response_drips() -> None:
         thread = threading.Thread(target=lambda: drip(slow.accept()[0]))
         thread.start()
         began = time.monotonic()
-        assert not answers(Address("127.0.0.1", slow.getsockname()[1]))
+        assert not is_usable(Address("127.0.0.1", slow.getsockname()[1]))
         assert time.monotonic() - began < 4
         thread.join()
 

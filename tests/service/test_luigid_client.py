@@ -9,7 +9,7 @@ from luigi.configuration import get_config
 from luigi.rpc import RPCError
 
 from luigi_etl.service.luigid import Address
-from luigi_etl.service.luigid_client import OwnLuigid
+from luigi_etl.service.luigid_client import LuigidClient
 from tests.conftest import Chain, Luigid, Serve
 from tests.hostile_luigid import HostileLuigid, turn_to_nonsense
 from tests.service.test_unattended import wait_until_asked
@@ -18,17 +18,17 @@ MINUTE = ("--timestamp", "2026-11-22T0926")
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], OwnLuigid]]:
+def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], LuigidClient]]:
     """Give a function that returns a client of a port; the client tries once."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     configuration = get_config()
     before = configuration.get("core", "rpc_retry_attempts", "3")
     configuration.set("core", "rpc_retry_attempts", "1")
-    yield lambda port: OwnLuigid(f"http://127.0.0.1:{port}", Address("127.0.0.1", port))
+    yield lambda port: LuigidClient(f"http://127.0.0.1:{port}", Address("127.0.0.1", port))
     configuration.set("core", "rpc_retry_attempts", before)
 
 
-def test_cut_connection_counts_as_away(client: Callable[[int], OwnLuigid]) -> None:
+def test_cut_connection_counts_as_away(client: Callable[[int], LuigidClient]) -> None:
     with socket.socket() as rude:
         rude.bind(("127.0.0.1", 0))
         rude.listen()
@@ -44,15 +44,15 @@ def test_cut_connection_counts_as_away(client: Callable[[int], OwnLuigid]) -> No
 
 
 @pytest.mark.parametrize("nonsense", [b"", b"<html>", b"{}", b"[]", b"5", b"[" * 100_000, b"\xff"])
-def test_invalid_response_counts_as_away(client: Callable[[int], OwnLuigid], nonsense: bytes) -> None:
+def test_invalid_response_counts_as_away(client: Callable[[int], LuigidClient], nonsense: bytes) -> None:
     with (
         HostileLuigid.answering(turn_to_nonsense(nonsense)) as hostile,
-        pytest.raises(RPCError, match="the answer is not luigid's"),
+        pytest.raises(RPCError, match="the response is not luigid's"),
     ):
         client(hostile.port).ping(worker="me")
 
 
-def test_program_of_another_user_gets_no_request(client: Callable[[int], OwnLuigid]) -> None:
+def test_program_of_another_user_gets_no_request(client: Callable[[int], LuigidClient]) -> None:
     with (
         HostileLuigid.of_nobody() as hostile,
         pytest.raises(RPCError, match=r"another user's program \(uid 65534\) listens there"),
