@@ -1,4 +1,4 @@
-"""`luigi-etl runs`: list what became of each minute."""
+"""`luigi-etl runs`: list the runs and their outcomes."""
 
 import argparse
 import functools
@@ -27,16 +27,16 @@ def add_to(commands: Subcommands) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "runs",
-        help="list the runs, the newest first",
-        description="List what became of each minute, of all queries, the newest first: stored, merged "
-        "(stored, and in the database), synced (the database was brought up to date), failed, skipped "
-        "(another run was under way), running, unfinished (killed, or still running by hand), or damaged (it "
-        "ended, and is no longer readable). Times are UTC. The query and the limit are as other commands "
-        "take them.",
+        help="list the runs, newest first",
+        description="List the runs of all queries, newest first, with their outcomes: stored, merged "
+        "(stored, and in the database), synced (the database is up to date), failed, skipped (another run "
+        "was under way), running, unfinished (killed, or started by hand and still running), or damaged (the "
+        "run ended, but its files can't be read). Times are UTC. Other commands take the query and the limit "
+        "as they are printed.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
-    add("--failed", action="store_true", help="only what failed, is unfinished or damaged")
+    add("--failed", action="store_true", help="only runs that failed, are unfinished or damaged")
     add(
         "--since",
         type=moment,
@@ -44,14 +44,14 @@ def add_to(commands: Subcommands) -> None:
         metavar="WHEN",
         help="a day (2026-11-22), a minute (2026-11-22T0926) or an age (30m, 12h, 7d); default: 24h",
     )
-    add("--json", action="store_true", help="one JSON array, an object for each run")
+    add("--json", action="store_true", help="print one JSON array with an object for each run")
 
 
 def moment(text: str) -> datetime:
-    """Read a day, a minute, or an age before now: as naive UTC.
+    """Return a day, a minute, or now minus an age, as naive UTC.
 
     Raises:
-        ArgumentTypeError: it is none of them.
+        ArgumentTypeError: the text is neither.
 
     """
     try:
@@ -69,56 +69,56 @@ def moment(text: str) -> datetime:
 
 def run(options: argparse.Namespace) -> int:
     """List the runs below `[storage] root`."""
-    from luigi_etl.service.run_history import of_jobs, runs_since
+    from luigi_etl.service.run_history import read_job_runs, runs_since
     from luigi_etl.service.run_status import TROUBLE
     from luigi_etl.tasks.config import service, storage
 
     root = storage().path
-    remembered = list(of_jobs(service().path))
+    remembered = list(read_job_runs(service().path))
     found = runs_since(root, options.since, remembered)
     runs = (run for run in found if not options.failed or run.outcome in TROUBLE)
-    shown = _Shown(root)
-    print_all(_as_json(runs, shown) if options.json else _as_text(runs, shown, remembered, options))
+    formatter = _QueryFormatter(root)
+    print_all(_as_json(runs, formatter) if options.json else _as_text(runs, formatter, remembered, options))
     return 0
 
 
-class _Shown:
-    """How queries are shown: as `--query` takes them, with `--limit`, or else as their files are named."""
+class _QueryFormatter:
+    """The query and limit of each slug as options take them, or the slug itself if they are unknown."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.asked = functools.cache(self._asked)
+        self.find = functools.cache(self._find)
 
-    def _asked(self, slug: str) -> tuple[str, int] | None:
-        from luigi_etl.service.run_history import query_of
+    def _find(self, slug: str) -> tuple[str, int] | None:
+        from luigi_etl.service.run_history import find_query
 
-        return query_of(self.root, slug)
+        return find_query(self.root, slug)
 
     def query(self, slug: str) -> str:
         """Return the query, quoted for a shell."""
-        asked = self.asked(slug)
-        return shlex.quote(asked[0]) if asked else printable(slug)
+        found = self.find(slug)
+        return shlex.quote(found[0]) if found else printable(slug)
 
     def limit(self, slug: str) -> str:
-        """Return the limit; a sync has none."""
+        """Return the limit, or `sync`."""
         from luigi_etl.snapshot.paths import is_of_syncs
 
-        asked = self.asked(slug)
-        return "sync" if is_of_syncs(slug) else str(asked[1]) if asked else ""
+        found = self.find(slug)
+        return "sync" if is_of_syncs(slug) else str(found[1]) if found else ""
 
 
-def _as_json(runs: Iterable["Run"], shown: _Shown) -> Iterator[str]:
-    between = "["
+def _as_json(runs: Iterable["Run"], formatter: _QueryFormatter) -> Iterator[str]:
+    start = "["
     for run in runs:
-        yield between + json.dumps(_fields(run, shown))
-        between = ","
-    yield "]" if between == "," else "[]"
+        yield start + json.dumps(_fields(run, formatter))
+        start = ","
+    yield "]" if start == "," else "[]"
 
 
-def _fields(run: "Run", shown: _Shown) -> dict[str, object]:
+def _fields(run: "Run", formatter: _QueryFormatter) -> dict[str, object]:
     from luigi_etl.snapshot.paths import is_of_syncs
 
-    query, limit = shown.asked(run.query) or (None, None)
+    query, limit = formatter.find(run.query) or (None, None)
     return {
         "minute": as_iso(run.minute),
         "query": run.query,
@@ -136,18 +136,18 @@ def _fields(run: "Run", shown: _Shown) -> dict[str, object]:
 
 
 def _as_text(
-    runs: Iterator["Run"], shown: _Shown, remembered: list["Run"], options: argparse.Namespace
+    runs: Iterator["Run"], formatter: _QueryFormatter, remembered: list["Run"], options: argparse.Namespace
 ) -> Iterator[str]:
     from luigi_etl.snapshot.listing import slugs
 
     first = next(runs, None)
     if first is None:
-        yield _nothing(shown, options)
+        yield _describe_nothing(formatter, options)
         return
-    named = {*slugs(shown.root), *(run.query for run in remembered)}
+    named = {*slugs(formatter.root), *(run.query for run in remembered)}
     widths = (
-        max(map(len, ["query", *map(shown.query, named)])),
-        max(map(len, ["limit", *map(shown.limit, named)])),
+        max(map(len, ["query", *map(formatter.query, named)])),
+        max(map(len, ["limit", *map(formatter.limit, named)])),
         max(map(len, ["unfinished", *map(_outcome, remembered)])),
     )
     yield _line(
@@ -157,8 +157,8 @@ def _as_text(
         yield _line(
             widths,
             as_iso(run.minute),
-            shown.query(run.query),
-            shown.limit(run.query),
+            formatter.query(run.query),
+            formatter.limit(run.query),
             _outcome(run),
             "" if run.rows is None else f"{run.rows:,}",
             "" if run.rejected is None else f"{run.rejected:,}",
@@ -176,20 +176,21 @@ def _outcome(run: "Run") -> str:
 
 
 def _line(widths: tuple[int, int, int], *cells: str) -> str:
-    """Return a line of the list; the other columns are as wide as their contents ever are."""
+    """Return a line of the list; the other columns have a fixed width."""
     minute, query, limit, outcome, rows, rejected, seconds, note = cells
-    of_query, of_limit, of_outcome = widths
-    left = f"{minute:17}  {query:{of_query}}  {limit:>{of_limit}}  {outcome:{of_outcome}}"
+    query_width, limit_width, outcome_width = widths
+    left = f"{minute:17}  {query:{query_width}}  {limit:>{limit_width}}  {outcome:{outcome_width}}"
     return f"{left}  {rows:>10}  {rejected:>8}  {seconds:>8}  {note}".rstrip()
 
 
-def _nothing(shown: _Shown, options: argparse.Namespace) -> str:
+def _describe_nothing(formatter: _QueryFormatter, options: argparse.Namespace) -> str:
     from luigi_etl.service.run_history import newest_of_all
     from luigi_etl.snapshot.paths import snapshots_folder
 
-    newest = newest_of_all(shown.root)
+    newest = newest_of_all(formatter.root)
     if newest is None:
-        return f"no runs: there are no snapshots in {printable(str(snapshots_folder(shown.root).absolute()))}"
-    which = "nothing failed, unfinished or damaged" if options.failed else "no runs"
+        folder = snapshots_folder(formatter.root).absolute()
+        return f"no runs: there are no snapshots in {printable(str(folder))}"
+    which = "no failed, unfinished or damaged runs" if options.failed else "no runs"
     last = f"{as_iso(newest.minute)} {printable(newest.query)}, {newest.outcome}"
     return f"{which} since {as_iso(options.since)}; the newest run is {last}"

@@ -1,4 +1,4 @@
-"""The runs on record: what became of each minute, from what is on the disk; of the days asked for alone."""
+"""The list of runs, from the files of the snapshots and the states of the jobs."""
 
 import contextlib
 import heapq
@@ -20,75 +20,76 @@ _BY_MINUTE = attrgetter("minute")
 
 
 def runs_since(root: Path, since: datetime, remembered: Iterable[Run] = ()) -> Iterator[Run]:
-    """Give the runs of `since` (naive UTC) and after, of all queries, the newest first, as they are read.
+    """Yield the runs of all queries from `since` (naive UTC) on, newest first; earlier days are not read.
 
-    A file that is damaged makes a `damaged` run. `remembered` are runs that jobs know of (`of_jobs`).
+    A damaged file makes a `damaged` run. `remembered` are the runs of `read_job_runs`.
 
     Raises:
         OSError: a folder can't be read.
 
     """
-    of_each = [_runs_since(root, slug, since) for slug in slugs(root)]
-    of_jobs = sorted((run for run in remembered if run.minute >= since), key=_BY_MINUTE, reverse=True)
-    merged = heapq.merge(*of_each, of_jobs, key=_BY_MINUTE, reverse=True)
-    for _, of_minute in groupby(merged, key=_BY_MINUTE):
+    by_query = [_runs_since(root, slug, since) for slug in slugs(root)]
+    job_runs = sorted((run for run in remembered if run.minute >= since), key=_BY_MINUTE, reverse=True)
+    merged = heapq.merge(*by_query, job_runs, key=_BY_MINUTE, reverse=True)
+    for _, minute_runs in groupby(merged, key=_BY_MINUTE):
         found: dict[str, Run] = {}
-        for run in of_minute:
-            found[run.query] = _better_known(found[run.query], run) if run.query in found else run
+        for run in minute_runs:
+            found[run.query] = _choose(found[run.query], run) if run.query in found else run
         yield from found.values()
 
 
-def of_jobs(folder: Path) -> Iterator[Run]:
-    """Give the runs that the jobs of a `[service]` folder know of.
+def read_job_runs(folder: Path) -> Iterator[Run]:
+    """Yield the runs in the states of the jobs of a `[service]` folder.
 
-    They are those under way, and those that failed while no record could be written.
+    They are the runs under way, and failed runs that could not write a record.
     """
     for job in known_jobs(folder):
-        memory = job.read_state()
-        for minute in memory.unrecorded_minutes:
-            yield Run(minute=minute, query=memory.slug, outcome="failed", error=memory.unrecorded_error)
-        if memory.minute and job.is_under_way():
+        state = job.read_state()
+        for minute in state.unrecorded_minutes:
+            yield Run(minute=minute, query=state.slug, outcome="failed", error=state.unrecorded_error)
+        if state.minute and job.is_under_way():
             yield Run(
-                minute=memory.minute,
-                query=memory.slug,
+                minute=state.minute,
+                query=state.slug,
                 outcome="running",
-                attempt=memory.attempt or None,
-                attempts=memory.attempts or None,
+                attempt=state.attempt or None,
+                attempts=state.attempts or None,
             )
 
 
-def _better_known(on_disk: Run, of_job: Run) -> Run:
-    is_known = on_disk.outcome != "unfinished"
-    return on_disk if of_job.outcome == "failed" and is_known else of_job
+def _choose(on_disk: Run, of_job: Run) -> Run:
+    """Return the job's run, unless it failed and the files show a result."""
+    has_result = on_disk.outcome != "unfinished"
+    return on_disk if of_job.outcome == "failed" and has_result else of_job
 
 
-def query_of(root: Path, slug: str) -> tuple[str, int] | None:
-    """Return the query and the limit that files are named for, as `--query` and `--limit` take them.
+def find_query(root: Path, slug: str) -> tuple[str, int] | None:
+    """Return the query and limit of a slug, as `--query` and `--limit` take them.
 
-    A name that was cut does not hold them; then a Data Package does, if there is one.
+    A shortened slug lacks them; then a Data Package has them, if one exists.
     """
-    return query_of_slug(slug) or _of_package(root, slug.removesuffix(sync_slug("")))
+    return query_of_slug(slug) or _query_of_package(root, slug.removesuffix(sync_slug("")))
 
 
 def options_of(root: Path, slug: str) -> str:
-    """Return the options by which a command line names a query and its limit, quoted for a shell."""
-    return options_for(slug, query_of(root, slug))
+    """Return the options for the query and limit of a slug, quoted for a shell."""
+    return options_for(slug, find_query(root, slug))
 
 
-def _of_package(root: Path, slug: str) -> tuple[str, int] | None:
+def _query_of_package(root: Path, slug: str) -> tuple[str, int] | None:
     for day in days(root, slug):
         for found in snapshots(root, slug, day):
             with contextlib.suppress(DamagedFileError):
-                asked = read_counts(found.files.datapackage)
-                if asked.query:
-                    return asked.query, asked.limit
+                counts = read_counts(found.files.datapackage)
+                if counts.query:
+                    return counts.query, counts.limit
     return None
 
 
 def newest_run(root: Path, slug: str, besides: Collection[RunStatus] = ()) -> Run | None:
-    """Return a query's newest run, or None; only the newest day that holds one is read.
+    """Return a query's newest run, or None; read no earlier day than needed.
 
-    `besides` are the outcomes that do not count: a minute that was `skipped`, say, as a run was under way.
+    `besides` are outcomes to ignore, such as `skipped`.
 
     Raises:
         OSError: a folder can't be read.

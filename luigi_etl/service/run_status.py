@@ -19,19 +19,21 @@ TROUBLE: frozenset[RunStatus] = frozenset({"failed", "unfinished", "damaged"})
 MERGES = "MergeComplaints"
 FAIL_WITH_FILES = ("StoreComplaints", MERGES)  # tasks that can fail after a snapshot is stored
 ENDED_WELL = ("stored", "merged")
-NOT_ENDED = "no end on record: killed, run by hand and still running, or no room on the disk to say so"
-NOT_STORED_ANY_MORE = "stored once, but its Data Package is gone"
+NOT_ENDED = "no end recorded: the run was killed, runs by hand, or had no room on the disk for its record"
+PACKAGE_MISSING = "stored, but its Data Package is missing"
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a minute (naive UTC) of a query, named as its files are.
+    """The run of a minute (naive UTC) and a query, which is the slug of its files.
 
-    `merged`: stored, and in the database, too; `synced`: the database was brought up to date.
-    `running`: its job is under way, at `attempt` of `attempts` if it had to try again. `unfinished`: there
-    are files, but the run neither ended nor failed; `damaged`: it ended, and what it left can't be read.
-    `rows`, `rejected`, `counts` (of changes in the database) and `seconds` are None where they are not known,
-    `error` is empty where there is none; it holds what files held, so it may hold any character.
-    `is_stored_only`: the snapshot was stored, and then failed to get into the database.
+    Outcomes:
+    - `merged`: stored, and in the database. `synced`: the database is up to date.
+    - `running`: its job is under way, at `attempt` of `attempts` after a failed attempt.
+    - `unfinished`: there are files, but no end. `damaged`: the run ended, but its files can't be read.
+
+    `rows`, `rejected`, `counts` (changes in the database) and `seconds` are None if they are unknown.
+    `error` comes from files and may contain any character.
+    `is_stored_only`: the snapshot was stored, but its merge failed.
     """
 
     minute: datetime
@@ -48,50 +50,50 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def tells_of_failed_merge(path: Path) -> bool:
-    """Tell whether a record, if there is one, is of a run that ended where its snapshot was to be merged."""
-    return _is_of_failed_merge(_record(path))
+    """Return whether the record at a path exists and is of a failed merge."""
+    return _is_failed_merge(_read_record(path))
 
 
 def has_stored(path: Path) -> bool:
-    """Return whether a record, if there is one, is of a run that stored its snapshot."""
-    record = _record(path)
-    return record is not None and (record.outcome in ENDED_WELL or _is_of_failed_merge(record))
+    """Return whether the record at a path exists and is of a run that stored its snapshot."""
+    record = _read_record(path)
+    return record is not None and (record.outcome in ENDED_WELL or _is_failed_merge(record))
 
 
 def read_run(found: FoundSnapshot) -> Run:
     """Return the run of a snapshot's minute; damaged files make a `damaged` run."""
     try:
-        return _stored(found) if found.is_stored else _not_stored(found)
+        return _read_stored(found) if found.is_stored else _read_unstored(found)
     except DamagedFileError as error:
-        return _made(found, "damaged", error=str(error))
+        return _make_run(found, "damaged", error=str(error))
 
 
-def _stored(found: FoundSnapshot) -> Run:
+def _read_stored(found: FoundSnapshot) -> Run:
     snapshot = read_counts(found.files.datapackage)
-    record = _record(found.files.run)
+    record = _read_record(found.files.run)
     outcome: RunStatus = "merged" if found.is_merged else "stored"
     if record and _has_failed_since_stored(record, found.files):
         outcome = "failed"
     elif record and record.outcome not in ENDED_WELL:
-        record = None  # of an earlier run of the minute
-    made = _made(found, outcome, record, record.error if record else "")
+        record = None  # from an earlier run of the minute
+    run = _make_run(found, outcome, record, record.error if record else "")
     return msgspec.structs.replace(
-        made,
+        run,
         rows=snapshot.parsed,
         rejected=snapshot.rejected,
-        is_stored_only=outcome == "failed" and not found.is_merged and _is_of_failed_merge(record),
+        is_stored_only=outcome == "failed" and not found.is_merged and _is_failed_merge(record),
     )
 
 
-def _record(path: Path) -> RunRecord | None:
-    """Return the record of a snapshot that is whole without one: it may be missing or damaged."""
+def _read_record(path: Path) -> RunRecord | None:
+    """Return a record, or None if it is missing or damaged: the snapshot is complete without it."""
     with contextlib.suppress(DamagedFileError):
         return read_record(path)
     return None
 
 
 def _has_failed_since_stored(record: RunRecord, files: SnapshotFiles) -> bool:
-    """Return whether a record is of a failure after the snapshot was stored, not of an earlier attempt."""
+    """Return whether the run failed after its snapshot was stored; an earlier attempt does not count."""
     return (
         record.outcome == "failed"
         and record.task in FAIL_WITH_FILES
@@ -99,20 +101,22 @@ def _has_failed_since_stored(record: RunRecord, files: SnapshotFiles) -> bool:
     )
 
 
-def _is_of_failed_merge(record: RunRecord | None) -> bool:
+def _is_failed_merge(record: RunRecord | None) -> bool:
     return record is not None and (record.outcome, record.task) == ("failed", MERGES)
 
 
-def _not_stored(found: FoundSnapshot) -> Run:
+def _read_unstored(found: FoundSnapshot) -> Run:
     if found.files.run not in found.paths:
-        return _made(found, "unfinished", error=NOT_ENDED)
+        return _make_run(found, "unfinished", error=NOT_ENDED)
     record = read_record(found.files.run)
     if record.outcome in ENDED_WELL:
-        return _made(found, "unfinished", error=NOT_STORED_ANY_MORE)
-    return _made(found, record.outcome, record, record.error)
+        return _make_run(found, "unfinished", error=PACKAGE_MISSING)
+    return _make_run(found, record.outcome, record, record.error)
 
 
-def _made(found: FoundSnapshot, outcome: RunStatus, record: RunRecord | None = None, error: str = "") -> Run:
+def _make_run(
+    found: FoundSnapshot, outcome: RunStatus, record: RunRecord | None = None, error: str = ""
+) -> Run:
     counts = record.counts if record else msgspec.UNSET
     return Run(
         minute=found.files.timestamp,
