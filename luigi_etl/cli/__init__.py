@@ -1,4 +1,4 @@
-"""The commands of `luigi-etl`, each a module with `add_to`; what they do is in the modules beneath."""
+"""The commands of `luigi-etl`: each is a module with `add_to` and calls the packages below."""
 
 import argparse
 import signal
@@ -11,7 +11,7 @@ else:
 
 
 def interrupt_when_told_to_end() -> None:
-    """Let SIGTERM and SIGHUP end a command as Ctrl-C does; one that is ignored (nohup) stays so."""
+    """Let SIGTERM and SIGHUP act like Ctrl-C; an ignored signal (nohup) stays ignored."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, signal.default_int_handler)

@@ -21,8 +21,8 @@ def add_to(commands: Subcommands) -> None:
     parser = commands.add_parser(
         "export",
         help="write the database's complaints as CSV or Parquet",
-        description="Write the complaints of the database, without those withdrawn, the newest first: as CSV "
-        "in the CFPB's layout, or as Parquet. A file takes its name when it is whole.",
+        description="Write the complaints of the database except withdrawn ones, newest first: as CSV in the "
+        "CFPB's layout, or as Parquet. A file gets its name when it is complete.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
@@ -31,13 +31,13 @@ def add_to(commands: Subcommands) -> None:
         nargs="?",
         default=STANDARD_OUTPUT,
         metavar="FILE",
-        help="a .csv or a .parquet; without it, or with -, the CSV goes to standard output",
+        help="a .csv or .parquet file (default: -, CSV on standard output)",
     )
     add("--query", default="", metavar="QUERY", help="which complaints, as for the chain (default: all)")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write what matches, to standard output or to a file."""
+    """Write the matching complaints to standard output or to a file."""
     from luigi_etl.api.query import parse_query
     from luigi_etl.common.terminal import print_line, write_all
     from luigi_etl.database.connection import Database
@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     path = None if options.file == STANDARD_OUTPUT else Path(options.file)
     if path:
         check_name(path)
-        interrupt_when_told_to_end()  # no half file must stay
+        interrupt_when_told_to_end()  # so that no incomplete file stays
     query = parse_query(options.query)
     for note in query.notes:
         logger.warning("query: %s", note)
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _warn(database: "Database", query: "Query") -> None:
-    """Warn where the database may not hold what the query asks for."""
+    """Warn if the database may lack complaints that match the query."""
     from luigi_etl.common.minutes import this_minute
     from luigi_etl.database.doubts import doubts
 

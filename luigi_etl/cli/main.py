@@ -1,4 +1,4 @@
-"""The command `luigi-etl`: what goes with the pipeline but is no task."""
+"""The command `luigi-etl` and its subcommands."""
 
 import argparse
 import configparser
@@ -16,20 +16,20 @@ COMMANDS = (
     *("luigid", "unattended", "sandbox"),
 )
 FAILED = 1
-INTERRUPTED = 130  # as shells have it
+INTERRUPTED = 130  # as in shells
 
 
 def main() -> None:
     """Run `luigi-etl` with the program's arguments and end with its exit code."""
     try:
         code = run(sys.argv[1:])
-    except SystemExit as ended:  # of argparse, after --help, say
+    except SystemExit as ended:  # by argparse, for example after --help
         code = ended.code if isinstance(ended.code, int) else 0
-    sys.exit(_printed(code))
+    sys.exit(_flush_output(code))
 
 
-def _printed(code: int) -> int:
-    """Return the exit code when all that was printed has arrived; Python would end with 120 if it can't."""
+def _flush_output(code: int) -> int:
+    """Flush standard output and return the exit code; Python itself would fail with code 120."""
     try:
         if sys.stdout:
             sys.stdout.flush()
@@ -42,7 +42,7 @@ def _printed(code: int) -> int:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run `luigi-etl`; what follows `--` is another program's command line. Returns the exit code."""
+    """Run `luigi-etl` and return the exit code; a command line may follow after `--`."""
     own, command = list(arguments), []
     if "--" in own:
         at = own.index("--")
@@ -53,7 +53,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code: int = options.run(options)
     except ValueError as error:
-        sys.stderr.write(f"luigi-etl: error: {one_line(f'{error}{_of_configuration(error)}')}\n")
+        sys.stderr.write(f"luigi-etl: error: {one_line(f'{error}{_describe_luigi_cfg(error)}')}\n")
         return USAGE_ERROR
     except (EtlError, OSError) as error:
         sys.stderr.write(f"luigi-etl: error: {one_line(error)}\n")
@@ -63,12 +63,12 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
-def _of_configuration(error: ValueError) -> str:
-    """Tell what is wrong with luigi.cfg, if that is it: Luigi says only where."""
+def _describe_luigi_cfg(error: ValueError) -> str:
+    """Return the reason of an error in luigi.cfg, or an empty string: Luigi names only the setting."""
     cause = error.__cause__
     if not cause or "Error when parsing the default value" not in str(error):
         return ""
-    percent = "; a % is written %%" if isinstance(cause, configparser.Error) else ""
+    percent = "; write % as %%" if isinstance(cause, configparser.Error) else ""
     return f" (luigi.cfg: {without_values(cause)}{percent})"
 
 
@@ -76,18 +76,18 @@ class _ShowVersion(argparse.Action):
     """Print the installed version."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from importlib.metadata import version  # each run by cron would wait for it
+        from importlib.metadata import version  # an import that slows each run by cron
 
         print(f"{parser.prog} {version('luigi_etl')}")
         parser.exit()
 
 
 def _parser(first: str = "") -> argparse.ArgumentParser:
-    """Return the parser for a command line by its first word: where that is a command, it is the only one."""
+    """Return a parser with the command `first` alone, or with all commands."""
     parser = argparse.ArgumentParser(
         prog="luigi-etl",
-        description="What goes with the pipeline luigi_etl.",
-        epilog="The pipeline itself: luigi --module luigi_etl StoreComplaints --local-scheduler",
+        description="Operate the pipeline luigi_etl.",
+        epilog="Run the pipeline itself with: luigi --module luigi_etl StoreComplaints --local-scheduler",
     )
     parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

@@ -1,4 +1,4 @@
-"""`luigi-etl sandbox`: serve a stand-in of the CFPB's API."""
+"""`luigi-etl sandbox`: serve a stand-in for the CFPB's API."""
 
 import argparse
 import contextlib
@@ -17,7 +17,7 @@ from luigi_etl.cli import Subcommands
 if TYPE_CHECKING:
     from luigi_etl.sandbox.server import Sandbox
 
-COMMAND_NOT_FOUND = 127  # as shells have it
+COMMAND_NOT_FOUND = 127  # as in shells
 SIGNALLED = 128
 LARGEST_PORT = 65_535
 MOST_DAYS = 36_500
@@ -27,51 +27,49 @@ def add_to(commands: Subcommands) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "sandbox",
-        help="serve a stand-in of the CFPB's API on loopback",
+        help="serve a stand-in for the CFPB's API on loopback",
         usage="luigi-etl sandbox [options] [-- COMMAND ...]",
-        description="Serve a stand-in of the CFPB's API on loopback, until interrupted; or while COMMAND "
-        "runs, with CCDB_URL set for it, and end with its exit code.",
+        description="Serve a stand-in for the CFPB's API on loopback, until interrupted. With COMMAND: run "
+        "it with CCDB_URL set, serve until it ends, and return its exit code.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
     add("--port", type=int, default=0, help="port to serve on (default: a free one)")
-    add("--complaints", type=int, default=1000, metavar="N", help="how many to generate (default: 1000)")
-    add("--days", type=int, default=90, metavar="N", help="received in so many days (default: 90)")
-    add("--today", metavar="DAY", help="the last of these days, as 2026-09-26 (default: today, up to now)")
+    add("--complaints", type=int, default=1000, metavar="N", help="complaints to generate (default: 1000)")
+    add("--days", type=int, default=90, metavar="N", help="days in which they were received (default: 90)")
+    add("--today", metavar="DAY", help="last of these days, such as 2026-09-26 (default: today, up to now)")
     add(
         "--era",
         default="2026-08",
-        help="what the API was in: 2021-09, 2025-11, 2026-06, 2026-07, 2026-08 (default)",
+        help="month whose API to imitate: 2021-09, 2025-11, 2026-06, 2026-07, 2026-08 (default)",
     )
     add("--seed", type=int, default=1, metavar="N", help="same seed, same complaints (default: 1)")
-    add("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="serve recorded answers")
-    add("--no-throttle", action="store_true", help="take more than 20 requests a minute")
-    add("--gzip", action="store_true", help="compress answers")
-    add("--at", action="append", default=[], metavar="N:EVENT", help="let EVENT happen at request N")
-    add(
-        "--every", action="append", default=[], metavar="N:EVENT", help="let EVENT happen at each Nth request"
-    )
+    add("--replay", type=Path, nargs="+", default=[], metavar="FILE", help="serve recorded responses")
+    add("--no-throttle", action="store_true", help="accept more than 20 requests a minute")
+    add("--gzip", action="store_true", help="compress responses")
+    add("--at", action="append", default=[], metavar="N:EVENT", help="cause EVENT at request N")
+    add("--every", action="append", default=[], metavar="N:EVENT", help="cause EVENT at each Nth request")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until the command ends, or an interrupt."""
+    """Serve until the command ends, or until an interrupt."""
     try:
         return _serve(options)
     except OSError as error:
-        raise ValueError(str(error)) from error  # a file or a port of the options
+        raise ValueError(str(error)) from error  # about a file or port in the options
 
 
 def _serve(options: argparse.Namespace) -> int:
     from luigi_etl.sandbox.server import serve
 
-    sandbox = _made(options)
+    sandbox = _make_sandbox(options)
     with contextlib.ExitStack() as serving:
         try:
             url = serving.enter_context(serve(sandbox, options.port))
         except OSError as error:
             reason = error.strerror or error
             raise ValueError(
-                f"--port {options.port}: {reason}; name another, or leave it out for a free one"
+                f"--port {options.port}: {reason}; choose another, or omit --port for a free one"
             ) from error
         if options.command:
             return _run_with(url, options.command)
@@ -83,7 +81,7 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
-def _made(options: argparse.Namespace) -> "Sandbox":
+def _make_sandbox(options: argparse.Namespace) -> "Sandbox":
     from luigi_etl.sandbox.eras import ERAS
     from luigi_etl.sandbox.index import generated_index, replayed_index
     from luigi_etl.sandbox.script import Script, read_rule
@@ -100,27 +98,29 @@ def _made(options: argparse.Namespace) -> "Sandbox":
     if options.replay:
         index = replayed_index(options.replay, options.seed, era)
     else:
-        index = generated_index(options.complaints, options.seed, era, options.days, _now(options.today))
+        index = generated_index(
+            options.complaints, options.seed, era, options.days, _last_moment(options.today)
+        )
     throttle = None if options.no_throttle else Throttle()
     return Sandbox(index, era, throttle, Script(rules), options.gzip)
 
 
-def _now(day: str | None) -> datetime:
-    """Return the time up to which complaints were received: 22:00 UTC of a given day."""
+def _last_moment(day: str | None) -> datetime:
+    """Return the time of the last complaint: 22:00 UTC of a given day, or now."""
     if day is None:
         return datetime.now(timezone.utc)
     try:
         return datetime.fromisoformat(f"{date.fromisoformat(day)}T22:00:00+00:00")
     except ValueError:
-        raise ValueError(f"--today {day!r} is not a day as 2026-09-26") from None
+        raise ValueError(f"--today {day!r} is not a day such as 2026-09-26") from None
 
 
 def _run_with(url: str, command: list[str]) -> int:
-    """Run a command with the sandbox's address in its environment; return its exit code."""
+    """Run a command with CCDB_URL set to the sandbox; return its exit code."""
     unproxied = ",".join(filter(None, (os.environ.get("NO_PROXY"), urlsplit(url).hostname)))
     environment = {**os.environ, "CCDB_URL": url, "NO_PROXY": unproxied, "no_proxy": unproxied}
     try:
-        process = subprocess.Popen(command, env=environment)  # noqa: S603  # the user's own
+        process = subprocess.Popen(command, env=environment)  # noqa: S603  # the user's command
     except OSError as error:
         sys.stderr.write(f"luigi-etl: cannot run {command[0]!r}: {error.strerror}\n")
         return COMMAND_NOT_FOUND
@@ -131,7 +131,7 @@ def _run_with(url: str, command: list[str]) -> int:
                 code = process.wait()
                 break
             except KeyboardInterrupt:
-                continue  # the terminal sent it to the command too: let it end in its own way
+                continue  # the command gets the terminal's signal, too, and handles it itself
     finally:
         signal.signal(signal.SIGTERM, previous)
     return code if code >= 0 else SIGNALLED - code

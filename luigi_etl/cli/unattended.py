@@ -1,4 +1,4 @@
-"""`luigi-etl unattended`: run a task as cron should."""
+"""`luigi-etl unattended`: run a task under cron."""
 
 import argparse
 
@@ -9,16 +9,16 @@ def add_to(commands: Subcommands) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "unattended",
-        help="run a task as cron should: one at a time, logged, silent unless a person is needed",
+        help="run a task under cron: one at a time, logged, silent unless a person must act",
         usage="luigi-etl unattended TASK [PARAMETERS]",
-        description="Run a task as cron should. A second run of the same query is skipped (exit code 10); "
-        "without luigid the local scheduler does; all that is said goes to a log in [service] folder. The "
-        "first failure of an outage and its end are told once, by [service] notify or on standard error.",
+        description="Run a task under cron. A second run of the same query is skipped (exit code 10). "
+        "Without luigid the local scheduler is used. All output goes to a log in [service] folder. The first "
+        "failure of an outage and its end are each reported once, by [service] notify or on standard error.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("task", help="StoreComplaints, MergeComplaints, SyncComplaints, PruneSnapshots")
     parser.add_argument(
-        "parameters", nargs=argparse.REMAINDER, help="of the task, as for luigi: --query, --limit"
+        "parameters", nargs=argparse.REMAINDER, help="parameters of the task, as for luigi: --query, --limit"
     )
 
 

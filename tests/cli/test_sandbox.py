@@ -187,7 +187,7 @@ def test_last_day_can_be_chosen(capfd: pytest.CaptureFixture[str]) -> None:
         (["--era", "2020-01"], "--era '2020-01' is not one of 2021-09, 2025-11, 2026-06, 2026-07, 2026-08"),
         (["--complaints", "-1"], "--complaints must be 0 or more"),
         (["--complaints", "many"], "argument --complaints: invalid int value: 'many'"),
-        (["--today", "yesterday"], "--today 'yesterday' is not a day as 2026-09-26"),
+        (["--today", "yesterday"], "--today 'yesterday' is not a day such as 2026-09-26"),
         (["--days", "0"], "--days must be from 1 to 36500"),
         (["--at", "1:explode"], "'1:explode' is not N:EVENT"),
         (["--every", "0:reset"], "'0:reset' is not N:EVENT"),
@@ -215,7 +215,7 @@ def test_taken_port_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         port = str(taken.getsockname()[1])
 
         assert (
-            f"--port {port}: Address already in use; name another, or leave it out for a free one"
+            f"--port {port}: Address already in use; choose another, or omit --port for a free one"
             in refused(capsys, "sandbox", "--port", port, *python(""))
         )
 

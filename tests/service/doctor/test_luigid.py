@@ -36,7 +36,7 @@ def test_another_server_at_the_port_of_luigid_fails(chain: Chain, served: Serve)
     port = served().url.split(":")[2].split("/")[0]
     chain.configure("core", scheduler_port=port)
     assert failure_of(chain, "luigid") == (
-        f"what answers at http://127.0.0.1:{port} is not luigid (status 200): stop what listens there, "
+        f"the program at http://127.0.0.1:{port} is not luigid (status 200): stop what listens there, "
         "or set [core] scheduler_port, then start it with `luigi-etl luigid`; "
         "until then runs don't use luigid"
     )

@@ -134,7 +134,7 @@ def test_run_killed_an_hour_ago_fails(here: RunCheck, root: Path) -> None:
     ended(root, minute, "failed").run.unlink()
     (_, first), (_, second) = here("runs")
     assert "is more than ten minutes old" in first
-    assert second.startswith(f"{describe(minute, 'unfinished')}: no end on record: killed, ")
+    assert second.startswith(f"{describe(minute, 'unfinished')}: no end recorded: the run was killed, ")
     assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from store`" in second
 
 
