@@ -1,4 +1,4 @@
-"""Unattended runs, as cron starts them: real programs, a real luigid, real signals."""
+"""Unattended runs as cron starts them, with real programs, a real luigid and real signals."""
 
 import contextlib
 import fcntl
@@ -39,15 +39,15 @@ def record(chain: Chain, minute: str = "20261122T0926Z") -> dict[str, Any]:
     return found
 
 
-def whole(chain: Chain) -> list[str]:
-    """Return the minutes whose Data Package is there, that is, whose chain came to its end."""
+def stored_minutes(chain: Chain) -> list[str]:
+    """Return the minutes that have a Data Package: their chain is complete."""
     return [path.name.split(".")[0] for path in chain.files(".datapackage.json")]
 
 
 # --- silence, and the log ------------------------------------------------------------------------
 
 
-def test_a_success_is_silent_and_on_record(chain: Chain, served: Serve) -> None:
+def test_success_is_silent_and_recorded(chain: Chain, served: Serve) -> None:
     run = chain.unattended(*MINUTE, url=served().url)
     assert (run.code, run.out, run.err) == (0, "", "")
     assert re.search(
@@ -60,14 +60,14 @@ def test_a_success_is_silent_and_on_record(chain: Chain, served: Serve) -> None:
     assert 0 < record(chain)["seconds"] < 60
 
 
-def test_a_record_that_cannot_be_written_does_not_fail_what_is_stored(chain: Chain, served: Serve) -> None:
+def test_unwritable_record_does_not_fail_a_stored_run(chain: Chain, served: Serve) -> None:
     in_its_place = chain.folder / "data/snapshots/all-newest-10/2026-11-22/20261122T0926Z.run.json"
     in_its_place.mkdir(parents=True)
     assert chain.unattended(*MINUTE, url=served().url).code == 0
-    assert whole(chain) == ["20261122T0926Z"]
+    assert stored_minutes(chain) == ["20261122T0926Z"]
 
 
-def test_the_log_is_bounded(chain: Chain, served: Serve) -> None:
+def test_log_is_bounded(chain: Chain, served: Serve) -> None:
     url = served().url
     (chain.folder / "service").mkdir()
     log = chain.folder / "service" / "StoreComplaints.all-newest-10.log"
@@ -80,7 +80,7 @@ def test_the_log_is_bounded(chain: Chain, served: Serve) -> None:
 
 
 @pytest.mark.parametrize("umask", ["000", "077"])
-def test_what_it_keeps_is_this_users_alone(chain: Chain, served: Serve, umask: str) -> None:
+def test_files_of_a_run_are_private(chain: Chain, served: Serve, umask: str) -> None:
     chain.configure("service", metrics="metrics")
     (chain.folder / "metrics").mkdir()
     command = shlex.join(chain.unattended_command(*MINUTE))
@@ -93,7 +93,7 @@ def test_what_it_keeps_is_this_users_alone(chain: Chain, served: Serve, umask: s
     assert stat.S_IMODE(metrics.stat().st_mode) == 0o644
 
 
-def test_a_parameter_that_cannot_be_used_is_one_message(chain: Chain) -> None:
+def test_invalid_parameter_is_one_message(chain: Chain) -> None:
     run = chain.unattended("--query", "stat=CA")
     assert run.code == 2
     assert len(run.err.splitlines()) == 1
@@ -103,49 +103,47 @@ def test_a_parameter_that_cannot_be_used_is_one_message(chain: Chain) -> None:
     assert "'XX' is not a value" in chain.unattended("--query", "state=XX").err
 
 
-def test_an_address_in_the_environment_that_is_none_is_one_message(chain: Chain) -> None:
+def test_invalid_ccdb_url_is_one_message(chain: Chain) -> None:
     run = chain.unattended(url="nonsense")
     assert (run.code, len(run.err.splitlines())) == (2, 1)
     assert "failed (exit code 2): CCDB_URL in the environment, for [ccdb] url: 'nonsense' is not" in run.err
 
 
-def test_a_setting_that_cannot_be_used_is_told_when_it_was_put_right_and_when_it_is_wrong_again(
-    chain: Chain, served: Serve
-) -> None:
+def test_each_outage_by_an_invalid_setting_is_reported(chain: Chain, served: Serve) -> None:
     url = served().url
     chain.configure("service", metrics="metrics")
     (chain.folder / "metrics").mkdir()
-    told = []
+    errors = []
     for retries in ("many", "many", 1, 1, "many", 1):
         chain.configure("ccdb", retries=retries)
-        told.append(chain.unattended(*MINUTE, url=url).err)
-    assert [len(message.splitlines()) for message in told] == [1, 0, 1, 0, 1, 1]
-    assert "StoreComplaints of 20" in told[0]
-    assert "retries: 'many' is not a whole number" in told[0]
-    assert "StoreComplaints works again since 20" in told[2]
+        errors.append(chain.unattended(*MINUTE, url=url).err)
+    assert [len(message.splitlines()) for message in errors] == [1, 0, 1, 0, 1, 1]
+    assert "StoreComplaints of 20" in errors[0]
+    assert "retries: 'many' is not a whole number" in errors[0]
+    assert "StoreComplaints works again since 20" in errors[2]
     assert [path.name for path in (chain.folder / "metrics").iterdir()] == [
         "luigi_etl.StoreComplaints.all-newest-10.prom"
     ]
 
 
 @pytest.mark.parametrize(
-    ("section", "setting", "value", "said"),
+    ("section", "setting", "value", "error"),
     [
         ("core", "scheduler_port", "http", "'scheduler_port' (luigi.cfg: invalid literal for int()"),
         ("service", "notify", "curl http://x/a%20b", "'notify' (luigi.cfg: '%' must be followed by"),
     ],
 )
-def test_a_setting_without_which_nobody_can_be_told_is_one_line(
-    chain: Chain, section: str, setting: str, value: str, said: str
+def test_invalid_setting_of_the_service_is_one_line(
+    chain: Chain, section: str, setting: str, value: str, error: str
 ) -> None:
     chain.configure(section, **{setting: value})
     run = chain.unattended(*MINUTE)
     assert (run.code, len(run.err.splitlines())) == (2, 1)
-    assert said in run.err
+    assert error in run.err
 
 
 @pytest.mark.parametrize("text", ["[ccdb]\nretries=1\nretries=2\n", "no section=1\n"])
-def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, text: str) -> None:
+def test_unreadable_luigi_cfg_is_one_line(chain: Chain, text: str) -> None:
     (chain.folder / "luigi.cfg").write_text(text)
     run = chain.unattended(*MINUTE)
     assert (run.code, len(run.err.splitlines())) == (2, 1)
@@ -155,7 +153,7 @@ def test_a_luigi_cfg_that_cannot_be_read_is_one_line(chain: Chain, text: str) ->
 SECRET = "curl -H 'Authorization: Bearer s3cret' https://me:s3cret@ntfy.example.org/?token=s3cret"
 
 
-def test_no_secret_of_notify_is_in_a_message_or_a_log(chain: Chain) -> None:
+def test_messages_and_logs_have_no_secret_of_notify(chain: Chain) -> None:
     chain.configure("service", notify=f"{SECRET} --max-time 1 --proxy http://127.0.0.1:9")
     run = chain.unattended(*MINUTE, "--ccdb-retries", "0", url=NOWHERE)
     problem = run.err.splitlines()[-1]
@@ -164,7 +162,7 @@ def test_no_secret_of_notify_is_in_a_message_or_a_log(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["'", " a%20b", " %(x)s", " ${NO_SUCH_VARIABLE}"])
-def test_no_secret_of_a_notify_that_cannot_be_used_is_told(chain: Chain, wrong: str) -> None:
+def test_error_about_invalid_notify_has_no_secret(chain: Chain, wrong: str) -> None:
     for notify in (f"{SECRET}{wrong}", f"curl{wrong} {SECRET}"):
         chain.configure("service", notify=notify)
         run = chain.unattended(*MINUTE)
@@ -173,7 +171,7 @@ def test_no_secret_of_a_notify_that_cannot_be_used_is_told(chain: Chain, wrong: 
         assert "s3cret" not in run.err
 
 
-def test_a_mistyped_task_is_one_message_with_the_one_that_was_probably_meant(chain: Chain) -> None:
+def test_mistyped_task_is_one_message_with_a_suggestion(chain: Chain) -> None:
     run = chain.program("luigi-etl", "unattended", "StoreComplaint")
     assert (run.code, len(run.err.splitlines())) == (2, 1)
     assert ": No task StoreComplaint. Did you mean: StoreComplaints; its log is " in run.err
@@ -181,7 +179,7 @@ def test_a_mistyped_task_is_one_message_with_the_one_that_was_probably_meant(cha
     assert "Traceback" not in log.read_text()
 
 
-def test_a_bug_is_one_message_with_its_last_line(chain: Chain) -> None:
+def test_bug_is_one_message_with_its_last_line(chain: Chain) -> None:
     (chain.folder / "mine.py").write_text("1 / 0\n")
     chain.environment["PYTHONPATH"] = str(chain.folder)
     run = chain.program("luigi-etl", "unattended", "StoreComplaints", "--module", "mine")
@@ -203,7 +201,7 @@ class Broken(StoreComplaints):
 
 
 @pytest.mark.parametrize("method", ["run", "complete", "requires"])
-def test_whatever_breaks_is_one_bounded_message_without_rows(chain: Chain, method: str) -> None:
+def test_exception_is_one_bounded_message_without_rows(chain: Chain, method: str) -> None:
     (chain.folder / "mine.py").write_text(BROKEN.format(method=method))
     chain.environment["PYTHONPATH"] = str(chain.folder)
     chain.configure("email", receiver="me@example.org")
@@ -211,27 +209,27 @@ def test_whatever_breaks_is_one_bounded_message_without_rows(chain: Chain, metho
 
     run = chain.program("luigi-etl", "unattended", "Broken", "--module", "mine", *MINUTE)
 
-    said = "Broken: OperationalError: (sqlite3.OperationalError) no such table: t"
+    error = "Broken: OperationalError: (sqlite3.OperationalError) no such table: t"
     assert run.code == (30 if method == "run" else 35)
-    assert f"(exit code {run.code}): {said}; its log is" in run.err
+    assert f"(exit code {run.code}): {error}; its log is" in run.err
     assert len(run.err.splitlines()) == 1
-    assert record(chain)["error"].endswith(said.removeprefix("Broken: "))
+    assert record(chain)["error"].endswith(error.removeprefix("Broken: "))
     log = (chain.folder / "service/Broken.all-newest-10.log").read_text()
     assert "smtp" in log.lower()
     assert "secretsecret" not in log
 
 
-def test_the_clean_up_is_silent_too_and_its_log_says_what_it_freed(chain: Chain) -> None:
+def test_prune_is_silent_and_logs_the_freed_space(chain: Chain) -> None:
     run = chain.program("luigi-etl", "unattended", "PruneSnapshots")
     assert (run.code, run.out, run.err) == (0, "", "")
     log = (chain.folder / "service" / "PruneSnapshots.log").read_text()
     assert "older than 30 days: removed 0 snapshots and 0 temporary files, which freed 0 bytes" in log
 
 
-# --- without luigid, and with one that goes away -------------------------------------------------
+# --- luigid --------------------------------------------------------------------------------------
 
 
-def test_without_luigid_the_local_scheduler_does_with_a_word_in_the_log(chain: Chain, served: Serve) -> None:
+def test_without_luigid_the_local_scheduler_is_used(chain: Chain, served: Serve) -> None:
     began = time.monotonic()
     run = chain.unattended(*MINUTE, url=served().url)
     assert time.monotonic() - began < 5
@@ -239,21 +237,21 @@ def test_without_luigid_the_local_scheduler_does_with_a_word_in_the_log(chain: C
     assert "luigid does not answer at http://127.0.0.1:8082; the run continues without luigid" in chain.log()
 
 
-def test_something_else_on_its_port_is_no_luigid(chain: Chain, served: Serve) -> None:
+def test_other_program_at_its_port_is_not_used(chain: Chain, served: Serve) -> None:
     server = served()
     chain.configure("core", scheduler_port=server.url.split(":")[2].split("/")[0])
     assert chain.unattended(*MINUTE, url=server.url).code == 0
     assert "is not luigid (status 200); the run continues without luigid" in chain.log()
 
 
-def old_snapshots(chain: Chain) -> list[Path]:
-    """Make two snapshots of last year; return their records."""
+def make_old_snapshots(chain: Chain) -> list[Path]:
+    """Create two snapshots of last year; return the paths of their records."""
     return [stored(chain.folder / "data", datetime(2025, 11, day)).run for day in (1, 2)]
 
 
-def test_another_users_program_at_its_port_is_not_obeyed(chain: Chain, served: Serve) -> None:
-    """It gives each worker that asks for work the task to remove what is older than a day."""
-    old = old_snapshots(chain)
+def test_program_of_another_user_is_not_used(chain: Chain, served: Serve) -> None:
+    """Each worker that asks for work gets a task that removes snapshots older than a day."""
+    old = make_old_snapshots(chain)
     with HostileLuigid.of_nobody() as hostile:
         chain.configure("core", scheduler_port=hostile.port)
 
@@ -267,11 +265,11 @@ def test_another_users_program_at_its_port_is_not_obeyed(chain: Chain, served: S
     assert all(path.exists() for path in old)
 
 
-def test_another_users_program_that_takes_its_place_is_not_obeyed(
+def test_program_that_replaces_luigid_mid_run_is_not_used(
     chain: Chain, served: Serve, luigid: Luigid
 ) -> None:
-    """The run is under way when luigid ends."""
-    old = old_snapshots(chain)
+    """luigid ends during the run."""
+    old = make_old_snapshots(chain)
     chain.configure("core", rpc_retry_attempts=2)
     process, _ = under_way(chain, asked=5, served=served)
     luigid.kill()
@@ -279,7 +277,7 @@ def test_another_users_program_that_takes_its_place_is_not_obeyed(
         out, err = process.communicate(timeout=60)
 
     assert (process.returncode, out, err) == (0, "", "")
-    assert "20261122T0926Z" in whole(chain)
+    assert "20261122T0926Z" in stored_minutes(chain)
     assert all(path.exists() for path in old)
     luigid.start()
 
@@ -288,20 +286,18 @@ def test_another_users_program_that_takes_its_place_is_not_obeyed(
     "nonsense",
     [b"", b"<html>", b"{}", b"[" * 100_000, b'{"response": 5}', b'{"response": {"a": 1}}', b"\xff"],
 )
-def test_a_luigid_that_turns_to_nonsense_does_not_cost_the_minute(
-    chain: Chain, served: Serve, nonsense: bytes
-) -> None:
+def test_run_survives_invalid_responses_of_luigid(chain: Chain, served: Serve, nonsense: bytes) -> None:
     with HostileLuigid.answering(turn_to_nonsense(nonsense)) as hostile:
         chain.configure("core", scheduler_port=hostile.port, rpc_retry_attempts=1)
 
         run = chain.unattended(*MINUTE, url=served().url)
 
     assert (run.code, run.err) == (0, "")
-    assert whole(chain) == ["20261122T0926Z"]
+    assert stored_minutes(chain) == ["20261122T0926Z"]
     assert "continues without luigid" in chain.log()
 
 
-def test_with_luigid_it_runs_there(chain: Chain, served: Serve, luigid: Luigid) -> None:
+def test_run_uses_luigid(chain: Chain, served: Serve, luigid: Luigid) -> None:
     assert chain.unattended(*MINUTE, url=served().url).code == 0
     assert {task["name"] for task in luigid.tasks("DONE").values()} == {
         "CreateDocument",
@@ -313,7 +309,7 @@ def test_with_luigid_it_runs_there(chain: Chain, served: Serve, luigid: Luigid) 
 
 
 def under_way(chain: Chain, *arguments: str, asked: int, served: Serve) -> tuple[subprocess.Popen[str], Any]:
-    """Start a run over pages of 10 that hangs at request `asked`, and wait until it is there."""
+    """Start a run with pages of 10; return it when it hangs at request `asked`."""
     server = served(100, f"{asked}:hang")
     walk = ("--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "3")
     process = chain.start(*chain.unattended_command(*MINUTE, *walk, *arguments), url=server.url)
@@ -328,9 +324,7 @@ def wait_until_asked(server: Served, times: int) -> None:
         time.sleep(0.02)
 
 
-def test_a_run_survives_a_restart_of_luigid_in_its_middle(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
+def test_run_survives_a_restart_of_luigid(chain: Chain, served: Serve, luigid: Luigid) -> None:
     process, server = under_way(chain, asked=5, served=served)
     luigid.stop()
     luigid.start()
@@ -341,27 +335,23 @@ def test_a_run_survives_a_restart_of_luigid_in_its_middle(
     assert len(luigid.tasks("DONE")) == 4
 
 
-def test_a_luigid_that_was_killed_and_forgot_the_run_does_not_cost_the_minute(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
+def test_run_survives_luigid_killed_and_restarted(chain: Chain, served: Serve, luigid: Luigid) -> None:
     process, server = under_way(chain, asked=5, served=served)
     luigid.kill()
     luigid.start()
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
-    assert whole(chain) == ["20261122T0926Z"]
+    assert stored_minutes(chain) == ["20261122T0926Z"]
     assert len(server.asked) == 11
 
 
-def test_a_luigid_that_stays_away_does_not_cost_the_minute(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
+def test_run_survives_luigid_that_stays_away(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.configure("core", rpc_retry_attempts=3)
     process, _ = under_way(chain, asked=5, served=served)
     luigid.stop()
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (0, "", "")
-    assert whole(chain) == ["20261122T0926Z"]
+    assert stored_minutes(chain) == ["20261122T0926Z"]
     assert "went away or lost the run; the run continues without luigid" in chain.log("all")
 
 
@@ -370,19 +360,19 @@ def test_a_luigid_that_stays_away_does_not_cost_the_minute(
 
 @pytest.mark.parametrize("scheduler", ["luigid", "local"])
 @pytest.mark.usefixtures("luigid")
-def test_an_outage_is_eleven_attempts_a_run_one_notification_and_one_recovery_message(
+def test_outage_has_eleven_attempts_per_run_and_two_messages(
     chain: Chain, served: Serve, scheduler: str
 ) -> None:
-    told = chain.folder / "told.txt"
-    chain.configure("service", notify=f"tee -a {shlex.quote(str(told))}")
+    messages = chain.folder / "messages.txt"
+    chain.configure("service", notify=f"tee -a {shlex.quote(str(messages))}")
     local = ("--local-scheduler",) if scheduler == "local" else ()
     for minute, delay in (("2026-11-22T0926", "0.5"), ("2026-11-22T0927", "0"), ("2026-11-22T0928", "0")):
         run = chain.unattended("--timestamp", minute, "--ccdb-retry-delay", delay, *local, url=NOWHERE)
         assert (run.code, run.out, run.err) == (30, "", "")
     attempts = attempts_of(chain.log())
     assert [number for _, number in attempts] == list(range(1, 12)) * 3
-    assert 4 <= attempts[10][0] - attempts[0][0] <= 10  # ten gaps of half a second, told in whole ones
-    (failure,) = told.read_text().splitlines()
+    assert 4 <= attempts[10][0] - attempts[0][0] <= 10  # ten gaps of half a second, logged in whole seconds
+    (failure,) = messages.read_text().splitlines()
     assert re.fullmatch(
         r"luigi_etl on \S+: StoreComplaints\.all-newest-10 of .* UTC failed \(exit code 30\): "
         r"ExtractComplaints: attempt 11 of 11: 127\.0\.0\.1:9: .*; gave up; "
@@ -392,13 +382,13 @@ def test_an_outage_is_eleven_attempts_a_run_one_notification_and_one_recovery_me
     )
     for minute in ("2026-11-22T0929", "2026-11-22T0930"):
         assert chain.unattended("--timestamp", minute, *local, url=served().url).code == 0
-    _, recovery = told.read_text().splitlines()
+    _, recovery = messages.read_text().splitlines()
     assert re.search(r"works again since .* UTC, after \d+ seconds: 3 runs failed, the first of", recovery)
     assert [run["outcome"] for run in map(json.loads, record_lines(chain))] == ["failed"] * 3 + ["stored"] * 2
 
 
 def attempts_of(log: str) -> list[tuple[float, int]]:
-    """Return when each attempt was logged, in seconds, and its number in its run."""
+    """Return the time of each logged attempt, in seconds, and its number in its run."""
     found = re.findall(r"^(\S+)Z \[\d+\] (?!alert: ).*?attempt (\d+) of 11", log, re.MULTILINE)
     return [(datetime.fromisoformat(at).timestamp(), int(number)) for at, number in found]
 
@@ -407,7 +397,7 @@ def record_lines(chain: Chain) -> list[str]:
     return [path.read_text() for path in chain.files(".run.json")]
 
 
-def test_without_notify_the_message_goes_to_stderr_for_cron_to_mail(chain: Chain, served: Serve) -> None:
+def test_without_notify_the_message_goes_to_stderr(chain: Chain, served: Serve) -> None:
     failing = ("--ccdb-retries", "0")
     first = chain.unattended("--timestamp", "2026-11-22T0926", *failing, url=NOWHERE)
     assert len(first.err.splitlines()) == 1
@@ -418,7 +408,7 @@ def test_without_notify_the_message_goes_to_stderr_for_cron_to_mail(chain: Chain
 @pytest.mark.parametrize(
     ("notify", "why"), [("false", "(exit code 1)"), ("/no/such/command", "No such file or directory")]
 )
-def test_a_message_that_cannot_be_delivered_goes_to_stderr_too(chain: Chain, notify: str, why: str) -> None:
+def test_undelivered_message_goes_to_stderr(chain: Chain, notify: str, why: str) -> None:
     chain.configure("service", notify=notify)
     run = chain.unattended(*MINUTE, "--ccdb-retries", "0", url=NOWHERE)
     message, problem = run.err.splitlines()
@@ -427,18 +417,18 @@ def test_a_message_that_cannot_be_delivered_goes_to_stderr_too(chain: Chain, not
     assert why in problem
 
 
-def test_what_the_api_says_does_not_reach_a_shell(chain: Chain) -> None:
-    told = chain.folder / "told.txt"
-    chain.configure("service", notify=f"tee {told}")
-    with a_server_that_says("$(touch pwned); touch pwned & `touch pwned`\n\x1b[31m") as url:
+def test_text_of_the_api_does_not_reach_a_shell(chain: Chain) -> None:
+    messages = chain.folder / "messages.txt"
+    chain.configure("service", notify=f"tee {messages}")
+    with serve_error("$(touch pwned); touch pwned & `touch pwned`\n\x1b[31m") as url:
         assert chain.unattended(*MINUTE, url=url).code == 30
-    assert "$(touch pwned); touch pwned & `touch pwned` \\x1b[31m" in told.read_text()
+    assert "$(touch pwned); touch pwned & `touch pwned` \\x1b[31m" in messages.read_text()
     assert not list(chain.folder.rglob("pwned"))
 
 
 @contextlib.contextmanager
-def a_server_that_says(text: str, status: int = 400) -> Iterator[str]:
-    """Serve an API that answers each query with an error and a text of its own."""
+def serve_error(text: str, status: int = 400) -> Iterator[str]:
+    """Serve an API that returns an error with a text for each query."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # http.server's name
@@ -455,8 +445,8 @@ def a_server_that_says(text: str, status: int = 400) -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
-def test_a_command_that_leaves_something_running_has_delivered_its_message(chain: Chain) -> None:
-    chain.configure("service", notify="sh -c 'cat >told.txt; sleep 100 & echo $! >pid'")
+def test_notify_may_leave_a_process_running(chain: Chain) -> None:
+    chain.configure("service", notify="sh -c 'cat >message.txt; sleep 100 & echo $! >pid'")
     began = time.monotonic()
     run = chain.unattended(*MINUTE, "--ccdb-retries", "0", url=NOWHERE)
     assert (run.code, run.err) == (30, "")
@@ -464,7 +454,7 @@ def test_a_command_that_leaves_something_running_has_delivered_its_message(chain
     os.kill(int((chain.folder / "pid").read_text()), signal.SIGTERM)
 
 
-def test_a_full_disk_is_told_once_until_there_is_room(chain: Chain, served: Serve, small_disk: Path) -> None:
+def test_full_disk_is_reported_once_until_it_has_room(chain: Chain, served: Serve, small_disk: Path) -> None:
     chain.configure("storage", root=small_disk)
     every = ("--limit", "0", "--timestamp")
     url = served(200).url
@@ -475,7 +465,7 @@ def test_a_full_disk_is_told_once_until_there_is_room(chain: Chain, served: Serv
     assert "works again" in chain.unattended(*every, "2026-11-22T0929", url=url).err
 
 
-def test_a_full_disk_is_one_message_over_all_jobs(chain: Chain, served: Serve, small_disk: Path) -> None:
+def test_full_disk_is_one_message_for_all_jobs(chain: Chain, served: Serve, small_disk: Path) -> None:
     chain.configure("storage", root=small_disk)
     url = served(400).url
     queries = ("", "state=CA", "state=TX", "submitted_via=Web")
@@ -503,14 +493,12 @@ def test_a_full_disk_is_one_message_over_all_jobs(chain: Chain, served: Serve, s
 
 
 def listed(chain: Chain) -> list[tuple[str, str, str]]:
-    """Return minute, outcome and error of the runs, the oldest first."""
+    """Return the minute, outcome and error of each run, oldest first."""
     runs = json.loads(chain.program("luigi-etl", "runs", "--json", "--since", "2026-11-22").out)
     return [(run["minute"][11:16], run["outcome"], run["error"] or "") for run in reversed(runs)]
 
 
-def test_minutes_that_failed_on_a_full_disk_stay_listed(
-    chain: Chain, served: Serve, small_disk: Path
-) -> None:
+def test_failures_on_a_full_disk_are_listed_later(chain: Chain, served: Serve, small_disk: Path) -> None:
     chain.configure("storage", root=small_disk)
     url = served().url
     with contextlib.suppress(OSError), (small_disk / "other").open("wb", buffering=0) as other:
@@ -531,7 +519,7 @@ def test_minutes_that_failed_on_a_full_disk_stay_listed(
     assert all("No space left on device" in error for _, _, error in (*meanwhile, *after[:3]))
 
 
-def test_a_run_that_waits_for_its_next_attempt_is_listed_as_running(chain: Chain) -> None:
+def test_run_that_waits_for_an_attempt_is_listed_as_running(chain: Chain) -> None:
     commands = [
         chain.unattended_command(*MINUTE, "--ccdb-retry-delay", "60", task=task)
         for task in ("StoreComplaints", "SyncComplaints")
@@ -553,10 +541,8 @@ def test_a_run_that_waits_for_its_next_attempt_is_listed_as_running(chain: Chain
 
 
 @pytest.mark.parametrize("busy", [False, True])
-def test_a_full_service_folder_costs_no_run(
-    chain: Chain, served: Serve, small_disk: Path, busy: bool
-) -> None:
-    """The log can't be written, by a run nor by a minute that is skipped."""
+def test_full_service_folder_fails_no_run(chain: Chain, served: Serve, small_disk: Path, busy: bool) -> None:
+    """Neither a run nor a skipped minute can write the log."""
     chain.configure("service", folder=small_disk)
     url = served().url
     assert chain.unattended("--timestamp", "2026-11-22T0925", url=url).code == 0
@@ -571,7 +557,7 @@ def test_a_full_service_folder_costs_no_run(
 
 
 def fill(disk: Path) -> None:
-    """Take all room of a disk, also at the ends of the logs that are there."""
+    """Fill a disk, including the last blocks of existing logs."""
     for log in disk.rglob("*.log"):
         with log.open("ab") as file:
             file.write(b"x" * (-file.tell() % 4096))
@@ -580,8 +566,10 @@ def fill(disk: Path) -> None:
             filler.write(bytes(4096))
 
 
-def test_a_failure_on_a_full_disk_is_told_once(chain: Chain, served: Serve, small_disk: Path) -> None:
-    """All that a run writes is there."""
+def test_full_disk_of_data_and_service_is_reported_once(
+    chain: Chain, served: Serve, small_disk: Path
+) -> None:
+    """Both folders are on the full disk."""
     url = served(200).url
     chain.configure("service", folder=small_disk / "service")
     chain.configure("storage", root=small_disk / "data")
@@ -594,7 +582,7 @@ def test_a_failure_on_a_full_disk_is_told_once(chain: Chain, served: Serve, smal
     assert re.search(rf"cannot write {small_disk}/data/\S+: No space left on device; make room", runs[0].err)
 
 
-def test_a_read_only_root_is_told_once_and_loses_nothing(chain: Chain, served: Serve) -> None:
+def test_read_only_root_is_reported_once_and_loses_nothing(chain: Chain, served: Serve) -> None:
     url = served().url
     assert chain.unattended("--timestamp", "2026-11-22T0926", url=url).code == 0
     before = {path: path.read_bytes() for path in chain.files()}
@@ -606,32 +594,32 @@ def test_a_read_only_root_is_told_once_and_loses_nothing(chain: Chain, served: S
     assert "works again" in chain.unattended("--timestamp", "2026-11-22T0929", url=url).err
 
 
-def test_a_service_folder_that_cannot_be_written_is_told_once_too(chain: Chain) -> None:
+def test_failure_is_reported_once_without_a_service_folder(chain: Chain) -> None:
     (chain.folder / "service").write_text("in the way")
     (chain.folder / "tmp").mkdir()
     chain.environment["TMPDIR"] = str(chain.folder / "tmp")
     failing = ("--ccdb-retries", "0")
     first = chain.unattended(*MINUTE, *failing, url=NOWHERE).err
     assert len(first.splitlines()) == 1
-    assert "its log is" not in first  # there is none
+    assert "its log is" not in first  # the log does not exist
     assert chain.unattended(*MINUTE, *failing, url=NOWHERE).err == ""
 
 
 # --- overlap -------------------------------------------------------------------------------------
 
 
-def test_of_twelve_simultaneous_starts_one_runs(chain: Chain, served: Serve) -> None:
+def test_one_of_twelve_simultaneous_starts_runs(chain: Chain, served: Serve) -> None:
     server = served(50, "1:drip=0.02")
     processes = [chain.start(*chain.unattended_command(*MINUTE), url=server.url) for _ in range(12)]
     ended = [(process.communicate(timeout=120), process.returncode) for process in processes]
     assert sorted(code for _, code in ended) == [0] + [10] * 11
-    assert all(told == ("", "") for told, _ in ended)
+    assert all(output == ("", "") for output, _ in ended)
     assert len(server.asked) == 1
     assert chain.log().count("skipped: another run is under way (process ") == 11
     assert record(chain)["outcome"] == "stored"
 
 
-def test_a_skipped_minute_is_on_record_and_no_failure(chain: Chain, served: Serve) -> None:
+def test_skipped_minute_is_recorded_and_is_no_failure(chain: Chain, served: Serve) -> None:
     process, server = under_way(chain, asked=2, served=served)
     skipped = chain.unattended("--timestamp", "2026-11-22T0927", "--limit", "0", url=server.url)
     assert (skipped.code, skipped.out, skipped.err) == (10, "", "")
@@ -641,7 +629,7 @@ def test_a_skipped_minute_is_on_record_and_no_failure(chain: Chain, served: Serv
     assert re.match(r"another run is under way \(process \d+, begun at 20", on_record["error"])
 
 
-def test_runs_of_two_queries_go_side_by_side(chain: Chain, served: Serve) -> None:
+def test_two_queries_run_at_the_same_time(chain: Chain, served: Serve) -> None:
     process, server = under_way(chain, asked=2, served=served)
     assert chain.unattended(*MINUTE, "--query", "state=CA", "--limit", "0", url=server.url).code == 0
     assert process.wait(timeout=60) == 0
@@ -660,7 +648,7 @@ def held(chain: Chain) -> int:
         return number
 
 
-def test_a_sync_is_silent_and_on_record_and_leaves_its_log(chain: Chain, served: Serve) -> None:
+def test_sync_is_silent_recorded_and_logged(chain: Chain, served: Serve) -> None:
     run = sync(chain, "2026-11-22T0926", url=served(2000).url)
     assert (run.code, run.out, run.err) == (0, "", "")
     assert held(chain) > 0
@@ -671,7 +659,7 @@ def test_a_sync_is_silent_and_on_record_and_leaves_its_log(chain: Chain, served:
     )
 
 
-def test_a_sync_that_finds_nothing_new_is_silent_and_on_record(chain: Chain, served: Serve) -> None:
+def test_sync_without_changes_is_silent_and_recorded(chain: Chain, served: Serve) -> None:
     server = served(2000)
     sync(chain, "2026-11-22T0926", url=server.url)
     before = len(server.asked)
@@ -682,12 +670,12 @@ def test_a_sync_that_finds_nothing_new_is_silent_and_on_record(chain: Chain, ser
     assert "] up to date: nothing changed since the last sync" in chain.log("all~sync", task="SyncComplaints")
 
 
-def test_a_sync_of_a_query_has_a_log_of_its_own(chain: Chain, served: Serve) -> None:
+def test_sync_of_a_query_has_its_own_log(chain: Chain, served: Serve) -> None:
     assert sync(chain, "2026-11-22T0926", "--query", "state=CA", url=served(2000).url).code == 0
     assert "exit code 0" in chain.log("state=CA~sync", task="SyncComplaints")
 
 
-def test_while_a_sync_is_under_way_the_next_is_skipped_and_on_record(chain: Chain, served: Serve) -> None:
+def test_sync_beside_another_sync_is_skipped_and_recorded(chain: Chain, served: Serve) -> None:
     server = served(2000, "2:hang")
     command = chain.unattended_command(
         "--timestamp", "2026-11-22T0926", "--ccdb-read-timeout", "3", task="SyncComplaints"
@@ -700,13 +688,13 @@ def test_while_a_sync_is_under_way_the_next_is_skipped_and_on_record(chain: Chai
     assert process.wait(timeout=60) == 0
 
 
-def test_a_sync_beside_the_chain_of_its_query_is_not_skipped(chain: Chain, served: Serve) -> None:
+def test_sync_beside_the_chain_of_its_query_is_not_skipped(chain: Chain, served: Serve) -> None:
     process, server = under_way(chain, asked=2, served=served)
     assert sync(chain, "2026-11-22T0927", url=server.url).code == 0
     assert process.wait(timeout=60) == 0
 
 
-def test_syncs_that_fail_without_network_are_told_once(chain: Chain, served: Serve) -> None:
+def test_syncs_without_network_are_reported_once(chain: Chain, served: Serve) -> None:
     failing = ("--ccdb-retries", "0")
     first, second = (sync(chain, f"2026-11-22T092{minute}", *failing, url=NOWHERE) for minute in (6, 7))
     assert [(run.code, len(run.err.splitlines())) for run in (first, second)] == [(30, 1), (30, 0)]
@@ -716,7 +704,7 @@ def test_syncs_that_fail_without_network_are_told_once(chain: Chain, served: Ser
     assert (well.code, "SyncComplaints.all~sync works again since" in well.err) == (0, True)
 
 
-def test_a_window_that_fails_is_the_sync_s_failure(chain: Chain, served: Serve) -> None:
+def test_failed_window_fails_the_sync(chain: Chain, served: Serve) -> None:
     run = sync(chain, "2026-11-22T0926", url=served(2000, "2:status=400").url)
     assert run.code == 30
     assert "(exit code 30): ExtractWindow: " in run.err
@@ -724,9 +712,7 @@ def test_a_window_that_fails_is_the_sync_s_failure(chain: Chain, served: Serve) 
     assert json.loads(on_record.read_text())["outcome"] == "failed"
 
 
-def test_with_luigid_the_next_sync_goes_on_where_a_window_failed(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
+def test_next_sync_continues_where_a_window_failed(chain: Chain, served: Serve, luigid: Luigid) -> None:
     server = served(2000, "2:status=400")
     assert sync(chain, "2026-11-22T0926", url=server.url).code == 30
     assert sync(chain, "2026-11-22T0927", url=server.url).code == 0
@@ -734,7 +720,7 @@ def test_with_luigid_the_next_sync_goes_on_where_a_window_failed(
     assert {task["name"] for task in luigid.tasks("DONE").values()} >= {"SyncComplaints", "MergeWindow"}
 
 
-def test_a_database_that_others_hold_is_told_once_until_it_is_free(chain: Chain, served: Serve) -> None:
+def test_locked_database_is_reported_once_until_it_is_free(chain: Chain, served: Serve) -> None:
     url = served(2000).url
     failing = ("--ccdb-retries", "0")
     (chain.folder / "data").mkdir()
@@ -746,7 +732,7 @@ def test_a_database_that_others_hold_is_told_once_until_it_is_free(chain: Chain,
     assert "works again" in sync(chain, "2026-11-22T0928", url=url).err
 
 
-def test_a_server_that_is_away_is_told_once_until_it_is_back(
+def test_stopped_server_is_reported_once_until_it_is_back(
     chain: Chain, served: Serve, own_postgres: PostgresServer
 ) -> None:
     chain.configure("storage", database=own_postgres.address("postgres"))
@@ -759,19 +745,17 @@ def test_a_server_that_is_away_is_told_once_until_it_is_back(
     assert "works again" in sync(chain, "2026-11-22T0928", url=url).err
 
 
-def test_a_merge_that_fails_leaves_the_snapshot_stored_and_is_told(chain: Chain, served: Serve) -> None:
+def test_failed_merge_is_reported_and_keeps_the_snapshot(chain: Chain, served: Serve) -> None:
     (chain.folder / "data").mkdir()
     (chain.folder / "data/complaints.db").write_bytes(b"no database" * 100)
     run = chain.unattended(*MINUTE, task="MergeComplaints", url=served().url)
     assert (run.code, len(run.err.splitlines())) == (30, 1)
     assert "MergeComplaints: data/complaints.db can't be used as a database" in run.err
     assert (record(chain)["outcome"], record(chain)["task"]) == ("failed", "MergeComplaints")
-    assert whole(chain) == ["20261122T0926Z"]
+    assert stored_minutes(chain) == ["20261122T0926Z"]
 
 
-def test_a_worker_that_is_killed_while_it_merges_is_on_record_as_a_merge_that_failed(
-    chain: Chain, served: Serve
-) -> None:
+def test_worker_killed_while_merging_is_recorded(chain: Chain, served: Serve) -> None:
     (chain.folder / "data").mkdir()
     with contextlib.closing(sqlite3.connect(chain.folder / "data/complaints.db")) as other:
         other.execute("BEGIN EXCLUSIVE")
@@ -793,7 +777,7 @@ def test_a_worker_that_is_killed_while_it_merges_is_on_record_as_a_merge_that_fa
 
 
 def worker_of(process: subprocess.Popen[str]) -> int:
-    """Return the process that runs Luigi for an unattended run."""
+    """Return the id of the process that runs Luigi for an unattended run."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
@@ -803,7 +787,7 @@ def worker_of(process: subprocess.Popen[str]) -> int:
     raise TimeoutError("no worker")
 
 
-def test_a_killed_worker_is_told_and_on_record(chain: Chain, served: Serve) -> None:
+def test_killed_worker_is_reported_and_recorded(chain: Chain, served: Serve) -> None:
     process, _ = under_way(chain, asked=3, served=served)
     os.kill(worker_of(process), signal.SIGKILL)
     _, err = process.communicate(timeout=30)
@@ -813,7 +797,7 @@ def test_a_killed_worker_is_told_and_on_record(chain: Chain, served: Serve) -> N
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
-def test_a_run_that_is_told_to_end_ends_and_says_so(chain: Chain, served: Serve, number: int) -> None:
+def test_run_ended_by_a_signal_is_reported_and_recorded(chain: Chain, served: Serve, number: int) -> None:
     process, server = under_way(chain, asked=3, served=served)
     worker = worker_of(process)
     process.send_signal(number)
@@ -832,7 +816,7 @@ def is_alive(pid: str) -> bool:
     return False
 
 
-def test_a_run_with_workers_ends_with_all_of_them(chain: Chain, served: Serve) -> None:
+def test_signal_ends_all_workers_of_a_run(chain: Chain, served: Serve) -> None:
     process, _ = under_way(chain, "--workers", "2", asked=3, served=served)
     worker = worker_of(process)
     others = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
@@ -842,8 +826,8 @@ def test_a_run_with_workers_ends_with_all_of_them(chain: Chain, served: Serve) -
     assert not [pid for pid in others if is_alive(pid)]
 
 
-def test_a_signal_that_is_ignored_stays_so(chain: Chain, served: Serve) -> None:
-    """As under nohup, or in the background of a shell."""
+def test_ignored_signal_stays_ignored(chain: Chain, served: Serve) -> None:
+    """nohup ignores SIGHUP; a shell in the background ignores SIGINT."""
     server = served(100, "3:hang")
     walk = ("--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "3")
     command = shlex.join(chain.unattended_command(*MINUTE, *walk))
@@ -855,8 +839,8 @@ def test_a_signal_that_is_ignored_stays_so(chain: Chain, served: Serve) -> None:
     assert (process.communicate(timeout=60), process.returncode) == (("", ""), 0)
 
 
-def test_a_signal_before_the_run_begins_ends_it_too(chain: Chain) -> None:
-    """It comes while luigid is looked for."""
+def test_signal_before_the_worker_starts_ends_the_run(chain: Chain) -> None:
+    """The signal comes during the probe of luigid."""
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -870,9 +854,9 @@ def test_a_signal_before_the_run_begins_ends_it_too(chain: Chain) -> None:
     assert record(chain)["outcome"] == "failed"
 
 
-def test_a_worker_whose_parent_was_killed_does_not_keep_others_out_for_ever(chain: Chain) -> None:
-    """Nobody reads any more what it writes, more than a pipe holds: it must go on, not wait."""
-    with a_server_that_says("x" * 490, status=503) as url:
+def test_worker_without_parent_releases_the_lock(chain: Chain) -> None:
+    """The worker writes more than a pipe holds, and nobody reads it: writes must fail, not block."""
+    with serve_error("x" * 490, status=503) as url:
         process = chain.start(*chain.unattended_command(*MINUTE, "--ccdb-retries", "120"), url=url)
         worker = worker_of(process)
         process.kill()
@@ -884,10 +868,8 @@ def test_a_worker_whose_parent_was_killed_does_not_keep_others_out_for_ever(chai
     assert chain.unattended("--timestamp", "2026-11-22T0927", "--ccdb-retries", "0", url=NOWHERE).code == 30
 
 
-def test_killed_at_twenty_random_moments_the_next_minutes_are_whole(
-    chain: Chain, served: Serve, luigid: Luigid
-) -> None:
-    """By turns the whole of the run is killed, its worker alone, and luigid."""
+def test_runs_after_twenty_random_kills_are_complete(chain: Chain, served: Serve, luigid: Luigid) -> None:
+    """Kill in turn luigid, the whole run, and its parent process alone."""
     server = served(60)
     walk = ("--limit", "0", "--ccdb-page-size", "10")
     generator = random.Random(3)
@@ -906,9 +888,9 @@ def test_killed_at_twenty_random_moments_the_next_minutes_are_whole(
         process.communicate(timeout=60)
         minute = ("--timestamp", f"2026-11-22T11{turn:02}")
         while (run := chain.unattended(*minute, *walk, url=server.url)).code == 10:
-            time.sleep(0.1)  # the worker of a killed run goes on to its end, and keeps others out
+            time.sleep(0.1)  # the worker of a killed run still holds the lock
         assert run.code == 0, (turn, run.err)
-    assert [minute for minute in whole(chain) if "T11" in minute] == [
+    assert [minute for minute in stored_minutes(chain) if "T11" in minute] == [
         f"20261122T11{turn:02}Z" for turn in range(20)
     ]
     assert {path.read_bytes() for path in chain.files("Z.complaints.csv")} == {
@@ -919,7 +901,7 @@ def test_killed_at_twenty_random_moments_the_next_minutes_are_whole(
 # --- metrics -------------------------------------------------------------------------------------
 
 
-def test_metrics_tell_the_last_run_and_keep_the_last_success(chain: Chain, served: Serve) -> None:
+def test_metrics_of_a_failed_run_keep_the_last_success(chain: Chain, served: Serve) -> None:
     chain.configure("service", metrics="metrics")
     (chain.folder / "metrics").mkdir()
     assert chain.unattended("--timestamp", "2026-11-22T0926", url=served().url).code == 0
@@ -941,7 +923,7 @@ def metrics(chain: Chain) -> dict[str, float]:
     }
 
 
-def test_metrics_of_a_sync_bear_its_name_and_count_no_rows(chain: Chain, served: Serve) -> None:
+def test_metrics_of_a_sync_have_its_name_and_no_rows(chain: Chain, served: Serve) -> None:
     chain.configure("service", metrics="metrics")
     (chain.folder / "metrics").mkdir()
     assert sync(chain, "2026-11-22T0926", url=served(2000).url).code == 0
@@ -950,7 +932,7 @@ def test_metrics_of_a_sync_bear_its_name_and_count_no_rows(chain: Chain, served:
     assert 'luigi_etl_failures_in_a_row{run="SyncComplaints.all~sync"} 0\n' in text
 
 
-def test_metrics_of_a_merge_count_what_changed(chain: Chain, served: Serve) -> None:
+def test_metrics_of_a_merge_count_the_changes(chain: Chain, served: Serve) -> None:
     chain.configure("service", metrics="metrics")
     (chain.folder / "metrics").mkdir()
     assert chain.unattended(*MINUTE, task="MergeComplaints", url=served().url).code == 0
@@ -959,17 +941,17 @@ def test_metrics_of_a_merge_count_what_changed(chain: Chain, served: Serve) -> N
     assert record(chain)["counts"] == {"new": 10, "changed": 0, "withdrawn": 0, "returned": 0}
 
 
-def test_metrics_that_cannot_be_written_do_not_end_the_run(chain: Chain, served: Serve) -> None:
+def test_unwritable_metrics_do_not_fail_the_run(chain: Chain, served: Serve) -> None:
     chain.configure("service", metrics="luigi.cfg")
     run = chain.unattended(*MINUTE, url=served().url)
     assert (run.code, run.err) == (0, "")
     assert "/luigi.cfg is not a folder; make it, or correct [service] metrics" in chain.log()
 
 
-def test_the_clock_set_back_runs_a_minute_again_and_loses_nothing(chain: Chain, served: Serve) -> None:
+def test_clock_set_back_repeats_a_minute_and_loses_nothing(chain: Chain, served: Serve) -> None:
     server = served()
     for minute in ("2026-11-22T0930", "2026-11-22T0931", "2026-11-22T0930"):
         assert chain.unattended("--timestamp", minute, url=server.url).code == 0
-    assert whole(chain) == ["20261122T0930Z", "20261122T0931Z"]
+    assert stored_minutes(chain) == ["20261122T0930Z", "20261122T0931Z"]
     assert len(server.asked) == 2
     assert "already stored: " in chain.log()
