@@ -56,6 +56,8 @@ def pytest_configure() -> None:
     for ignorable in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(ignorable, signal.SIG_DFL)
     os.umask(0o022)
+    sys.dont_write_bytecode = False  # a program that compiles the package takes a third longer
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
