@@ -71,31 +71,37 @@ def wide(hits: bytes) -> bytes:
 
 
 BLANKS = b" " * (1 << 20)
-ATTACKS: dict[str, Sent] = {
-    "gzip of gzip": zipped(gzip.compress(BLANKS * 64), "Content-Encoding: gzip, gzip"),
-    "gzip of blanks": zipped(BLANKS * 64, "Content-Encoding: gzip"),
-    "endless blanks": endless(HEAD.format(200) + "\r\n", BLANKS, 1 << 30),
-    "error of 100 MB": endless(HEAD.format(500) + "\r\n", BLANKS, 100 << 20),
-    "wide text": wide('{{"_id":"{}\U0001f600"}}'.format("x" * (MOST_BYTES - 200)).encode()),
-    "damaged wide text": wide('3,{{"_id":"{}\U0001f600"}}'.format("x" * (MOST_BYTES - 200)).encode()),
-    "wide field of a complaint": wide(
-        '{{"_source":{{"complaint_id":"1","state":"CA","company":"{}\U0001f600"}}}}'.format(
-            "x" * (MOST_BYTES - 200)
-        ).encode()
-    ),
-    "empty hits": wide(b"{}," * (MOST_BYTES // 3 - 100) + b"{}"),
-    "numbers": wide(b"1," * (MOST_BYTES // 2 - 100) + b"1"),
-    "deep hit": wide(b'{"_source":' + b"[" * (MOST_BYTES // 3) + b"]" * (MOST_BYTES // 3) + b"}"),
-    "brackets": wide(
-        b'{"_source":' + b"[{" * (MOST_BYTES // 4 - 100) + b"}]" * (MOST_BYTES // 4 - 100) + b"}"
-    ),
-    "wide field": wide(b'{"_source":{"state":[' + b"[]," * 100_000 + b"[]]}}"),
-    "many fields": wide(
-        b'{"_source":{"complaint_id":"1",'
-        + b",".join(b'"%x":0' % number for number in range(590_000))
-        + b"}}"
-    ),
-}
+
+
+def attacks() -> dict[str, Sent]:
+    """Return the answers by name; they are large, so they are made in the test that needs them."""
+    return {
+        "gzip of gzip": zipped(gzip.compress(BLANKS * 64), "Content-Encoding: gzip, gzip"),
+        "gzip of blanks": zipped(BLANKS * 64, "Content-Encoding: gzip"),
+        "endless blanks": endless(HEAD.format(200) + "\r\n", BLANKS, 1 << 30),
+        "error of 100 MB": endless(HEAD.format(500) + "\r\n", BLANKS, 100 << 20),
+        "wide text": wide('{{"_id":"{}\U0001f600"}}'.format("x" * (MOST_BYTES - 200)).encode()),
+        "damaged wide text": wide('3,{{"_id":"{}\U0001f600"}}'.format("x" * (MOST_BYTES - 200)).encode()),
+        "wide field of a complaint": wide(
+            '{{"_source":{{"complaint_id":"1","state":"CA","company":"{}\U0001f600"}}}}'.format(
+                "x" * (MOST_BYTES - 200)
+            ).encode()
+        ),
+        "empty hits": wide(b"{}," * (MOST_BYTES // 3 - 100) + b"{}"),
+        "numbers": wide(b"1," * (MOST_BYTES // 2 - 100) + b"1"),
+        "deep hit": wide(b'{"_source":' + b"[" * (MOST_BYTES // 3) + b"]" * (MOST_BYTES // 3) + b"}"),
+        "brackets": wide(
+            b'{"_source":' + b"[{" * (MOST_BYTES // 4 - 100) + b"}]" * (MOST_BYTES // 4 - 100) + b"}"
+        ),
+        "wide field": wide(b'{"_source":{"state":[' + b"[]," * 100_000 + b"[]]}}"),
+        "many fields": wide(
+            b'{"_source":{"complaint_id":"1",'
+            + b",".join(b'"%x":0' % number for number in range(590_000))
+            + b"}}"
+        ),
+    }
+
+
 VISIT = """
 import sys
 from pathlib import Path
@@ -124,15 +130,16 @@ for number, url in enumerate(sys.argv[2:]):
 
 @pytest.mark.slow
 def test_no_answer_uses_much_memory(tmp_path: Path) -> None:
+    answers = attacks()
     with ExitStack() as servers:
-        urls = [servers.enter_context(serving(sent)).url for sent in ATTACKS.values()]
+        urls = [servers.enter_context(serving(sent)).url for sent in answers.values()]
 
         visit = subprocess.run(
             [sys.executable, "-c", VISIT, tmp_path, *urls], capture_output=True, text=True, timeout=300
         )
 
     assert (visit.returncode, visit.stderr) == (0, "")
-    (*told,) = zip(ATTACKS, visit.stdout.splitlines()[::2], visit.stdout.splitlines()[1::2], strict=True)
+    (*told,) = zip(answers, visit.stdout.splitlines()[::2], visit.stdout.splitlines()[1::2], strict=True)
     assert max(int(peak) for _, _, peak in told) < MOST_MEMORY, told
 
 
@@ -260,6 +267,7 @@ def test_silent_connection_ends_at_the_deadline() -> None:
         b"Reference #" + b"1" * 1_000_000,
         b"\xff" * 1_000_000,
     ],
+    ids=["blanks", "reference", "references", "number", "not UTF-8"],
 )
 def test_blocked_page_is_read_at_once(web_page: bytes) -> None:
     begun = time.process_time()
@@ -277,7 +285,9 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 
 
 @pytest.mark.parametrize(
-    "body", [DEEP, b'{"detail":' + DEEP + b"}", b"[" * 900 + b"]" * 900, b"9" * 10_000, b"", b"\xff", b"{"]
+    "body",
+    [DEEP, b'{"detail":' + DEEP + b"}", b"[" * 900 + b"]" * 900, b"9" * 10_000, b"", b"\xff", b"{"],
+    ids=["deep", "deep detail", "less deep", "number", "empty", "not UTF-8", "cut"],
 )
 @pytest.mark.parametrize("status", [500, 503, 429, 424, 400])
 def test_status_counts_whatever_the_body_is(status: int, body: bytes) -> None:
