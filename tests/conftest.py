@@ -41,6 +41,7 @@ PROJECT = Path(__file__).parents[1]
 RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
 PROGRAMS = Path(sys.executable).parent
 LONGEST = ("system/test_cron", "system/test_half_year", "system/test_scale")
+POSTGRES = {"shared_postgres", "own_postgres"}
 CRONTAB = shutil.which("crontab")
 REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
 
@@ -60,9 +61,22 @@ def pytest_configure() -> None:
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fast tests first, then the longest; those that share the crontab last, as they take turns."""
+    """Mark PostgreSQL's tests slow; run fast tests first, then the longest, those with a crontab last."""
+    for item in items:
+        if _needs_postgres(item):
+            item.add_marker("postgresql")
+            item.add_marker("slow")
     items.sort(key=_turn)
+
+
+def _needs_postgres(item: pytest.Item) -> bool:
+    """Return whether a test starts PostgreSQL, by a fixture or as its kind of database."""
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    callspec = getattr(item, "callspec", None)
+    kinds = callspec.params.values() if callspec else ()
+    return "postgresql" in kinds or not POSTGRES.isdisjoint(fixtures)
 
 
 def _turn(item: pytest.Item) -> int:
@@ -71,6 +85,11 @@ def _turn(item: pytest.Item) -> int:
     if f"{item.path.parent.name}/{item.path.stem}" in LONGEST:
         return 1
     return 3 if "crontab" in getattr(item, "fixturenames", ()) else 2
+
+
+def pytest_runtest_setup() -> None:
+    """Forget Luigi's task objects: one of an earlier test has the paths of that test."""
+    Register.clear_instance_cache()
 
 
 @dataclass(frozen=True)
