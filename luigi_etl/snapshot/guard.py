@@ -79,7 +79,7 @@ class HitProfile(NamedTuple):
         return bool(self.rejected or self.missing_fields)
 
     def __str__(self) -> str:
-        problems = [f"{self.rejected:,} of {self.hits:,} hits are no valid complaints"] * bool(self.rejected)
+        problems = [f"{self.rejected:,} of {self.hits:,} hits are not valid complaints"] * bool(self.rejected)
         problems += [f"the API no longer sends {field}" for field in self.missing_fields]
         problems += [f"the API sends a new field {field}" for field in self.unknown_fields]
         fields = [*self.missing_fields, *self.unknown_fields]

@@ -172,7 +172,7 @@ def test_list_instead_of_text_fails_the_run(newest: Newest) -> None:
     assert not newest.run(1)
 
     assert newest.rows() == 300
-    assert newest.error(1).startswith("300 of 300 hits are no valid complaints; ")
+    assert newest.error(1).startswith("300 of 300 hits are not valid complaints; ")
 
 
 def test_rejected_hits_publish_no_first_csv(newest: Newest) -> None:

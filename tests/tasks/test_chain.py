@@ -173,7 +173,7 @@ def test_invalid_hits_are_rejected_with_a_warning(chain: Chain, tmp_path: Path) 
     run = chain.program(*sandbox)
     assert run.code == 30
     assert "ParseComplaints: 1 of 2 hits are not valid complaints, see data/" in run.err
-    assert "StoreComplaints: 1 of 2 hits are no valid complaints; the API no longer sends company" in run.err
+    assert "StoreComplaints: 1 of 2 hits are not valid complaints; the API no longer sends company" in run.err
     rejected = json.loads(chain.file(".rejected.jsonl").read_text())
     assert (rejected["path"], rejected["hit"]["_source"]) == ("$._source.date_received", bad)
     assert [row["Complaint ID"] for row in rows(chain.file(".complaints.csv"))] == ["12345"]

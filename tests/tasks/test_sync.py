@@ -602,7 +602,7 @@ def test_rejected_hits_keep_a_sync_unfinished(runner: SyncRunner) -> None:
 
     assert not runner.sync(1)
 
-    assert "hits are no valid complaints" in runner.error(1)
+    assert "hits are not valid complaints" in runner.error(1)
     assert runner.pipeline.sql("SELECT count(*) FROM syncs WHERE NOT is_finished") == [(1,)]
     (rejected,) = runner.pipeline.files("1201Z.rejected.jsonl")
     assert len(rejected.read_text().splitlines()) > 250
