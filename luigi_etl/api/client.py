@@ -10,7 +10,7 @@ from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
 from luigi_etl.api.body import UnusableBodyError, WebError
-from luigi_etl.api.clock import check_clock, server_time
+from luigi_etl.api.clock import check_clock, read_server_time
 from luigi_etl.api.contradiction import Pairs, find_contradiction_in_page
 from luigi_etl.api.page import Page
 from luigi_etl.api.rate_limit import Pace, default_pace_file
@@ -71,11 +71,11 @@ class Client:
         return page, response
 
     def _fetch_page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, SearchResponse]:
-        address = self._address(query, size, search_after)
+        address = self._build_address(query, size, search_after)
         try:
             return self._with_retries(lambda: self._search(address))
         except EngineError as error:
-            if any(name == "search_term" for name, _ in query) and self._engine_is_up():
+            if any(name == "search_term" for name, _ in query) and self._is_engine_up():
                 raise RefusedError(
                     f"{self.host}: the API always refuses this query (424): check the syntax of "
                     "search_term (quotes, brackets, AND, OR, NOT)"
@@ -83,21 +83,21 @@ class Client:
             raise
 
     def probe(self) -> datetime | None:
-        """Send one request without retries; return the server's time (aware), if it sends one."""
-        response = self._send(self._address((), 0, None))
+        """Send one request without retries; return the server's time (aware), or None without one."""
+        response = self._send(self._build_address((), 0, None))
         check_status(self.host, response)
-        return server_time(response.headers)
+        return read_server_time(response.headers)
 
-    def _address(self, query: Pairs, size: int, search_after: str | None) -> str:
+    def _build_address(self, query: Pairs, size: int, search_after: str | None) -> str:
         paging = {"sort": NEWEST_FIRST, "size": str(size), "no_aggs": "true", "no_highlight": "true"}
         if search_after is not None:
             paging["search_after"] = search_after
         return f"{self.settings.url}?{urlencode([*query, *paging.items()])}"
 
-    def _engine_is_up(self) -> bool:
+    def _is_engine_up(self) -> bool:
         """Return whether a request without a query succeeds; if so, 424 was caused by the query."""
         try:
-            self._search(self._address((), 0, None))
+            self._search(self._build_address((), 0, None))
         except TransientError:
             return False
         return True
@@ -108,12 +108,12 @@ class Client:
                 return action()
             except TransientError as error:
                 wait = max(self.settings.backoff * 2**retry, error.retry_after)
-                if wait > LONGEST_SHORT_WAIT or wait >= self._remaining():
+                if wait > LONGEST_SHORT_WAIT or wait >= self._remaining_seconds():
                     raise
                 time.sleep(wait)
         return action()
 
-    def _remaining(self) -> float:
+    def _remaining_seconds(self) -> float:
         """Return the seconds until the deadline, or raise if there are none."""
         remaining = self._ends - time.monotonic()
         if remaining <= 0:
@@ -132,12 +132,12 @@ class Client:
             raise type(error)(f"{self.host}: {error}") from None
         if problem := _find_problem(result):
             raise TransientError(f"{self.host}: {problem}")
-        return Page(address, _in_one_line(response.body)), result
+        return Page(address, _join_lines(response.body)), result
 
     def _send(self, address: str) -> Response:
         """Wait for the rate limit, send a request, and return the response."""
         self._await_turn()
-        remaining = self._remaining()
+        remaining = self._remaining_seconds()
         settings = self.settings
         timeouts = Timeouts(
             min(settings.connect_timeout, remaining),
@@ -151,14 +151,14 @@ class Client:
         except WebError as error:
             if self._pace and isinstance(error, NotSentError):
                 self._pace.give_back()
-            self._remaining()
+            self._remaining_seconds()
             raise TransientError(f"{self.host}: {error}") from None
 
     def _await_turn(self) -> None:
         """Wait until the rate limit allows a request."""
         while self._pace and (wait := self._pace.take_turn()):
             limit = f"{self.host}: the limit of {self.settings.requests_per_minute} requests per minute"
-            if wait >= self._remaining():
+            if wait >= self._remaining_seconds():
                 raise TransientError(f"{limit} allows no request before the deadline")
             if wait > LONGEST_SILENT_WAIT:
                 then = datetime.now(timezone.utc) + timedelta(seconds=wait)
@@ -179,7 +179,7 @@ def _find_problem(result: SearchResponse) -> str | None:
     return None
 
 
-def _in_one_line(body: bytes) -> bytes:
+def _join_lines(body: bytes) -> bytes:
     """Replace line ends by spaces; in JSON they occur only between tokens (RFC 8259, 2 and 7)."""
     if b"\n" not in body and b"\r" not in body:
         return body

@@ -15,7 +15,7 @@ def check_clock(host: str, response: Response) -> None:
 
     Snapshots of a future minute would count as newer than correct ones.
     """
-    api_time = server_time(response.headers)
+    api_time = read_server_time(response.headers)
     ahead = response.arrived - api_time if api_time else timedelta(0)
     if api_time and ahead > MAXIMUM_CLOCK_SKEW:
         raise PermanentError(
@@ -24,7 +24,7 @@ def check_clock(host: str, response: Response) -> None:
         )
 
 
-def server_time(headers: Mapping[str, str]) -> datetime | None:
+def read_server_time(headers: Mapping[str, str]) -> datetime | None:
     """Return the time when a response left the server or, with `Age`, a cache; None if it is unreadable."""
     age = headers.get("Age", "").strip()
     try:

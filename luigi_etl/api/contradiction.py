@@ -13,12 +13,12 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 from msgspec import UNSET
 
-from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, families
+from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, Pair, families
 from luigi_etl.api.response import Hit, SearchResponse
 from luigi_etl.api.settings import NEWEST_FIRST
 from luigi_etl.common.terminal import brief
 
-Pairs = Sequence[tuple[str, str]]
+Pairs = Sequence[Pair]
 Source = Mapping[str, object]
 Matches = Callable[[Source], bool | None]  # None: the field is missing or malformed
 

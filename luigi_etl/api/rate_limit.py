@@ -118,4 +118,5 @@ def _drop_expired(counted: Counted, now: int) -> Counted:
 
 def _read(file: int) -> Counted:
     content = os.pread(file, os.fstat(file).st_size, 0)
-    return msgspec.json.decode(content, type=Counted) if content.strip(b" \0") else {}
+    is_empty = not content.strip(b" \0")  # a power cut may leave NULs
+    return {} if is_empty else msgspec.json.decode(content, type=Counted)

@@ -1,4 +1,4 @@
-"""An HTTP session of requests with limits of time and size, and errors in one line."""
+"""An HTTP session based on requests, with limits of time and size, and errors in one line."""
 
 import os
 import re

@@ -40,7 +40,7 @@ def check_status(host: str, response: Response) -> None:
     if status == 424:
         raise EngineError(f"{host}: the search engine did not answer (424{message})")
     if status in (408, 429) or status >= 500:
-        raise TransientError(f"{host}: status {status}{message}", retry_after(response))
+        raise TransientError(f"{host}: status {status}{message}", read_retry_after(response))
     raise RefusedError(f"{host}: {_explain_refusal(response, message)}")
 
 
@@ -95,7 +95,7 @@ def _flatten(error: Any, name: str = "") -> Iterator[str]:
         yield f"{name}: {error}" if name else str(error)
 
 
-def retry_after(response: Response) -> float:
+def read_retry_after(response: Response) -> float:
     """Return the seconds to wait from `Retry-After`, a number or a date (RFC 9110, 10.2.3)."""
     text = response.headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():

@@ -15,7 +15,7 @@ from luigi_etl.api.rate_limit import WINDOW_MILLISECONDS
 from luigi_etl.api.response import SearchResponse
 from luigi_etl.api.session import Response
 from luigi_etl.api.settings import Settings
-from luigi_etl.api.status import check_status, retry_after
+from luigi_etl.api.status import check_status, read_retry_after
 from luigi_etl.common.errors import PermanentError, RefusedError, StorageError, TransientError
 from luigi_etl.sandbox.server import Throttle
 from tests.conftest import Serve
@@ -206,12 +206,12 @@ def test_wait_of_over_a_minute_is_left_to_the_caller(served: Serve) -> None:
     ],
 )
 def test_retry_after_is_a_number_or_a_past_date(header: str, seconds: float) -> None:
-    assert retry_after(response(retry_after=header)) == seconds
+    assert read_retry_after(response(retry_after=header)) == seconds
 
 
 def test_retry_after_may_be_a_future_date() -> None:
     moment = formatdate(time.time() + 500, usegmt=True)
-    assert 490 < retry_after(response(retry_after=moment)) <= 500
+    assert 490 < read_retry_after(response(retry_after=moment)) <= 500
 
 
 def test_server_message_cannot_control_the_terminal() -> None:
