@@ -42,7 +42,7 @@ def as_time(moment: datetime) -> str:
 
 
 def to_parameter(text: str) -> str:
-    """Return the text of a minute, also of one from a table, as `--timestamp` takes it; check nothing."""
+    """Return a minute's text as `--timestamp` takes it, also if it comes from a table; check nothing."""
     return text.replace(":", "").removesuffix("Z")
 
 

@@ -48,7 +48,7 @@ def targets(**paths: Path) -> Targets:
 
 
 class _StatusSender:
-    """A sender of best-effort status updates to luigid, which never fail or delay a run."""
+    """A sender of best-effort status updates to luigid; a failed update never fails a run."""
 
     def __init__(self) -> None:
         self._paused_until = 0.0
