@@ -15,6 +15,7 @@ def test_file_gets_its_name_when_it_is_complete(tmp_path: Path) -> None:
     with atomic_write(target) as stream:
         stream.write(b"whole")
         assert not target.exists()
+
     assert target.read_bytes() == b"whole"
     assert os.listdir(target.parent) == ["file"]
 
@@ -22,6 +23,7 @@ def test_file_gets_its_name_when_it_is_complete(tmp_path: Path) -> None:
 def test_failure_leaves_only_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"before")
+
     with pytest.raises(RuntimeError), atomic_write(target) as stream:
         stream.write(b"half")
         raise RuntimeError
@@ -32,6 +34,7 @@ def test_failure_leaves_only_the_old_file(tmp_path: Path) -> None:
 def test_error_for_a_missing_folder_names_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     target = tmp_path / "file" / "below" / "target"
+
     with pytest.raises(StorageError, match=r"cannot write .*below/target: Not a directory; make room"):
         atomic_write(target).__enter__()
 
@@ -49,7 +52,9 @@ def test_full_disk_leaves_no_file(tmp_path: Path) -> None:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "with atomic_write(pathlib.Path('big')) as stream: stream.write(bytes(5_000_000))\n"
     )
+
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+
     assert run.stderr.splitlines()[-1].startswith(
         "luigi_etl.common.errors.StorageError: cannot write big: File too large"
     )
@@ -66,7 +71,9 @@ def test_data_is_synced_before_the_rename(tmp_path: Path) -> None:
         "with files.atomic_write(pathlib.Path('file')) as stream: stream.write(b'x')\n"
         "print(*calls)\n"
     )
+
     run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+
     assert run.stdout.split() == ["fsync", "rename", "fsync"]
 
 
@@ -77,6 +84,7 @@ def test_two_writers_have_separate_temporary_files(tmp_path: Path) -> None:
         with atomic_write(target) as second:
             second.write(b"second, and longer")
         assert target.read_bytes() == b"second, and longer"
+
     assert target.read_bytes() == b"first"
 
 

@@ -48,12 +48,14 @@ def test_state_is_read_as_written(job: Job) -> None:
 def test_shorter_state_replaces_a_longer_one(job: Job) -> None:
     job.write_state(JobState(first_error='\\"' * (LONGEST_REASON // 2), failures=10**9, failing_since=NOON))
     job.write_state(JobState())
+
     assert read_state(job) == JobState()
 
 
 def test_damaged_state_is_empty(job: Job) -> None:
     job.write_state(FAILING)
     (job.folder / "chain.state").write_bytes(b"\0" * 4096)
+
     assert read_state(job) == JobState()
 
 
@@ -104,6 +106,7 @@ def test_state_is_overwritten_in_place_on_a_full_disk(small_disk: Path) -> None:
         while True:
             other.write(b"x" * 4096)
     job.write_state(JobState(failures=4))
+
     assert json.loads((small_disk / "chain.state").read_bytes())["failures"] == 4
     assert not replacements(job)
 
@@ -116,6 +119,7 @@ def test_newest_state_is_read_after_a_folder_was_read_only(job: Job) -> None:
     with job.exclusive(), read_only(job.folder):
         job.write_state(FAILING)
         assert read_state(job) == FAILING
+
     assert read_state(job) == FAILING
 
 
@@ -155,6 +159,7 @@ def test_replacement_that_others_can_write_is_not_used(unusable: Job) -> None:
     open_to_all.mkdir()
     open_to_all.chmod(0o777)
     unusable.write_state(FAILING)
+
     assert read_state(unusable) == JobState()
     with (
         pytest.raises(StorageError, match=r"cannot write .*service.*set \[service\] folder"),
@@ -168,6 +173,7 @@ def test_two_folders_have_separate_replacements(tmp_path: Path, unusable: Job) -
     other = Job("chain", tmp_path / "other" / "service")
     (tmp_path / "other").write_text("in the way")
     unusable.write_state(FAILING)
+
     assert read_state(other) == JobState()
 
 

@@ -135,7 +135,9 @@ def test_bar_starts_no_thread(bar: ProgressBar) -> None:
 def test_bar_is_not_drawn_without_a_terminal() -> None:
     stream = io.StringIO()
     bar = ProgressBar(stream)
+
     bar.show(1, 2)
+
     bar.clear()
     assert stream.getvalue() == ""
 
@@ -143,17 +145,21 @@ def test_bar_is_not_drawn_without_a_terminal() -> None:
 @pytest.mark.parametrize("expected", [0, -1])
 def test_bar_is_not_drawn_if_nothing_is_expected(terminal: Terminal, bar: ProgressBar, expected: int) -> None:
     bar.show(0, expected)
+
     assert terminal.getvalue() == ""
 
 
 def test_bar_stops_at_100_percent(terminal: Terminal, bar: ProgressBar) -> None:
     bar.show(3, 2)
+
     assert "100%" in terminal.lines[-1]
 
 
 def test_largest_total_fits_the_line(terminal: Terminal, bar: ProgressBar) -> None:
     bar.show(1, 10**12)
     time.sleep(0.2)
+
     bar.show(2, 10**12)
+
     assert "| 2 of 1,000,000,000,000, " in terminal.lines[-1]
     assert len(terminal.lines) == 1

@@ -37,6 +37,7 @@ def luigi_log() -> Iterator[None]:
 def test_files_of_a_snapshot_share_a_prefix() -> None:
     files = SnapshotFiles(Path("data"), "all-newest-10", MINUTE)
     prefix = "data/snapshots/all-newest-10/2026-11-22/20261122T0926Z"
+
     assert list(map(str, (files.document, files.extracted, files.parsed, files.rejected, files.summary))) == [
         f"{prefix}.document.csv",
         f"{prefix}.extracted.jsonl.gz",
@@ -68,6 +69,7 @@ def test_query_and_limit_name_the_folder(query: str, limit: int, slug: str) -> N
 def test_longest_query_stays_inside_the_root() -> None:
     query = "&".join(f"company={letter * 200}" for letter in "abcdef")
     files = Snapshot(timestamp=MINUTE, query=query).files
+
     assert len(files.latest.name) < 200
     assert files.latest.parent == Path("data/latest")
 
@@ -76,7 +78,9 @@ def test_messages_are_escaped_for_luigid(monkeypatch: pytest.MonkeyPatch) -> Non
     messages: list[str] = []
     task = Snapshot(timestamp=MINUTE)
     monkeypatch.setattr(task, "set_status_message", messages.append)
+
     task.set_status('<script src="x">')
+
     assert messages == ["&lt;script src=&quot;x&quot;&gt;"]
 
 
@@ -101,6 +105,7 @@ def test_progress_is_sent_at_most_once_per_interval(monkeypatch: pytest.MonkeyPa
     task.show_progress(2, 4)
     time.sleep(0.25)
     task.show_progress(3, 4)
+
     assert sent == [25, 75]
 
 
@@ -133,6 +138,7 @@ def test_only_bugs_are_logged_with_a_traceback(
         raise error
     except (QueryError, ZeroDivisionError):
         logger.exception("[pid %s] Worker %s failed    %s", 1, "w", Snapshot(timestamp=MINUTE))
+
     assert len(caplog.text.splitlines()) >= lines
     assert ("Traceback" in caplog.text) == (lines > 1)
     assert str(error) in caplog.text

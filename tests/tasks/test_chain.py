@@ -50,6 +50,7 @@ def snapshot_files(chain: Chain) -> dict[str, bytes]:
 
 def test_run_writes_its_files_and_prints_one_line(chain: Chain, served: Serve) -> None:
     run = chain.luigi(*MINUTE, url=served(1000).url)
+
     folder = "data/snapshots/all-newest-10/2026-11-22"
     assert run.out == (
         "10 complaints of 1,000 that match (of the sandbox, not CFPB data): "
@@ -64,7 +65,9 @@ def test_run_writes_its_files_and_prints_one_line(chain: Chain, served: Serve) -
 
 def test_default_timestamp_is_the_current_utc_minute(chain: Chain, served: Serve) -> None:
     before = time.strftime("%Y%m%dT%H%MZ", time.gmtime())
+
     chain.luigi(url=served().url)
+
     after = time.strftime("%Y%m%dT%H%MZ", time.gmtime())
     assert before <= chain.file(".datapackage.json").name.split(".")[0] <= after
 
@@ -73,7 +76,9 @@ def test_finished_minute_is_not_run_again(chain: Chain, served: Serve) -> None:
     server = served()
     chain.luigi(*MINUTE, url=server.url)
     before = {path: path.stat().st_mtime_ns for path in chain.files()}
+
     run = chain.luigi(*MINUTE, url=server.url)
+
     assert (run.code, run.out.split(":")[0]) == (0, "already stored")
     assert {path: path.stat().st_mtime_ns for path in chain.files()} == before
     assert len(server.asked) == 1
@@ -103,13 +108,16 @@ def test_deleted_files_are_rebuilt_offline_and_equal(
     before = snapshot_files(chain)
     for suffix in deleted:
         chain.file(f"{PREFIX}.{suffix}").unlink()
+
     run = chain.luigi(*MINUTE, "--ccdb-retries", "0", url="http://127.0.0.1:9/")
+
     assert run.code == 0
     assert snapshot_files(chain) == before
 
 
 def test_queries_and_limits_of_one_minute_share_no_file(chain: Chain, served: Serve) -> None:
     url = served(200).url
+
     for arguments in (
         (),
         ("--limit", "5"),
@@ -118,6 +126,7 @@ def test_queries_and_limits_of_one_minute_share_no_file(chain: Chain, served: Se
         ("--query", "state=TX"),
     ):
         assert chain.luigi(*MINUTE, *arguments, url=url).code == 0
+
     assert {path.name for path in (chain.folder / "data/latest").glob("*.csv")} == {
         "all-newest-10.csv",
         "all-newest-5.csv",
@@ -144,6 +153,7 @@ def test_query_returns_exactly_the_matching_complaints(chain: Chain, served: Ser
 
 def test_query_without_matches_succeeds_with_a_warning(chain: Chain, served: Serve) -> None:
     run = chain.luigi(*MINUTE, "--query", "company=equifax", url=served().url)
+
     assert run.code == 0
     assert "no complaint matches company=equifax; values must match exactly" in run.err
     assert rows(chain.file(".complaints.csv")) == []
@@ -215,7 +225,9 @@ def test_permanent_failure_is_one_line_and_one_request(
     chain: Chain, served: Serve, rule: str, message: str
 ) -> None:
     server = served(50, f"every 1:{rule}")
+
     run = chain.luigi(*MINUTE, url=server.url)
+
     assert run.code == 30
     assert run.err.startswith(message.format(port=server.url.split("/")[2].split(":")[1]))
     assert len(run.err.splitlines()) == 1
@@ -251,9 +263,11 @@ def test_faults_do_not_change_the_files(chain: Chain, served: Serve, fault: str)
 
 def test_constantly_changing_index_fails_with_the_reason(chain: Chain, served: Serve) -> None:
     server = served(50, "every 1:arrive=1")
+
     run = chain.luigi(
         *MINUTE, "--limit", "0", "--ccdb-page-size", "20", "--ccdb-retries", "1", url=server.url
     )
+
     assert run.code == 30
     assert "no complete walk in 3 attempts: the number of matches changed from" in run.err.splitlines()[-1]
     assert [path.name for path in chain.files()] == [f"{PREFIX}.document.csv", f"{PREFIX}.run.json"]
@@ -294,7 +308,9 @@ def test_interrupted_run_prints_how_to_resume(chain: Chain, served: Serve) -> No
     while len(server.asked) < 3 and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
+
     _, err = process.communicate(timeout=30)
+
     assert process.returncode == -signal.SIGINT  # a shell shows it as 130
     assert err == (
         "ExtractComplaints: interrupted; complete pages are kept: resume with --timestamp 2026-11-22T0926\n"
@@ -325,7 +341,9 @@ def test_full_disk_is_one_line_and_leaves_no_partial_file(chain: Chain, served: 
 
 def test_unwritable_root_is_one_line_with_the_path(chain: Chain, served: Serve) -> None:
     (chain.folder / "file").touch()
+
     run = chain.luigi(*MINUTE, "--storage-root", "file/data", url=served().url)
+
     assert run.code == 30
     assert all("cannot write file/data/snapshots/all-newest-10/" in line for line in run.err.splitlines())
     assert all(line.startswith("ERROR: ") for line in run.err.splitlines())
@@ -335,7 +353,9 @@ def test_damaged_pages_are_one_line_and_not_parsed(chain: Chain, served: Serve) 
     chain.luigi(*MINUTE, url=served().url, task="ExtractComplaints")
     path = chain.file(".extracted.jsonl.gz")
     path.write_bytes(path.read_bytes()[:-20])
+
     run = chain.luigi(*MINUTE, url=served().url)
+
     assert run.code == 30
     assert f"ERROR: ParseComplaints: {path.relative_to(chain.folder)} is damaged after byte 0" in run.err
     assert not chain.files(".parsed.jsonl")
@@ -343,6 +363,7 @@ def test_damaged_pages_are_one_line_and_not_parsed(chain: Chain, served: Serve) 
 
 def test_query_like_a_path_stays_inside_the_root(chain: Chain, served: Serve) -> None:
     run = chain.luigi(*MINUTE, "--query", "company=../../x&issue=" + "/" * 200, url=served().url)
+
     assert run.code == 0
     assert {path.relative_to(chain.folder).parts[0] for path in chain.folder.rglob("*.csv")} == {"data"}
 
@@ -351,6 +372,7 @@ def test_columns_are_chosen_and_ordered_by_api_name(chain: Chain, served: Serve)
     chain.luigi(
         *MINUTE, "--storage-columns", "complaint_id,state,has_narrative", url=served(era="2021-09").url
     )
+
     first = rows(chain.file(".complaints.csv"))[0]
     assert list(first) == ["Complaint ID", "State", "Has narrative?"]
     assert first["Has narrative?"] in ("true", "false")
@@ -358,7 +380,9 @@ def test_columns_are_chosen_and_ordered_by_api_name(chain: Chain, served: Serve)
 
 def test_configuration_causes_no_warnings_of_luigi(chain: Chain, served: Serve) -> None:
     chain.environment["PYTHONWARNINGS"] = "default"
+
     run = chain.luigi(*MINUTE, url=served().url)
+
     assert (run.code, run.err) == (0, "")
 
 
@@ -390,6 +414,7 @@ def test_memory_does_not_grow_with_the_number_of_complaints(
     chain: Chain, served: Serve, page_size: int
 ) -> None:
     measured = []
+
     for complaints, minute in ((20_000, "2026-11-22T0901"), (100_000, "2026-11-22T0902")):
         server = served(complaints)
         arguments = ("--limit", "0", "--ccdb-page-size", str(page_size), "--timestamp", minute)
@@ -404,6 +429,7 @@ def test_memory_does_not_grow_with_the_number_of_complaints(
             ids = [row["Complaint ID"] for row in csv.DictReader(stream)]
         assert len(ids) == complaints
         assert set(ids) == server.sandbox.index.rows.keys()
+
     small, large = measured
     assert small < 100_000
     assert large < 100_000

@@ -13,6 +13,7 @@ from tests.conftest import Chain
 
 def test_settings_have_their_documented_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ccdb.url, "_default", API)
+
     assert ccdb().settings() == Settings()
     assert (ccdb().retries, ccdb().retry_delay) == (10, 30.0)
     assert (storage().root, storage().columns) == ("data", "")
@@ -151,6 +152,7 @@ def test_invalid_argument_is_one_line_and_exit_code_2(
     chain: Chain, arguments: tuple[str, ...], message: str
 ) -> None:
     run = chain.luigi(*arguments)
+
     assert (run.code, run.out, run.err) == (2, "", f"luigi: error: {message}\n")
     assert chain.files() == []
 
@@ -158,6 +160,7 @@ def test_invalid_argument_is_one_line_and_exit_code_2(
 @pytest.mark.slow
 def test_invalid_address_in_the_environment_is_one_line(chain: Chain) -> None:
     run = chain.luigi(url="nonsense")
+
     message = f"CCDB_URL in the environment, for [ccdb] url: 'nonsense' is not a web address, such as {API}"
     assert (run.code, run.out, run.err) == (2, "", f"luigi: error: {message}\n")
     assert chain.files() == []
@@ -167,7 +170,9 @@ def test_invalid_address_in_the_environment_is_one_line(chain: Chain) -> None:
 def test_settings_are_read_from_luigi_cfg(chain: Chain) -> None:
     with (chain.folder / "luigi.cfg").open("a") as file:
         file.write("\n[ccdb]\npage_size=20000\n")
+
     run = chain.luigi()
+
     assert (run.code, run.err) == (
         2,
         "luigi: error: page_size: 20000 is not a whole number from 1 to 10000\n",
@@ -177,15 +182,18 @@ def test_settings_are_read_from_luigi_cfg(chain: Chain) -> None:
 @pytest.mark.slow
 def test_ignored_parameters_of_an_address_are_reported(chain: Chain) -> None:
     page = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/"
+
     run = chain.luigi(
         "--query", f"{page}?tab=List&size=25&state=CA", "--ccdb-retries", "0", url="http://127.0.0.1:9/"
     )
+
     assert run.err.splitlines()[0] == "query: display parameters of the search page left out: size, tab"
 
 
 @pytest.mark.slow
 def test_future_minute_is_refused(chain: Chain) -> None:
     run = chain.luigi("--timestamp", "2999-01-01T0000")
+
     assert run.code == 2
     assert run.err.startswith("luigi: error: timestamp: '2999-01-01T0000' is not in the past; now it is 20")
 
@@ -193,6 +201,7 @@ def test_future_minute_is_refused(chain: Chain) -> None:
 @pytest.mark.slow
 def test_exit_code_of_a_failure_does_not_need_luigi_cfg(chain: Chain) -> None:
     (chain.folder / "luigi.cfg").unlink()
+
     assert chain.luigi("--ccdb-retries", "0", url="http://127.0.0.1:9/").code == 30
 
 
@@ -200,6 +209,7 @@ def test_exit_code_of_a_failure_does_not_need_luigi_cfg(chain: Chain) -> None:
 def test_exit_code_of_the_user_is_used(chain: Chain) -> None:
     with (chain.folder / "luigi.cfg").open("a") as file:
         file.write("\n[retcode]\ntask_failed=77\n")
+
     assert chain.luigi("--ccdb-retries", "0", url="http://127.0.0.1:9/").code == 77
 
 

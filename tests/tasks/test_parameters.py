@@ -19,6 +19,7 @@ class Example(luigi.Task):
 @pytest.mark.parametrize(("given", "day"), [("", None), ("2026-01-02", date(2026, 1, 2))])
 def test_day_is_parsed_and_serialized(given: str, day: date | None) -> None:
     parameter = DayParameter()
+
     assert parameter.normalize(given) == day
     assert parameter.serialize(day) == given
 

@@ -48,6 +48,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 luigi_etl.tasks.startup.import_luigi()
 print("imported")
 """
+
     assert python(code) == {"imported"}
 
 
@@ -62,11 +63,13 @@ import luigi_etl.service.unattended
 for place, names in zip(places, before):
     print(*(name for name in names if not name.startswith("_abc") and names[name] is not vars(place)[name]))
 """
+
     assert python(code) == set()
 
 
 def test_luigi_finds_all_tasks() -> None:
     code = "import luigi, luigi_etl; from luigi.task_register import Register; print(*Register.task_names())"
+
     assert python(code) >= FAMILIES
 
 
@@ -90,6 +93,7 @@ if os.fork():
     print(*sys.modules)
 """
     imported = {"api.client", "snapshot.extract", "snapshot.parse", "snapshot.store"}
+
     assert python(code) >= {f"luigi_etl.{name}" for name in imported}
 
 
@@ -99,7 +103,9 @@ def test_luigid_is_reached_without_the_proxy(chain: Chain, served: Serve, luigid
     nobody = f"http://127.0.0.1:{free_port()}"
     api = urlsplit(server.url).netloc
     chain.environment.update(HTTP_PROXY=nobody, http_proxy=nobody, NO_PROXY=api, no_proxy=api)
+
     assert chain.unattended(*MINUTE, url=server.url).code == 0
+
     assert len(luigid.tasks("DONE")) == 4
 
 
@@ -124,7 +130,9 @@ def test_run_accepts_other_tasks_and_their_parameters(chain: Chain, served: Serv
     )
     chain.environment["PYTHONPATH"] = str(chain.folder)
     url = served().url
+
     assert chain.unattended(*MINUTE, "--PruneSnapshots-keep-days", "5", url=url).code == 0
+
     assert chain.unattended("--module", "mine", "--number", "3", task="Mine", url=url).code == 0
 
 
@@ -150,6 +158,7 @@ def test_run_sends_few_requests_to_luigid(chain: Chain, served: Serve, luigid: L
     with relay(luigid.port) as (port, paths):
         chain.configure("core", scheduler_port=port)
         assert chain.unattended(*MINUTE, url=served().url).code == 0
+
     assert Counter(paths) - Counter({"/api/ping": 60}) == {
         "/api/is_pause_enabled": 1,  # does luigid answer?
         "/api/add_worker": 1,

@@ -141,7 +141,9 @@ def test_each_sign_of_a_change_is_enough(runner: SyncRunner, what: str) -> None:
     runner.sync(0)
     getattr(runner.index, what)(1)
     runner.asked()
+
     assert runner.sync(1)
+
     assert len(runner.asked()) > 1
     assert runner.current() == runner.truth(since=FIRST)
 
@@ -162,6 +164,7 @@ def test_changes_are_in_the_database_and_in_a_file(runner: SyncRunner) -> None:
 
 def test_sync_leaves_only_changes_and_its_record(runner: SyncRunner) -> None:
     runner.sync(0)
+
     left = [str(path.relative_to(runner.pipeline.root)) for path in runner.pipeline.files()]
     folder = "snapshots/all~sync/2026-09-26/20260926T1200Z"
     assert [name for name in left if not name.startswith("complaints.db") and not name.endswith(".lock")] == [
@@ -174,19 +177,25 @@ def test_sync_leaves_only_changes_and_its_record(runner: SyncRunner) -> None:
 def test_second_sync_of_a_minute_asks_the_api_again(runner: SyncRunner) -> None:
     runner.sync(0)
     runner.asked()
+
     assert runner.sync(0)
+
     assert len(runner.asked()) == 1
 
 
 def test_backfill_runs_in_the_minute_of_a_sync(runner: SyncRunner) -> None:
     runner.sync(0, days=10)
+
     assert runner.sync(0, since=date(2026, 6, 1))
+
     assert runner.current() == runner.truth()
 
 
 def test_backfill_after_an_interrupted_sync_is_complete(pipeline: Pipeline, served: Serve) -> None:
     broken = SyncRunner(pipeline, served(300, "6:status=403"))
+
     assert not broken.sync(0, days=30)
+
     assert broken.sync(1, since=date(2026, 6, 1))
     assert broken.current() == broken.truth()
     assert [path.name for path in (pipeline.root / "snapshots").iterdir()] == ["all~sync"]
@@ -248,19 +257,24 @@ def test_sync_does_not_change_the_newest_csv(runner: SyncRunner) -> None:
     runner.pipeline.run(StoreComplaints, timestamp=minute(0), query=query, limit=0)
     latest = runner.pipeline.root / "latest" / f"{query}.csv"
     before = latest.read_bytes()
+
     assert runner.sync(5, query=query)
+
     assert latest.read_bytes() == before
 
 
 def test_next_minute_resumes_an_interrupted_backfill(pipeline: Pipeline, served: Serve) -> None:
     broken = SyncRunner(pipeline, served(300, "12:status=403"))
+
     assert not broken.sync(0, since=date(2026, 6, 1))
+
     assert broken.sync(1)
     assert broken.current() == broken.truth()
 
 
 def test_newest_windows_are_read_first(runner: SyncRunner) -> None:
     runner.sync(0)
+
     begins = [one["date_received_min"] for one in runner.asked() if one["size"] != "0"]
     assert len(set(begins)) > 2
     assert begins == sorted(begins, reverse=True)
@@ -268,6 +282,7 @@ def test_newest_windows_are_read_first(runner: SyncRunner) -> None:
 
 def test_each_window_is_counted_at_most_once(runner: SyncRunner) -> None:
     runner.sync(0)
+
     asked = runner.asked()
     windows = {one["date_received_min"] for one in asked if one["size"] != "0"}
     assert sum(one["size"] == "0" for one in asked) <= 1 + len(windows)
@@ -283,14 +298,18 @@ def test_days_and_since_set_the_first_day(runner: SyncRunner) -> None:
 def test_backfill_runs_even_if_nothing_changed(runner: SyncRunner) -> None:
     runner.sync(0, days=10)
     runner.asked()
+
     runner.sync(1, since=date(2026, 6, 1))
+
     assert len(runner.asked()) > 1
 
 
 def test_usual_days_are_up_to_date_after_a_backfill(runner: SyncRunner) -> None:
     runner.sync(0, since=date(2026, 6, 1))
     runner.asked()
+
     runner.sync(1)
+
     assert len(runner.asked()) == 1
 
 
@@ -325,7 +344,9 @@ def test_moved_complaint_is_not_withdrawn(runner: SyncRunner, day: str) -> None:
     """It moves to another window, or to a day outside the windows, where a lookup finds it."""
     runner.sync(0)
     moved = _move(runner, day)
+
     assert runner.sync(1)
+
     assert runner.withdrawn() == []
     assert runner.pipeline.sql(
         f"SELECT change, field, new FROM changes WHERE complaint_id = '{moved}' AND change <> 'new'"
@@ -718,7 +739,9 @@ def test_next_sync_removes_files_of_a_finished_sync(runner: SyncRunner) -> None:
 
 def test_failed_sync_is_on_record(runner: SyncRunner, served: Serve) -> None:
     broken = SyncRunner(runner.pipeline, served(300, "every 1:status=403"))
+
     assert not broken.sync(0)
+
     assert broken.outcome(0) == "failed"
 
 
@@ -727,7 +750,9 @@ def test_id_that_is_too_long_for_a_lookup_fails_no_sync(runner: SyncRunner) -> N
     runner.index.put([{**row.source, "complaint_id": "1" * 50}])
     runner.sync(0)
     runner.index.remove(["1" * 50])
+
     assert runner.sync(1)
+
     assert (runner.withdrawn(), runner.unverified()) == ([], ["1" * 50])
 
 
@@ -757,7 +782,9 @@ def test_luigid_shows_the_windows_of_a_running_sync(chain: Chain, served: Serve,
     while process.poll() is None:
         messages |= {luigid.message(task) for task in luigid.tasks() if task.startswith("SyncComplaints")}
         time.sleep(0.02)
+
     process.communicate()
+
     assert any(
         re.fullmatch(r"reading complaints received since 2026-06-01: \d+ windows", one) for one in messages
     )
@@ -766,7 +793,9 @@ def test_luigid_shows_the_windows_of_a_running_sync(chain: Chain, served: Serve,
 def test_unchanged_api_is_reported_in_one_line(chain: Chain, served: Serve) -> None:
     url = served(50).url
     chain.luigi("--timestamp", "2026-11-22T0926", task="SyncComplaints", url=url)
+
     run = chain.luigi("--timestamp", "2026-11-22T0927", task="SyncComplaints", url=url)
+
     assert (run.code, run.err, run.out) == (0, "", "up to date: nothing changed since the last sync\n")
 
 
@@ -780,6 +809,7 @@ def test_unchanged_api_is_reported_in_one_line(chain: Chain, served: Serve) -> N
 )
 def test_invalid_parameter_is_one_line(chain: Chain, arguments: tuple[str, ...], message: str) -> None:
     run = chain.luigi(*arguments, task="SyncComplaints")
+
     assert (run.code, run.err) == (2, f"luigi: error: {message}\n")
 
 
@@ -806,7 +836,9 @@ def test_second_sync_waits_for_the_first(chain: Chain, served: Serve) -> None:
     while not lock.exists():
         time.sleep(0.05)
     second = chain.start(*command, "--timestamp", "2026-09-26T1201", url=server.url)
+
     outputs = [process.communicate(timeout=120) for process in (first, second)]
+
     assert (first.returncode, second.returncode) == (0, 0)
     assert outputs[0][0].splitlines()[-1].startswith("1,000 new")
     assert outputs[1][0] == "up to date: nothing changed since the last sync\n"
@@ -829,9 +861,11 @@ def test_next_minute_completes_a_killed_sync(chain: Chain, served: Serve) -> Non
         process.communicate()
         server.sandbox.index.change(1)
         server.sandbox.index.reindex()
+
     for at in (30, 31):
         run = chain.luigi("--timestamp", f"2026-09-26T12{at:02}", task="SyncComplaints", url=server.url)
         assert run.code == 0
+
     with Database(chain.folder / "data/complaints.db").reading() as connection:
         stored = connection.exec_driver_sql(
             "SELECT complaint_id, company_response FROM current_complaints"

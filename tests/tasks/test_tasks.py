@@ -42,6 +42,7 @@ def test_tasks_of_a_chain_share_their_parameters() -> None:
 
 def test_parameters_have_the_defaults_of_the_tutorial() -> None:
     task = StoreComplaints()
+
     assert (task.query, task.limit) == ("", 10)
     assert abs((datetime.now(timezone.utc).replace(tzinfo=None) - task.timestamp).total_seconds()) < 24 * 3600
     assert (task.timestamp.second, task.timestamp.tzinfo) == (0, None)
@@ -161,6 +162,7 @@ def test_ten_retries_wait_for_the_delay_under_each_scheduler(
 def test_luigid_shows_the_next_attempt_and_the_reason(chain: Chain, luigid: Luigid) -> None:
     arguments = ("--ccdb-retry-delay", "600", "--ccdb-backoff", "0", "--ccdb-requests-per-minute", "0")
     process = chain.start(*luigid.command(*arguments), url="http://127.0.0.1:9/")
+
     try:
         message = ""
         deadline = time.monotonic() + 30
@@ -171,6 +173,7 @@ def test_luigid_shows_the_next_attempt_and_the_reason(chain: Chain, luigid: Luig
     finally:
         process.kill()
         process.communicate()
+
     assert re.match(
         r"next attempt 2 of 11 at \d\d:\d\d:\d\d UTC: 127\.0\.0\.1:9: Failed to establish a new connection",
         message,
@@ -186,6 +189,7 @@ def test_luigid_shows_the_time_of_the_next_request(
 ) -> None:
     arguments = ("--ccdb-page-size", "5", "--ccdb-requests-per-minute", "1")
     process = chain.start(*luigid.command(*arguments, task=task), url=served().url)
+
     try:
         message = ""
         deadline = time.monotonic() + 30
@@ -196,6 +200,7 @@ def test_luigid_shows_the_time_of_the_next_request(
     finally:
         process.kill()
         _, errors = process.communicate()
+
     assert re.fullmatch(
         r"next request at \d\d:\d\d:\d\d UTC, in 6[01] s: "
         r"127\.0\.0\.1:\d+: the limit of 1 requests per minute is reached",
@@ -239,7 +244,9 @@ def test_luigid_gets_a_failure_as_one_unescaped_line(chain: Chain, served: Serve
 def test_failed_minute_can_be_run_again_at_once(chain: Chain, served: Serve, luigid: Luigid) -> None:
     server = served(50, "1:status=400")
     arguments = ("--timestamp", "2026-11-22T0926", "--ccdb-requests-per-minute", "0")
+
     assert chain.program(*luigid.command(*arguments), url=server.url).code == 30
+
     assert chain.program(*luigid.command(*arguments), url=server.url).code == 0
 
 
