@@ -70,7 +70,7 @@ def measure_disk_use(folder: Path) -> DiskUse:
 
     """
     sizes: dict[tuple[int, int], int] = {}
-    for path, _, names in os.walk(folder, onerror=_raise):
+    for path, _, names in os.walk(folder, onerror=_raise_unless_missing):
         for name in names:
             try:
                 found = os.lstat(os.path.join(path, name))  # noqa: PTH118  # faster, for many files
@@ -80,7 +80,7 @@ def measure_disk_use(folder: Path) -> DiskUse:
     return DiskUse(folder, len(sizes), sum(sizes.values()))
 
 
-def _raise(error: OSError) -> None:
+def _raise_unless_missing(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
 

@@ -91,7 +91,9 @@ def test_files_from_the_stage_on_are_rewritten_and_named(chain: Chain, stored: s
     folder = "data/snapshots/all-newest-10/2026-11-22"
     assert removed == [f"removed {folder}/{PREFIX}.{name}" for name in MADE_FROM[stage]]
     assert closing.startswith("10 complaints of 50 that match")
+
     after = inodes(chain)
+
     assert after.keys() == before.keys()
     assert {name for name in before if before[name] != after[name]} == set(MADE_FROM[stage])
     assert run.err == "luigid does not answer at http://127.0.0.1:8082: the redo runs without luigid\n"
@@ -101,13 +103,16 @@ def test_luigid_of_another_user_is_not_used(chain: Chain, stored: str) -> None:
     with HostileLuigid.of_nobody() as hostile:
         chain.configure("core", scheduler_port=hostile.port)
         run = redo(chain, "--from", "parse", url=stored)
+
     listens = f"another user's program (uid 65534) listens at http://127.0.0.1:{hostile.port}"
     assert (run.code, run.err) == (0, f"{listens}: the redo runs without luigid\n")
 
 
 def test_default_stage_asks_the_api_again(chain: Chain, served: Serve, stored: str) -> None:
     assert stored
+
     server = served(60)
+
     assert redo(chain, url=server.url).code == 0
     assert len(server.asked) == 1
     assert b"of 60" not in contents(chain)[f"{PREFIX}.complaints.csv"]
@@ -118,14 +123,18 @@ def test_redo_from_parse_is_offline_and_writes_the_same_bytes(chain: Chain, stor
     assert stored
     before = contents(chain)
     assert redo(chain, "--from", "parse", url=NOWHERE).code == 0
+
     after = contents(chain)
+
     assert {name for name in before if before[name] != after[name]} <= {f"{PREFIX}.run.json"}
 
 
 def test_failed_redo_restores_all_files(chain: Chain, stored: str) -> None:
     assert stored
     before = contents(chain)
+
     run = redo(chain, url=NOWHERE)
+
     assert run.code == 30
     assert run.err.endswith("luigi-etl: redo failed; the original files were restored\n")
     assert contents(chain) == before
@@ -139,7 +148,9 @@ def test_next_redo_repairs_a_killed_one(chain: Chain, served: Serve, stored: str
     wait_until(lambda: len(server.asked) == 1)
     process.kill()
     process.communicate()
+
     run = redo(chain, "--from", "store", url=NOWHERE)
+
     assert run.code == 0
     assert contents(chain)[f"{PREFIX}.extracted.jsonl.gz"] == before[f"{PREFIX}.extracted.jsonl.gz"]
     assert contents(chain).keys() == before.keys()
@@ -152,6 +163,7 @@ def test_new_run_after_a_killed_redo_keeps_its_files(chain: Chain, served: Serve
     wait_until(lambda: len(hanging.asked) == 1)
     process.kill()
     process.communicate()
+
     assert chain.luigi("--timestamp", MINUTE, url=served(60).url).code == 0
     assert redo(chain, "--from", "store", url=NOWHERE).code == 0
     assert b'"hits_total": 60' in contents(chain)[f"{PREFIX}.datapackage.json"]
@@ -168,7 +180,9 @@ def test_signal_during_a_redo_restores_all_files(
     process = chain.start("luigi-etl", "redo", MINUTE, url=server.url)
     wait_until(lambda: len(server.asked) == 1)
     process.send_signal(number)
+
     _, err = process.communicate(timeout=30)
+
     assert process.returncode != 0
     assert "Traceback" not in err
     assert contents(chain) == before
@@ -200,6 +214,7 @@ def wait_until(condition: object) -> None:
 
 def test_minute_without_a_run_is_one_line(chain: Chain, stored: str) -> None:
     run = chain.program("luigi-etl", "redo", "2026-11-22T0927", url=stored)
+
     assert (run.code, run.out) == (1, "")
     assert run.err == (
         "luigi-etl: error: no run of 2026-11-22T0927 (UTC) of all-newest-10 left a file: nothing to redo; "
@@ -217,6 +232,7 @@ def test_query_and_limit_choose_the_snapshot(chain: Chain, stored: str) -> None:
 @pytest.mark.parametrize("timestamp", ["yesterday", "2026-11-22", "2999-01-01T0000"])
 def test_invalid_minute_is_one_line(chain: Chain, timestamp: str) -> None:
     run = chain.program("luigi-etl", "redo", timestamp)
+
     assert (run.code, run.out, len(run.err.splitlines())) == (2, "", 1)
     assert timestamp in run.err
 
@@ -225,6 +241,7 @@ def test_luigid_tracks_a_redo_and_allows_another_at_once(chain: Chain, stored: s
     for _ in range(2):
         run = redo(chain, "--from", "store", url=stored)
         assert (run.code, run.err) == (0, "")
+
     assert [task["name"] for task in luigid.tasks("DONE").values()].count("StoreComplaints") == 1
 
 
@@ -254,6 +271,7 @@ def test_redo_is_refused_during_a_run_of_the_query(
 
 def test_redone_csv_is_published_as_the_newest(chain: Chain, stored: str) -> None:
     assert redo(chain, "--from", "store", url=stored).code == 0
+
     latest = chain.folder / "data/latest/all-newest-10.csv"
     assert os.path.samestat(latest.stat(), Path(chain.file(".complaints.csv")).stat())
 
@@ -267,7 +285,9 @@ def test_redo_of_a_merged_snapshot_rewrites_the_changes(chain: Chain, merged: st
     run = redo(chain, "--from", stage, url=merged)
     assert run.code == 0
     made = ["changes.csv", "run.json"] + [name for name in MADE_FROM.get(stage, []) if name != "run.json"]
+
     after = inodes(chain)
+
     assert after.keys() == before.keys()
     assert {name for name in before if before[name] != after[name]} == set(made)
     assert run.out.splitlines()[-1].startswith("10 new, 0 changed, 0 withdrawn, 0 returned: ")
@@ -276,7 +296,9 @@ def test_redo_of_a_merged_snapshot_rewrites_the_changes(chain: Chain, merged: st
 def test_merged_snapshot_is_not_extracted_again(chain: Chain, merged: str) -> None:
     """Today's response must not replace the one that was merged."""
     before = contents(chain)
+
     run = redo(chain, url=merged)
+
     assert run.code == 1
     assert run.err == (
         "luigi-etl: error: the snapshot of 2026-11-22T0926 (UTC) of all-newest-10 is in the database, and "
@@ -288,7 +310,9 @@ def test_merged_snapshot_is_not_extracted_again(chain: Chain, merged: str) -> No
 
 def test_redo_from_parse_does_not_change_the_database(chain: Chain, merged: str) -> None:
     assert merged
+
     files, rows = contents(chain), in_database(chain, "SELECT * FROM complaints ORDER BY 1")
+
     assert redo(chain, "--from", "parse", url=NOWHERE).code == 0
     assert in_database(chain, "SELECT * FROM complaints ORDER BY 1") == rows
     assert contents(chain)[f"{PREFIX}.changes.csv"] == files[f"{PREFIX}.changes.csv"]
@@ -298,7 +322,9 @@ def test_redo_from_merge_merges_a_stored_snapshot(chain: Chain, stored: str) -> 
     assert stored
     before = inodes(chain)
     assert redo(chain, "--from", "merge", url=NOWHERE).code == 0
+
     after = inodes(chain)
+
     assert after.keys() - before.keys() == {"changes.csv"}
     assert {name for name in before if before[name] != after[name]} == {"run.json"}
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
@@ -307,6 +333,7 @@ def test_redo_from_merge_merges_a_stored_snapshot(chain: Chain, stored: str) -> 
 def test_redo_from_merge_fills_a_lost_database(chain: Chain, merged: str) -> None:
     assert merged
     (chain.folder / "data/complaints.db").unlink()
+
     assert redo(chain, "--from", "merge", url=NOWHERE).code == 0
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
 
@@ -320,7 +347,9 @@ def test_redo_of_a_stored_snapshot_does_not_merge(chain: Chain, stored: str) -> 
 def test_failed_merge_restores_the_changes(chain: Chain, merged: str, stage: str) -> None:
     (chain.folder / "data/complaints.db").write_bytes(b"no database" * 100)
     before = contents(chain)
+
     run = redo(chain, "--from", stage, url=merged)
+
     assert run.code == 30
     assert "complaints.db can't be used as a database" in run.err
     assert run.err.endswith("luigi-etl: redo failed; the original files were restored\n")
@@ -332,12 +361,14 @@ def test_redo_after_a_failed_merge_merges(chain: Chain, stored: str) -> None:
     database.write_bytes(b"no database" * 100)
     assert chain.luigi("--timestamp", MINUTE, task="MergeComplaints", url=stored).code == 30
     database.unlink()
+
     assert redo(chain, "--from", "store", url=NOWHERE).code == 0
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
 
 
 def test_merge_uses_the_limit_of_the_redone_snapshot(chain: Chain, merged: str) -> None:
     chain.configure("MergeComplaints", limit=3)
+
     assert redo(chain, "--from", "parse", url=merged).code == 0
     assert {path.parts[-3] for path in chain.files(".changes.csv")} == {"all-newest-10"}
 
@@ -350,6 +381,7 @@ def test_next_redo_restores_the_changes_of_a_killed_one(chain: Chain, merged: st
     for path in files.made_from(stage):
         if path.exists():
             path.rename(path.with_name(path.name + ".redo"))
+
     assert redo_files(files, "merge", lambda: 30) == 30
     assert contents(chain) == before
 
@@ -360,6 +392,7 @@ def test_next_redo_merges_after_a_killed_one(chain: Chain, merged: str) -> None:
     for path in filter(Path.exists, files.made_from("parse")):
         path.rename(path.with_name(path.name + ".redo"))
     (chain.folder / "data/complaints.db").unlink()
+
     assert redo(chain, "--from", "store", url=NOWHERE).code == 0
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
     assert not chain.files(".redo")
@@ -372,6 +405,7 @@ def test_next_redo_merges_after_a_failed_merge_and_a_kill(chain: Chain, stored: 
     database.unlink()
     record = chain.file("Z.run.json")
     record.rename(record.with_name(record.name + ".redo"))
+
     assert redo(chain, "--from", "store", url=NOWHERE).code == 0
     assert in_database(chain, "SELECT count(*) FROM complaints") == [(10,)]
 
@@ -391,4 +425,5 @@ def test_luigid_allows_a_second_merge_at_once(chain: Chain, merged: str, luigid:
     for _ in range(2):
         run = redo(chain, "--from", "merge", url=merged)
         assert (run.code, run.err) == (0, "")
+
     assert [task["name"] for task in luigid.tasks("DONE").values()].count("MergeComplaints") == 1

@@ -1,4 +1,4 @@
-"""`luigi-etl status`: the database, its coverage, the newest runs and the disk, on one screen."""
+"""`luigi-etl status`: the database, its coverage, the newest runs and the disk use on one screen."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 def configuration(
     root: Path, sqlite_address: Path, monkeypatch: pytest.MonkeyPatch
 ) -> luigi.configuration.LuigiConfigParser:
-    """Let commands of this process use the test's folder, and an SQLite file that is not there yet."""
+    """Configure the test's folder and a missing SQLite file for commands in this process."""
     configuration = luigi.configuration.LuigiConfigParser()
     configuration.set("storage", "root", str(root))
     configuration.set("storage", "database", str(sqlite_address))
@@ -44,7 +44,7 @@ def configuration(
 
 @pytest.fixture
 def filled(database: Database, database_address: str | Path, root: Path, configuration: Any) -> Database:
-    """Give a database, of each kind, of two complaints of which one is withdrawn, and their files."""
+    """Return a database of each kind with two complaints, one of them withdrawn, and their files."""
     configuration.set("storage", "database", str(database_address))
     merge(database, taken(root, NOW - timedelta(minutes=5), [complaint(1), complaint(2)]))
     merge(database, taken(root, NOW, [complaint(1)]))
@@ -76,7 +76,7 @@ def test_each_section_is_shown(filled: Database, root: Path, capsys: pytest.Capt
     ]
 
 
-def test_json_holds_the_same(filled: Database, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_same_content(filled: Database, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(capsys)
 
     assert found["database"] == {
@@ -104,20 +104,20 @@ def test_json_holds_the_same(filled: Database, root: Path, capsys: pytest.Captur
 
 
 @pytest.mark.usefixtures("filled")
-def test_open_matters_are_counted(beside: Beside, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unverified_complaints_are_counted(beside: Beside, capsys: pytest.CaptureFixture[str]) -> None:
     beside("INSERT INTO unverified (complaint_id, since) VALUES ('1', '2026-11-27 09:26')")
 
     assert ", withdrawn: 1, unverified: 1" in text(capsys)
 
 
-def test_missing_database_is_well(sqlite_address: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_database_is_no_problem(sqlite_address: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = text(capsys).splitlines()
 
     assert lines[:3] == [f"database  {sqlite_address}: none yet", "coverage  none", "runs      none"]
     assert not sqlite_address.exists()
 
 
-def test_unreadable_database_is_exit_code_1(
+def test_unreadable_database_gives_exit_code_1(
     root: Path, sqlite_address: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sqlite_address.write_text("not a database, but more than a few bytes of text\n" * 20)
@@ -129,7 +129,7 @@ def test_unreadable_database_is_exit_code_1(
     assert lines[2] == "runs      2026-11-27 09:26 UTC of all-newest-10, stored, rows: 10"
 
 
-def test_unreachable_server_is_exit_code_1(configuration: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_server_gives_exit_code_1(configuration: Any, capsys: pytest.CaptureFixture[str]) -> None:
     configuration.set("storage", "database", "postgresql://127.0.0.1:9/ours")
 
     found = as_json(capsys, code=1)
@@ -165,7 +165,7 @@ def test_hard_links_count_once(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_works_without_a_network(chain: Chain) -> None:
+def test_status_works_without_a_network(chain: Chain) -> None:
     found = chain.program("luigi-etl", "status", url="http://127.0.0.1:9/")
 
     assert (found.code, found.err) == (0, "")

@@ -21,14 +21,14 @@ CRONS: dict[str, Callable[[str], str]] = {
 Call = Callable[..., Run]
 
 
-def template(folder: Path, text: str) -> Path:
+def create_checkout(folder: Path, text: str) -> Path:
     """Create a checkout with this template."""
     (folder / "cron").mkdir(parents=True, exist_ok=True)
     (folder / "cron" / "crontab").write_text(text)
     return folder
 
 
-def lines(jobs: Jobs) -> list[str]:
+def render_jobs(jobs: Jobs) -> list[str]:
     """Return the jobs of the block."""
     return [line for line in os.fsdecode(render_block(jobs)).split("\n") if not line.startswith("#")]
 
@@ -37,7 +37,7 @@ def jobs_of(text: str) -> list[str]:
     return [line for line in text.splitlines() if not line.startswith("#")]
 
 
-def as_cron(job: str, unescape: Callable[[str], str] = CRONS["removes backslash"]) -> Run:
+def run_as_cron(job: str, unescape: Callable[[str], str] = CRONS["removes backslash"]) -> Run:
     """Run the command of a crontab's line as cron does."""
     match = re.fullmatch(r"(?:@\w+|(?:\S+ ){4}\S+) (.*)", job)
     assert match
@@ -47,7 +47,7 @@ def as_cron(job: str, unescape: Callable[[str], str] = CRONS["removes backslash"
     return Run(done.returncode, done.stdout, done.stderr)
 
 
-def stand_in(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def replace_program(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a script before the real program `crontab`, which it finds as $CRONTAB."""
     program = folder / "programs" / "crontab"
     program.parent.mkdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import UserCrontab
-from tests.service.crontab.helpers import STRANGE, Call, stand_in
+from tests.service.crontab.helpers import STRANGE, Call, replace_program
 
 # Behaves like BusyBox 1.35, with its own spool.
 BUSYBOX = """
@@ -29,7 +29,7 @@ def busybox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Replace the program `crontab` by a stand-in for BusyBox'; return its spool."""
     spool = tmp_path / "spool"
     spool.mkdir()
-    stand_in(tmp_path, BUSYBOX.format(spool=spool), monkeypatch)
+    replace_program(tmp_path, BUSYBOX.format(spool=spool), monkeypatch)
     return spool
 
 
@@ -54,7 +54,9 @@ def test_busybox_installs_and_removes_the_block(
 @pytest.mark.usefixtures("checkout")
 def test_busybox_without_its_spool_is_reported(busybox: Path, crontab_command: Call) -> None:
     busybox.rmdir()
+
     ran = crontab_command("--install")
+
     assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1)
     assert "`crontab -l` failed: crontab: can't change directory to" in ran.err
 
@@ -68,7 +70,7 @@ def test_real_busybox_installs_and_removes_the_block(
     applets = subprocess.run([program, "--list"], capture_output=True, text=True).stdout if program else ""
     if "crontab" not in applets.split() or os.getuid() != 0:
         pytest.skip("needs root and a BusyBox with crontab (Debian: apt install busybox-static)")
-    stand_in(checkout.parent, f'exec {program} crontab "$@"', monkeypatch)
+    replace_program(checkout.parent, f'exec {program} crontab "$@"', monkeypatch)
 
     installed = crontab_command("--install")
     content = Path("/var/spool/cron/crontabs/root").read_bytes()
@@ -92,7 +94,7 @@ def test_error_is_not_a_missing_crontab(
 ) -> None:
     crontab.write(STRANGE)
     refusing = f'[ "$1" != -l ] || {{ echo "{message}" >&2; exit 1; }}; exec $CRONTAB "$@"'
-    stand_in(checkout.parent, refusing, monkeypatch)
+    replace_program(checkout.parent, refusing, monkeypatch)
 
     ran = crontab_command("--install")
 

@@ -19,17 +19,17 @@ from luigi_etl.service.crontab.block import Jobs, render_block
 from luigi_etl.service.crontab.change import change_crontab
 from luigi_etl.service.crontab.marks import find_block, put_block
 from tests.conftest import PROJECT, UserCrontab
-from tests.service.crontab.helpers import STRANGE, Call, stand_in
+from tests.service.crontab.helpers import STRANGE, Call, replace_program
 
 
-def installer(folder: Path, *options: str) -> "subprocess.Popen[bytes]":
+def start_command(folder: Path, *options: str) -> "subprocess.Popen[bytes]":
     """Start `luigi-etl crontab` for a checkout in a new process."""
     environment = {**os.environ, "LUIGI_CONFIG_PATH": str(folder / "luigi.cfg")}
     command = [sys.executable, "-I", "-m", "luigi_etl", "crontab", *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
-def new_checkout(folder: Path) -> Path:
+def copy_checkout(folder: Path) -> Path:
     shutil.copytree(PROJECT / "cron", folder / "cron")
     shutil.copy(PROJECT / "luigi.cfg", folder)
     return folder.resolve()
@@ -45,9 +45,9 @@ def test_kill_leaves_the_old_crontab_or_the_new_one(
     crontab: UserCrontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, step: str
 ) -> None:
     """The kill comes while the program `crontab` works, which continues alone."""
-    checkout = new_checkout(tmp_path / "checkout")
+    checkout = copy_checkout(tmp_path / "checkout")
     crontab.write(LONG)
-    assert installer(checkout, "--install", "--limit", "3").wait() == 0
+    assert start_command(checkout, "--install", "--limit", "3").wait() == 0
     old = crontab.read()
     new = (
         LONG
@@ -57,9 +57,9 @@ def test_kill_leaves_the_old_crontab_or_the_new_one(
     monkeypatch.setenv("COUNT", str(tmp_path / "count"))
     at = {"list": 1, "install": 2, "list again": 3}[step]
     killing = f'echo >>"$COUNT"; [ $(wc -l <"$COUNT") != {at} ] || kill -9 $PPID; exec $CRONTAB "$@"'
-    stand_in(tmp_path, killing, monkeypatch)
+    replace_program(tmp_path, killing, monkeypatch)
 
-    killed = installer(checkout, option)
+    killed = start_command(checkout, option)
     killed.communicate()
     monkeypatch.undo()
 
@@ -71,12 +71,12 @@ def test_kill_leaves_the_old_crontab_or_the_new_one(
 
 @pytest.mark.slow
 def test_twenty_random_kills_lose_no_line(crontab: UserCrontab, tmp_path: Path) -> None:
-    checkout = new_checkout(tmp_path / "checkout")
+    checkout = copy_checkout(tmp_path / "checkout")
     crontab.write(LONG)
     generator = random.Random(5)
 
     for turn in range(20):
-        process = installer(checkout, "--install", "--limit", str(turn))
+        process = start_command(checkout, "--install", "--limit", str(turn))
         time.sleep(generator.uniform(0.1, 0.4))
         process.kill()
         process.communicate()
@@ -89,11 +89,11 @@ def test_twenty_random_kills_lose_no_line(crontab: UserCrontab, tmp_path: Path) 
 def test_parallel_installs_keep_all_blocks(
     crontab: UserCrontab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stand_in(tmp_path, '$CRONTAB "$@"; code=$?; [ "$1" != -l ] || sleep 0.2; exit $code', monkeypatch)
+    replace_program(tmp_path, '$CRONTAB "$@"; code=$?; [ "$1" != -l ] || sleep 0.2; exit $code', monkeypatch)
     crontab.write(STRANGE)
-    checkouts = [new_checkout(tmp_path / f"checkout {number}") for number in range(3)]
+    checkouts = [copy_checkout(tmp_path / f"checkout {number}") for number in range(3)]
 
-    processes = [installer(checkout, "--install") for checkout in checkouts]
+    processes = [start_command(checkout, "--install") for checkout in checkouts]
 
     assert [(process.communicate()[1], process.returncode) for process in processes] == [(b"", 0)] * 3
     assert all(find_block(crontab.read(), checkout) for checkout in checkouts)
@@ -159,7 +159,7 @@ def test_temporary_crontab_is_private_and_removed(
 ) -> None:
     own = checkout.parent / "own"
     monkeypatch.setattr(change, "own_folders", lambda: [own])
-    stand_in(
+    replace_program(
         checkout.parent, '[ "$1" = -l ] || stat -c %a "$1" >"${1%/*}/mode"; exec $CRONTAB "$@"', monkeypatch
     )
     before = os.umask(0)
@@ -180,7 +180,7 @@ def test_crontab_that_differs_after_installing_is_reported(
 ) -> None:
     crontab_command("--install", "--limit", "3")
     before = crontab.read()
-    stand_in(tmp_path, '[ "$1" = -l ] || exit 0; exec $CRONTAB "$@"', monkeypatch)
+    replace_program(tmp_path, '[ "$1" = -l ] || exit 0; exec $CRONTAB "$@"', monkeypatch)
 
     ran = crontab_command(option)
 
@@ -196,7 +196,7 @@ def test_full_disk_leaves_the_old_crontab(
     crontab_command: Call,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(new_checkout(tmp_path / "checkout") / "luigi.cfg"))
+    monkeypatch.setenv("LUIGI_CONFIG_PATH", str(copy_checkout(tmp_path / "checkout") / "luigi.cfg"))
     small_disk.chmod(0o700)
     monkeypatch.setattr(change, "own_folders", lambda: [small_disk])
     crontab.write(LONG)

@@ -30,6 +30,7 @@ def test_checkout_is_the_source_of_the_installation(
     checkout: Path, crontab_command: Call, installed: Callable[[str], None]
 ) -> None:
     installed(json.dumps({"url": checkout.as_uri(), "dir_info": {}}))
+
     assert f"# begin luigi_etl {shlex.quote(str(checkout))}\n" in crontab_command().out
 
 
@@ -52,6 +53,7 @@ def test_checkout_is_otherwise_the_working_directory(
 ) -> None:
     installed(direct_url)
     monkeypatch.chdir(checkout)
+
     assert f"# begin luigi_etl {shlex.quote(str(checkout))}\n" in crontab_command().out
 
 
@@ -59,6 +61,7 @@ def test_missing_checkout_is_reported_with_a_remedy(
     installed: Callable[[str], None], crontab_command: Call
 ) -> None:
     installed("{}")
+
     assert crontab_command() == Run(
         2,
         "",
@@ -72,7 +75,9 @@ def test_configuration_outside_of_a_checkout_is_refused(
 ) -> None:
     (checkout.parent / "luigi.cfg").touch()
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(checkout.parent / "luigi.cfg"))
+
     ran = crontab_command()
+
     assert ran.code == 2
     assert ran.err.startswith(f"luigi-etl: error: LUIGI_CONFIG_PATH: {checkout.parent} is not a checkout")
 
@@ -84,4 +89,5 @@ def test_checkout_behind_a_link_has_the_same_name(
     link = checkout.parent / "link"
     link.symlink_to(checkout)
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(link / "luigi.cfg"))
+
     assert crontab_command().out == straight

@@ -24,7 +24,7 @@ def crontabs() -> st.SearchStrategy[bytes]:
     return st.builds(lambda lines, last: b"".join(lines) + last, lines, line)
 
 
-def ended(crontab: bytes) -> bytes:
+def with_newline(crontab: bytes) -> bytes:
     """Return a crontab whose last line ends with a newline, as cron requires."""
     return crontab + b"\n" if crontab and not crontab.endswith(b"\n") else crontab
 
@@ -35,21 +35,24 @@ def ended(crontab: bytes) -> bytes:
 @example(b"* * * * * no newline")
 def test_adding_and_removing_restores_the_crontab(crontab: bytes) -> None:
     added = put_block(crontab, CHECKOUT, BLOCK)
-    assert added == ended(crontab) + BLOCK
-    assert remove_block(added, CHECKOUT) == ended(crontab)
+
+    assert added == with_newline(crontab) + BLOCK
+    assert remove_block(added, CHECKOUT) == with_newline(crontab)
 
 
 @pytest.mark.slow
 @given(crontabs(), crontabs())
 @example(STRANGE, b"* * * * * no newline")
 def test_block_is_replaced_in_its_place(before: bytes, after: bytes) -> None:
-    replaced = put_block(ended(before) + BLOCK + after, CHECKOUT, NEWER)
-    assert replaced == ended(before) + NEWER + ended(after)
+    replaced = put_block(with_newline(before) + BLOCK + after, CHECKOUT, NEWER)
+
+    assert replaced == with_newline(before) + NEWER + with_newline(after)
 
 
 @given(crontabs())
 def test_adding_twice_equals_adding_once(crontab: bytes) -> None:
     once = put_block(crontab, CHECKOUT, BLOCK)
+
     assert put_block(once, CHECKOUT, BLOCK) == once
 
 
@@ -61,6 +64,7 @@ def test_removing_a_missing_block_changes_nothing(crontab: bytes) -> None:
 
 def test_two_checkouts_share_one_crontab() -> None:
     both = put_block(put_block(STRANGE, CHECKOUT, BLOCK), OTHER, OF_OTHER)
+
     assert both == STRANGE + BLOCK + OF_OTHER
     assert remove_block(both, CHECKOUT) == STRANGE + OF_OTHER
 

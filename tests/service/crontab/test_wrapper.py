@@ -13,7 +13,7 @@ from tests.conftest import PROJECT, Run
 from tests.service.crontab.helpers import jobs_of
 
 
-def wrapper(*command: str, cwd: Path = Path("/"), **environment: str) -> Run:
+def run_wrapper(*command: str, cwd: Path = Path("/"), **environment: str) -> Run:
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     return Run(done.returncode, done.stdout, done.stderr)
 
@@ -24,7 +24,9 @@ def wrapper(*command: str, cwd: Path = Path("/"), **environment: str) -> Run:
 )
 def test_wrapper_finds_its_checkout(checkout: Path, inside: str, command: list[str]) -> None:
     (checkout / "luigi.d").mkdir()
-    called = wrapper(*command, "./a % python", "x", "--y=a b", cwd=checkout / inside, CDPATH="/usr")
+
+    called = run_wrapper(*command, "./a % python", "x", "--y=a b", cwd=checkout / inside, CDPATH="/usr")
+
     assert called == Run(0, "", "")
     assert (checkout / "seen").read_text() == f"{checkout}\n-I\n-m\nluigi_etl\nx\n--y=a b\n"
 
@@ -32,10 +34,11 @@ def test_wrapper_finds_its_checkout(checkout: Path, inside: str, command: list[s
 def test_wrapper_needs_no_path(checkout: Path) -> None:
     script = checkout / "a % python"
     script.write_text("#!/bin/sh\npwd\n")
-    assert wrapper(str(checkout / "cron/run"), str(script), "x", PATH="/nowhere").out == f"{checkout}\n"
+
+    assert run_wrapper(str(checkout / "cron/run"), str(script), "x", PATH="/nowhere").out == f"{checkout}\n"
 
 
-def without_luigi_etl(folder: Path) -> Path:
+def create_python_without_luigi_etl(folder: Path) -> Path:
     """Return an interpreter without luigi_etl, as after an upgrade of Python."""
     real = Path("/proc/self/exe").resolve()  # sys.executable may be a script
     (folder / "pyvenv.cfg").write_text(f"home = {real.parent}\n")
@@ -44,11 +47,11 @@ def without_luigi_etl(folder: Path) -> Path:
     return folder / "bin" / "python"
 
 
-def broken(kind: str, checkout: Path) -> Path:
+def create_broken_python(kind: str, checkout: Path) -> Path:
     """Return an interpreter that can't run luigi_etl."""
     python = checkout / "python"
     if kind == "upgraded":
-        return without_luigi_etl(checkout)
+        return create_python_without_luigi_etl(checkout)
     if kind == "link to nothing":
         python.symlink_to("/no/such/python")
     elif kind == "folder":
@@ -68,14 +71,16 @@ KINDS = ["missing", "link to nothing", "folder", "not executable", "upgraded", "
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("service", [True, False])
 def test_broken_interpreter_is_reported_once(checkout: Path, kind: str, service: bool) -> None:
-    python = broken(kind, checkout)
+    python = create_broken_python(kind, checkout)
     temporary = checkout.parent / "tmp"
     temporary.mkdir()
     if service:
         (checkout / "service").mkdir()
 
     def called() -> Run:
-        return wrapper(str(checkout / "cron/run"), str(python), "luigid", PATH=PATH, TMPDIR=str(temporary))
+        return run_wrapper(
+            str(checkout / "cron/run"), str(python), "luigid", PATH=PATH, TMPDIR=str(temporary)
+        )
 
     first, second = called(), called()
 
@@ -96,23 +101,26 @@ def test_broken_interpreter_is_reported_once(checkout: Path, kind: str, service:
 
 def test_second_interpreter_outage_is_reported_again(checkout: Path) -> None:
     works = checkout / "a % python"
-    told = []
+    messages = []
     for python in (checkout / "gone", works, checkout / "gone"):
         command = [str(checkout / "cron/run"), str(python), "luigid"]
-        told.append(wrapper(*command, PATH=PATH, TMPDIR=str(checkout.parent)).err)
-    assert [message.count("\n") for message in told] == [1, 0, 1]
+        messages.append(run_wrapper(*command, PATH=PATH, TMPDIR=str(checkout.parent)).err)
+
+    assert [message.count("\n") for message in messages] == [1, 0, 1]
 
 
-@pytest.mark.parametrize("name", ["tee told", "tee 'told'", 'tee  "told"', r"t\ee told"])
+@pytest.mark.parametrize("name", ["tee messages", "tee 'messages'", 'tee  "messages"', r"t\ee messages"])
 @pytest.mark.parametrize(
     "before", ["[service]\nnotify=", "[x]\nnotify=false\n[service]\nfolder=y\nnotify : "]
 )
 def test_broken_interpreter_is_reported_to_notify(checkout: Path, before: str, name: str) -> None:
     (checkout / "luigi.cfg").write_text(f"{before}{name}\n[storage]\nnotify=false\n")
-    run = wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
+
+    run = run_wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
+
     assert (run.code, run.out, run.err) == (127, "", "")
     assert (
-        (checkout / "told")
+        (checkout / "messages")
         .read_text()
         .startswith(f"luigi_etl on {os.uname().nodename}: there is no interpreter /no/such/python any more; ")
     )
@@ -123,18 +131,21 @@ def test_broken_interpreter_is_reported_to_notify(checkout: Path, before: str, n
 )
 def test_broken_interpreter_is_on_stderr_if_notify_fails(checkout: Path, notify: str) -> None:
     (checkout / "luigi.cfg").write_text(f"[service]\nnotify={notify}\n")
-    run = wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
+
+    run = run_wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
+
     assert (run.code, run.out, run.err.count("\n")) == (127, "", 1)
     assert "there is no interpreter" in run.err
 
 
 def test_notify_command_is_not_expanded(checkout: Path) -> None:
     (checkout / "luigi.cfg").write_text(
-        "[service]\nnotify=tee told $(touch,pwned) `touch,pwned` ; touch pwned *\n"
+        "[service]\nnotify=tee messages $(touch,pwned) `touch,pwned` ; touch pwned *\n"
     )
     (checkout / "*").write_text("")
-    wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
-    assert (checkout / "told").exists()
+    run_wrapper(str(checkout / "cron/run"), "/no/such/python", "luigid", PATH=PATH, TMPDIR="/nowhere")
+
+    assert (checkout / "messages").exists()
     assert (checkout / "pwned").read_text().startswith("luigi_etl on ")  # written by tee, not by touch
     assert (checkout / "$(touch,pwned)").exists()
 
@@ -147,16 +158,19 @@ def test_wrapper_works_with_every_shell(checkout: Path, shell: str) -> None:
         pytest.skip(f"there is no {program}")
     (checkout / "service").mkdir()
     run = [path, *options, str(checkout / "cron/run")]
-    told = [
-        wrapper(*run, str(python), "x", PATH=PATH)
+
+    messages = [
+        run_wrapper(*run, str(python), "x", PATH=PATH)
         for python in (checkout / "gone", checkout / "gone", checkout / "a % python")
     ]
-    assert [(one.code, one.err.count("\n")) for one in told] == [(127, 1), (127, 0), (0, 0)]
+
+    assert [(one.code, one.err.count("\n")) for one in messages] == [(127, 1), (127, 0), (0, 0)]
     assert not list((checkout / "service").iterdir())
 
 
 def test_wrapper_without_a_command_prints_its_usage(checkout: Path) -> None:
-    called = wrapper(str(checkout / "cron/run"), "/python")
+    called = run_wrapper(str(checkout / "cron/run"), "/python")
+
     assert (called.code, called.err) == (2, f"usage: {checkout}/cron/run PYTHON COMMAND [options]\n")
 
 
@@ -168,13 +182,15 @@ def test_wrapper_runs_the_installed_package(
         (folder / "luigi_etl").mkdir(parents=True)
         (folder / "luigi_etl" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     shutil.copytree(PROJECT / "cron", tmp_path / "checkout" / "cron")
-    called = wrapper(
+
+    called = run_wrapper(
         str(tmp_path / "checkout/cron/run"),
         sys.executable,
         "crontab",
         "--help",
         PYTHONPATH=str(tmp_path / "path"),
     )
+
     assert (called.code, called.err) == (0, "")
     assert "usage: luigi-etl crontab" in called.out
 
@@ -183,8 +199,10 @@ def test_wrapper_runs_the_installed_package(
 def test_program_prints_this_checkout_and_interpreter() -> None:
     python = Path(sys.executable)
     bare = {name: value for name, value in os.environ.items() if name != "LUIGI_CONFIG_PATH"}
-    called = wrapper(str(python.parent / "luigi-etl"), "crontab", cwd=PROJECT, **bare)
+    called = run_wrapper(str(python.parent / "luigi-etl"), "crontab", cwd=PROJECT, **bare)
     assert (called.code, called.err) == (0, "")
+
     printed = shlex.split(jobs_of(called.out)[1].replace(r"\%", "%"))[5:7]
+
     assert printed[0] == str(PROJECT / "cron" / "run")
     assert Path(printed[1]).parent == python.parent

@@ -25,7 +25,9 @@ pytestmark = pytest.mark.slow
 
 def test_answering_api_passes_after_one_request(chain: Chain, served: Serve) -> None:
     server = served()
+
     ((well, message),) = findings_of(chain, "API and clock", server.url)
+
     assert (well, message) == (True, f"{server.url.split('/')[2]} answers")
     assert len(server.asked) == 1
 
@@ -47,19 +49,23 @@ def test_failing_api_is_reported_after_one_request(
     chain: Chain, served: Serve, event: str, message: str
 ) -> None:
     server = served(50, f"every 1:{event}")
+
     assert message in failure_of(chain, "API and clock", server.url)
     assert len(server.asked) == 1
 
 
 def test_unreachable_api_fails(chain: Chain) -> None:
     message = failure_of(chain, "API and clock")
+
     assert message.startswith("127.0.0.1:9: Failed to establish a new connection: ")
     assert message.endswith("Connection refused: if this persists, check the network and [ccdb] url")
 
 
 def test_unusable_pace_file_fails_without_a_request(chain: Chain, served: Serve) -> None:
     chain.configure("ccdb", pace_file=chain.folder)
+
     server = served()
+
     assert "make room or give access there, or set [ccdb] pace_file to another file" in failure_of(
         chain, "API and clock", server.url
     )
@@ -101,7 +107,9 @@ def http_date(since_now: timedelta = timedelta()) -> str:
 def test_wrong_clock_fails(chain: Chain, off: timedelta) -> None:
     with dated(http_date(off)) as url:
         message = failure_of(chain, "API and clock", url)
+
     ours, theirs = map(datetime.fromisoformat, re.findall(r"[0-9-]{10} [0-9:]{4}[0-9]", message))
+
     assert abs(theirs - ours - off) <= ONE
     assert message.endswith(": set the clock, and keep it right with NTP")
 

@@ -54,11 +54,13 @@ def test_missing_cron_daemon_is_reported_with_other_failures(
 ) -> None:
     monkeypatch.setattr(cron, "cron_daemons", set)
     monkeypatch.setenv("LUIGI_CONFIG_PATH", "/nowhere/luigi.cfg")
+
     (_, first), (_, second) = here("cron")
+
     assert first == (
         "no cron daemon runs: install and start it (Debian: apt install cron; systemctl start cron)"
     )
-    assert second.startswith("LUIGI_CONFIG_PATH: /nowhere is no checkout: ")
+    assert second.startswith("LUIGI_CONFIG_PATH: /nowhere is not a checkout: ")
 
 
 def check_crontab(chain: Chain) -> tuple[bool, str]:
@@ -71,7 +73,9 @@ def check_crontab(chain: Chain) -> tuple[bool, str]:
 def test_crontab_of_another_checkout_fails(chain: Chain) -> None:
     """The package was installed from another folder than the current one."""
     chain.environment.pop("LUIGI_CONFIG_PATH", None)
+
     well, message = check_crontab(chain)
+
     assert not well
     assert message.startswith("the crontab's lines are for /")
     assert f", not for {chain.folder}: run this command there, " in message
@@ -80,11 +84,13 @@ def test_crontab_of_another_checkout_fails(chain: Chain) -> None:
 @pytest.mark.usefixtures("crontab")
 def test_installed_block_passes(installation: Chain) -> None:
     installation.program("luigi-etl", "crontab", "--install", "--query", "state=CA", "--without-luigid")
+
     assert check_crontab(installation) == (True, f"your crontab runs {installation.folder}")
 
 
 def test_crontab_without_the_block_fails(crontab: UserCrontab, installation: Chain) -> None:
     crontab.write(b"# begin luigi_etl /elsewhere\n# end luigi_etl /elsewhere\n")
+
     message = f"your crontab has no lines for {installation.folder}: run `luigi-etl crontab --install`"
     assert check_crontab(installation) == (False, message)
 
@@ -97,7 +103,9 @@ def test_block_with_another_interpreter_fails(
 ) -> None:
     installation.program("luigi-etl", "crontab", "--install", "--without-luigid")
     crontab.write(crontab.read().replace(before, after))
+
     well, message = check_crontab(installation)
+
     assert not well
     assert message.startswith(f"your crontab runs {installation.folder} with another Python than /")
     assert "run `luigi-etl crontab --install`" in message
@@ -107,21 +115,26 @@ def test_block_with_commented_jobs_fails(crontab: UserCrontab, installation: Cha
     installation.program("luigi-etl", "crontab", "--install")
     lines = crontab.read().splitlines(keepends=True)
     crontab.write(b"".join(line if line.startswith(b"#") else b" #" + line for line in lines))
+
     well, message = check_crontab(installation)
+
     assert (well, "has no lines for" in message) == (False, True)
 
 
 def test_unpaired_marks_fail(crontab: UserCrontab, installation: Chain) -> None:
     installation.program("luigi-etl", "crontab", "--install")
     crontab.write(crontab.read().replace(b"# end", b"#end"))
+
     well, message = check_crontab(installation)
+
     assert not well
     assert message.startswith("your crontab: line 1, ")
-    assert message.endswith("put the marks right with `crontab -e`")
+    assert message.endswith("correct the marks with `crontab -e`")
 
 
 def test_missing_program_crontab_fails(chain: Chain) -> None:
     chain.environment["PATH"] = str(PROGRAMS)
+
     assert check_crontab(chain) == (
         False,
         "cannot run the program `crontab`: No such file or directory; "

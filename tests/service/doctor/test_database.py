@@ -24,12 +24,15 @@ LISTED = [f"it covers state={state}, as of 2026-11-27 09:26 UTC" for state in ST
 
 def test_missing_database_without_merges_passes(chain: Chain) -> None:
     stored(chain.folder / "data", this_minute())
+
     assert findings_of(chain, "database") == [(True, "data/complaints.db: none yet")]
 
 
 def test_empty_server_database_is_none_yet(chain: Chain, postgres_address: str) -> None:
     chain.configure("storage", database=postgres_address)
+
     ((well, message),) = findings_of(chain, "database")
+
     assert (well, message.endswith(": none yet")) == (True, True)
 
 
@@ -46,7 +49,9 @@ def test_database_is_listed_with_size_and_last_sync(
     assert message == (
         f"{Database(database_address).name}: {held} complaints, last sync {minute:%Y-%m-%d %H:%M} UTC"
     )
+
     first = (minute - timedelta(days=90)).date()
+
     assert coverage == f"it covers all complaints from {first} on, as of {minute:%Y-%m-%d %H:%M} UTC"
 
 
@@ -56,6 +61,7 @@ def test_failed_and_skipped_syncs_are_not_the_last_sync(chain: Chain, served: Se
     synced(chain.folder / "data", minute)
     ended(chain.folder / "data", minute + ONE, "failed", slug="all~sync")
     ended(chain.folder / "data", minute + 2 * ONE, "skipped", slug="all~sync")
+
     message = f"data/complaints.db: 10 complaints, last sync {minute:%Y-%m-%d %H:%M} UTC"
     assert findings_of(chain, "database")[0] == (True, message)
 
@@ -92,7 +98,9 @@ def test_database_missing_after_a_run_fails(
     here: RunCheck, root: Path, make: Callable[[Path, datetime], SnapshotFiles]
 ) -> None:
     minute = this_minute() - ONE
+
     files = make(root, minute)
+
     outcome = "merged" if make is merged else "synced"
     assert here("database") == [
         (
@@ -105,12 +113,14 @@ def test_database_missing_after_a_run_fails(
 
 def test_database_missing_for_days_is_none_yet(here: RunCheck, root: Path) -> None:
     synced(root, this_minute() - DAY - ONE)
+
     assert here("database") == [(True, "data/complaints.db: none yet")]
 
 
 def test_file_that_is_not_a_database_fails(chain: Chain) -> None:
     chain.configure("storage", database="notes.txt")
     (chain.folder / "notes.txt").write_text("notes " * 100)
+
     assert failure_of(chain, "database") == (
         "notes.txt can't be used as a database: file is not a database; give access to it, bring back a "
         "copy, or set [storage] database"
@@ -123,7 +133,9 @@ def test_database_of_a_newer_version_fails(
     chain.configure("storage", database=database_address)
     assert chain.luigi(task="MergeComplaints", url=served().url).code == 0
     beside("UPDATE schema_version SET version = 99")
+
     message = failure_of(chain, "database")
+
     assert message.startswith("the database's schema is of version 99; this luigi_etl knows up to ")
     assert message.endswith(": install a newer luigi_etl")
 
@@ -131,7 +143,9 @@ def test_database_of_a_newer_version_fails(
 def test_unreachable_database_server_fails(here: RunCheck) -> None:
     port = free_port()
     luigi.configuration.get_config().set("storage", "database", f"postgresql://me@127.0.0.1:{port}/ours")
+
     ((well, message),) = here("database")
+
     assert not well
     assert message.startswith(f"postgresql://me@127.0.0.1:{port}/ours: ")
     assert message.endswith(": if this persists, check the server and [storage] database")
@@ -140,5 +154,7 @@ def test_unreachable_database_server_fails(here: RunCheck) -> None:
 def test_database_message_hides_the_password(here: RunCheck) -> None:
     address = f"postgresql://127.0.0.1:{free_port()}/ours?sslpassword=sesame"
     luigi.configuration.get_config().set("storage", "database", address)
+
     ((_, message),) = here("database")
+
     assert "sesame" not in message

@@ -21,6 +21,7 @@ SECONDS_OF_A_DAY = 86_400
 
 def test_missing_folders_pass_and_are_not_created(chain: Chain) -> None:
     first, second = findings_of(chain, "folders")
+
     assert first[0]
     assert second[0]
     assert first[1].startswith(f"[storage] root, {chain.folder}/data: can be written, ")
@@ -45,6 +46,7 @@ def test_unwritable_folder_fails_and_the_other_passes(
     (chain.folder / "file").touch()
     (chain.folder / "link").symlink_to("/mnt/no/such/disk")
     chain.configure(section, **{setting: folder})
+
     assert failure_of(chain, "folders") == (
         f"[{section}] {setting}, {chain.folder / folder}: "
         f"can't be written ({reason}): give access to it, or set another folder"
@@ -53,6 +55,7 @@ def test_unwritable_folder_fails_and_the_other_passes(
 
 def test_nearly_full_disk_fails(here: RunCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=999_000_000))
+
     for well, message in here("folders"):
         assert not well
         assert message.endswith(": 999 MB free: make room, or lower [PruneSnapshots] keep_days")
@@ -68,6 +71,7 @@ def test_few_free_inodes_fail_if_the_disk_counts_them(
     monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_files=total, f_favail=free, **room))
     findings = here("folders")
     assert [finding[0] for finding in findings] == [well, well]
+
     few = ": room for only 99,999 files: remove some, or lower [PruneSnapshots] keep_days"
     assert all(message.endswith(few) is not well for _, message in findings)
 
@@ -84,6 +88,7 @@ def leave_temporary_file(folder: Path, seconds: float) -> Path:
 def test_young_temporary_files_pass(chain: Chain, root: Path) -> None:
     leave_temporary_file(root / "latest", 10)
     leave_temporary_file(stored(root, this_minute()).folder, SECONDS_OF_A_DAY - 600)
+
     assert findings_of(chain, "temporary files") == [(True, "no temporary file is older than a day")]
 
 
@@ -101,6 +106,7 @@ def test_old_temporary_files_are_counted_and_kept(chain: Chain, root: Path) -> N
         leave_temporary_file(folder, SECONDS_OF_A_DAY + 600)
         for folder in (root / "latest", stored(root, this_minute()).folder)
     ]
+
     assert findings_of(chain, "temporary files") == [
         (
             False,

@@ -26,6 +26,7 @@ def test_luigid_on_loopback_passes(chain: Chain, luigid: Luigid) -> None:
 
 def test_stopped_luigid_fails_with_the_command(chain: Chain) -> None:
     port = Luigid.at_a_free_port(chain).port
+
     assert failure_of(chain, "luigid") == (
         f"luigid does not answer at http://127.0.0.1:{port}: start it with `luigi-etl luigid`; "
         "until then runs don't use luigid"
@@ -35,6 +36,7 @@ def test_stopped_luigid_fails_with_the_command(chain: Chain) -> None:
 def test_another_server_at_the_port_of_luigid_fails(chain: Chain, served: Serve) -> None:
     port = served().url.split(":")[2].split("/")[0]
     chain.configure("core", scheduler_port=port)
+
     assert failure_of(chain, "luigid") == (
         f"the program at http://127.0.0.1:{port} is not luigid (status 200): stop what listens there, "
         "or set [core] scheduler_port, then start it with `luigi-etl luigid`; "
@@ -53,12 +55,15 @@ def test_luigid_of_another_user_fails(chain: Chain) -> None:
 def test_luigid_on_another_machine_passes_unchecked(here: RunCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(luigid_check, "problem_of", lambda _: "")
     monkeypatch.setattr(luigid_check, "local_addresses", lambda *_: set())
+
     ((well, message),) = here("luigid")
+
     assert (well, message.partition(", ")[2]) == (True, "on another machine: its owner can't be checked")
 
 
 def test_port_out_of_range_fails(chain: Chain) -> None:
     chain.configure("core", scheduler_port=99_999)
+
     assert "http://127.0.0.1:99999" in failure_of(chain, "luigid")
 
 

@@ -16,6 +16,7 @@ def test_without_notify_cron_mails_messages(
 ) -> None:
     (tmp_path / "sendmail").touch(mode=0o755)
     monkeypatch.setattr(messages, "SENDMAIL_FOLDERS", str(tmp_path))
+
     message = "[service] notify: not set; messages go to standard error, and cron mails them"
     assert here("messages") == [(True, message)]
 
@@ -25,7 +26,9 @@ def test_missing_notify_and_sendmail_fail(
 ) -> None:
     monkeypatch.setattr(messages, "SENDMAIL_FOLDERS", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
+
     ((well, message),) = here("messages")
+
     assert (well, message.partition(": set it")[0]) == (
         False,
         "[service] notify: not set, and cron can't mail messages without sendmail",
@@ -35,6 +38,7 @@ def test_missing_notify_and_sendmail_fail(
 def test_existing_program_and_metrics_folder_pass(chain: Chain) -> None:
     (chain.folder / "metrics").mkdir()
     chain.configure("service", notify="tee -a messages.txt", metrics="metrics")
+
     assert findings_of(chain, "messages") == [
         (True, "[service] notify: messages go to tee"),
         (True, f"[service] metrics: {chain.folder}/metrics"),
@@ -43,6 +47,7 @@ def test_existing_program_and_metrics_folder_pass(chain: Chain) -> None:
 
 def test_missing_program_and_metrics_folder_fail(chain: Chain) -> None:
     chain.configure("service", notify="/no/such --message", metrics="nometrics")
+
     assert findings_of(chain, "messages") == [
         (
             False,

@@ -28,6 +28,7 @@ def test_complete_installation_passes_with_exit_code_0(
     finally:
         crontab.clear()
         luigid.stop()
+
     assert (ran.code, ran.err) == (0, ""), ran.out
     assert {line[:4] for line in ran.out.splitlines()} == {"ok  "}
     for check in report.CHECKS:
@@ -43,7 +44,9 @@ def test_every_failed_check_is_reported(chain: Chain) -> None:
     chain.configure("service", notify="luigi")
     (chain.folder / "data").write_text("a file")
     chain.environment["PATH"] = str(PROGRAMS)
+
     ill = {finding.check for finding in run_doctor(chain) if not finding.well}
+
     assert ill == set(report.CHECKS) - {"temporary files", "messages", "database"}
 
 
@@ -54,7 +57,9 @@ def test_text_has_a_line_for_each_finding(chain: Chain) -> None:
     assert (ran.code, ran.err) == (1, "")
     lines = ran.out.splitlines()
     assert all(line.startswith(("ok    ", "FAIL  ")) for line in lines)
+
     checks = [line[6:21].strip() for line in lines]
+
     assert list(dict.fromkeys(checks)) == list(report.CHECKS)
     assert checks.count("config") == 2
 
@@ -62,6 +67,8 @@ def test_text_has_a_line_for_each_finding(chain: Chain) -> None:
 def test_characters_missing_in_the_encoding_are_escaped(chain: Chain) -> None:
     chain.configure("storage", root="caf\u00e9")
     chain.environment["PYTHONIOENCODING"] = "ascii"
+
     ran = chain.program("luigi-etl", "doctor", url=NOWHERE)
+
     assert (ran.code, ran.err) == (1, "")
     assert f"[storage] root, {chain.folder}/caf\\xe9: can be written" in ran.out

@@ -29,6 +29,7 @@ def describe(minute: datetime, outcome: str) -> str:
 def test_recent_run_passes(chain: Chain, root: Path) -> None:
     minute = this_minute() - 5 * ONE
     stored(root, minute)
+
     assert runs(chain) == [(True, f"the last run, {describe(minute, 'stored')}")]
 
 
@@ -41,6 +42,7 @@ def test_missing_runs_are_reported_with_the_folder(chain: Chain, root: Path) -> 
 def test_old_last_run_fails(chain: Chain, root: Path) -> None:
     minute = this_minute() - 12 * ONE
     stored(root, minute)
+
     assert runs(chain) == [
         (
             False,
@@ -67,6 +69,7 @@ def test_failed_run_is_reported_with_its_error_in_a_line(chain: Chain, root: Pat
     minute = this_minute() - ONE
     stored(root, minute - ONE)
     ended(root, minute, "failed", "no\nluck\x1b[2J")
+
     assert runs(chain) == [
         (
             False,
@@ -80,6 +83,7 @@ def test_failure_before_a_successful_run_passes(chain: Chain, root: Path) -> Non
     minute = this_minute()
     ended(root, minute - ONE, "failed")
     stored(root, minute)
+
     assert runs(chain) == [(True, f"the last run, {describe(minute, 'stored')}")]
 
 
@@ -87,7 +91,9 @@ def test_failure_of_one_query_is_reported_beside_another(chain: Chain, root: Pat
     minute = this_minute() - ONE
     stored(root, minute, slug="all")
     ended(root, minute - ONE, "failed")
+
     (well, _), (failed, message) = runs(chain)
+
     assert (well, failed) == (True, False)
     assert message.startswith(describe(minute - ONE, "failed"))
 
@@ -96,13 +102,16 @@ def test_failure_before_skipped_minutes_is_reported(here: RunCheck, root: Path) 
     minute = this_minute()
     ended(root, minute - 6 * ONE, "failed")
     ended(root, minute - ONE, "skipped")
+
     ill = [message.split(";")[0] for well, message in here("runs") if not well]
+
     assert ill == [f"{describe(minute - 6 * ONE, 'failed')}: no luck"]
 
 
 def test_failure_of_more_than_a_day_ago_is_ignored(here: RunCheck, root: Path) -> None:
     ended(root, this_minute() - DAY - ONE, "failed", slug="all")
     stored(root, this_minute())
+
     assert [well for well, _ in here("runs")] == [True]
 
 
@@ -110,7 +119,9 @@ def test_damaged_data_package_fails(chain: Chain, root: Path) -> None:
     minute = this_minute() - ONE
     path = stored(root, minute).datapackage
     path.write_bytes(b"\0")
+
     ((well, message),) = runs(chain)
+
     assert not well
     assert message.startswith(f"{describe(minute, 'damaged')}: {path.relative_to(chain.folder)} is damaged (")
     assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from store`" in message
@@ -119,6 +130,7 @@ def test_damaged_data_package_fails(chain: Chain, root: Path) -> None:
 def test_run_under_way_passes(chain: Chain, root: Path) -> None:
     minute = this_minute() - ONE
     ended(root, minute, "failed").run.unlink()
+
     assert runs(chain) == [(True, f"the last run, {describe(minute, 'unfinished')}")]
 
 
@@ -126,13 +138,16 @@ def test_long_run_with_skipped_minutes_passes(here: RunCheck, root: Path) -> Non
     minute = this_minute()
     ended(root, minute - 3 * HOUR, "failed").run.unlink()
     ended(root, minute - ONE, "skipped")
+
     assert here("runs") == [(True, f"the last run, {describe(minute - ONE, 'skipped')}")]
 
 
 def test_run_killed_an_hour_ago_fails(here: RunCheck, root: Path) -> None:
     minute = this_minute() - HOUR
     ended(root, minute, "failed").run.unlink()
+
     (_, first), (_, second) = here("runs")
+
     assert "is more than ten minutes old" in first
     assert second.startswith(f"{describe(minute, 'unfinished')}: no end recorded: the run was killed, ")
     assert f"`luigi-etl redo {minute:%Y-%m-%dT%H%M} --limit 10 --from store`" in second
@@ -143,13 +158,16 @@ def test_merged_or_synced_run_passes(
     here: RunCheck, root: Path, make: Callable[[Path, datetime], SnapshotFiles]
 ) -> None:
     files = make(root, this_minute())
+
     ((well, message),) = here("runs")
+
     assert (well, f" of {files.slug}, " in message) == (True, True)
 
 
 def test_failed_merge_is_reported_with_the_command(here: RunCheck, root: Path) -> None:
     minute = this_minute() - ONE
     record(stored(root, minute), "failed", "database away", task="MergeComplaints")
+
     assert here("runs") == [
         (
             False,
@@ -164,7 +182,9 @@ def test_failed_sync_is_retried_by_the_next_run(here: RunCheck, root: Path, cont
     files = ended(root, this_minute() - ONE, "failed", slug="all~sync")
     if content == "damaged":
         files.run.write_bytes(b"{")
+
     ((well, message),) = here("runs")
+
     assert not well
     assert f" of all~sync, {content}: " in message
     assert message.endswith("; the next run tries again")
@@ -228,7 +248,9 @@ def fail_sync(chain: Chain, served: Serve, minute: datetime) -> None:
 def test_sync_that_failed_in_a_window_is_reported_once(chain: Chain, served: Serve) -> None:
     minute = this_minute() - ONE
     fail_sync(chain, served, minute)
+
     (message,) = [message for well, message in runs(chain) if not well]
+
     assert message.startswith(f"{minute:%Y-%m-%d %H:%M} UTC of all~sync, failed: ExtractWindow: ")
 
 
@@ -246,12 +268,15 @@ def test_unreadable_folder_fails(chain: Chain, root: Path, where: str) -> None:
     path = root / where
     path.parent.mkdir(parents=True)
     path.symlink_to(path)
+
     name = path.relative_to(chain.folder)
+
     assert runs(chain) == [(False, f"Too many levels of symbolic links ({name}): give access to it")]
 
 
 def test_root_that_is_a_file_fails(chain: Chain, root: Path) -> None:
     root.write_text("a file")
+
     assert runs(chain) == [
         (False, f"no run has left a file in {root}: wait a minute, or correct [storage] root")
     ]
