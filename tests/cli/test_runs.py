@@ -49,6 +49,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 def test_list_is_aligned_with_its_header(tmp_path: Path, listed: Listed) -> None:
     stored(tmp_path, MINUTE, rows=1200, rejected=3)
     ended(tmp_path, MINUTE - ONE, "failed", "no network", slug="all")
+
     assert listed(*SINCE) == (
         "minute             query  limit  outcome           rows  rejected   seconds  error or changes\n"
         "2026-11-22T09:26Z  ''        10  stored           1,200         3       0.9\n"
@@ -60,6 +61,7 @@ def test_json_has_the_same_fields_and_null_if_unknown(tmp_path: Path, listed: Li
     stored(tmp_path, MINUTE, rows=3)
     ended(tmp_path, MINUTE - ONE, "failed", "no \u2192 network")
     first, second = objects(listed("--json", *SINCE))
+
     assert first == {
         "minute": "2026-11-22T09:26Z",
         "query": SLUG,
@@ -84,6 +86,7 @@ def test_failed_option_lists_only_runs_with_problems(tmp_path: Path, listed: Lis
     ended(tmp_path, MINUTE - 3 * ONE, "skipped")
     ended(tmp_path, MINUTE - 4 * ONE, "failed").run.unlink()
     found = objects(listed("--failed", "--json", *SINCE))
+
     assert [one["outcome"] for one in found] == ["damaged", "failed", "unfinished"]
 
 
@@ -110,6 +113,7 @@ def test_age_counts_back_from_now(tmp_path: Path, listed: Listed, since: list[st
     for age in made.values():
         ended(tmp_path, now - timedelta(hours=age), "failed")
     found = objects(listed("--json", *(["--since", *since] if since else [])))
+
     assert [made[one["minute"]] for one in found] == ages
 
 
@@ -120,6 +124,7 @@ def test_day_and_minute_are_in_utc(
     monkeypatch.setenv("TZ", "Pacific/Auckland")
     for minute in (MINUTE, MINUTE - ONE, datetime(2026, 11, 21, 23, 59)):
         ended(tmp_path, minute, "failed")
+
     assert len(objects(listed("--json", "--since", since))) == count
 
 
@@ -139,6 +144,7 @@ def test_invalid_time_is_one_line(capsys: pytest.CaptureFixture[str], since: str
 def test_empty_range_names_the_newest_run(tmp_path: Path, listed: Listed) -> None:
     ended(tmp_path, MINUTE, "skipped", slug="all")
     stored(tmp_path, MINUTE - ONE)
+
     assert listed("--since", "2026-11-22T0927") == (
         "no runs since 2026-11-22T09:27Z; the newest run is 2026-11-22T09:26Z all, skipped\n"
     )
@@ -158,6 +164,7 @@ def test_control_characters_of_an_error_are_escaped(tmp_path: Path, listed: List
     error = f"a{ESCAPE}b\nc\rd\x07e\x9bf\u202eg\u00e9"
     ended(tmp_path, MINUTE, "failed", error, slug=f"x{ESCAPE}")
     out = listed(*SINCE)
+
     assert out.endswith("  a\\x1b[2Jb\\nc\\rd\\x07e\\x9bf\\u202eg\u00e9\n")
     assert "  x\\x1b[2J         failed" in out
     assert len(out.splitlines()) == 2
@@ -262,6 +269,7 @@ def test_closed_pipe_ends_the_list_silently(chain: Chain) -> None:
 def test_output_that_takes_nothing_is_one_line_at_most(chain: Chain, out: str, code: int, err: str) -> None:
     ended(chain.folder / "data", MINUTE, "failed")
     found = chain.program("bash", "-c", f"luigi-etl runs --since 2026-11-22 {out}")
+
     assert (found.code, found.err) == (code, err)
 
 
@@ -270,5 +278,6 @@ def test_characters_missing_in_the_encoding_are_escaped(chain: Chain) -> None:
     ended(chain.folder / "data", MINUTE, "failed", "no \u2192 network")
     chain.environment["PYTHONIOENCODING"] = "ascii"
     found = chain.program("luigi-etl", "runs", "--since", "2026-11-22")
+
     assert found.code == 0
     assert found.out.endswith("  no \\u2192 network\n")

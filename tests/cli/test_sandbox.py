@@ -159,6 +159,7 @@ def test_sandbox_serves_on_the_given_port(capfd: pytest.CaptureFixture[str]) -> 
     run(["sandbox", "--port", str(port), *python("import os; print(os.environ['CCDB_URL'])")])
 
     url = f"http://127.0.0.1:{port}/data-research/consumer-complaints/search/api/v1/"
+
     assert capfd.readouterr().out.strip() == url
 
 

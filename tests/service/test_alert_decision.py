@@ -134,6 +134,7 @@ def test_changing_reason_is_reported_once_a_day(folder: Folder) -> None:
     ]
 
     first, changed = filter(None, messages)
+
     assert "failed (exit code 30): reason a;" in first
     assert (
         "still fails, since 2026-11-22 12:00 UTC, now for another reason (exit code 30): reason b" in changed

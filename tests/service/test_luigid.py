@@ -40,6 +40,7 @@ def test_luigid_listens_on_loopback_only(luigid: Luigid) -> None:
 def test_address_that_others_can_reach_is_refused(chain: Chain, host: str) -> None:
     chain.configure("core", scheduler_host=host)
     run = chain.program("luigi-etl", "luigid")
+
     assert run.code == 2
     assert run.err.startswith(
         f"luigi-etl: error: [core] scheduler_host: '{host}' can be reached from other machines"
@@ -64,6 +65,7 @@ def test_tasks_are_shown_after_a_restart(chain: Chain, served: Serve, luigid: Lu
     before = {name: luigid.message(name) for name in luigid.tasks("DONE")}
     luigid.stop()
     luigid.start()
+
     assert {name: luigid.message(name) for name in luigid.tasks("DONE")} == before
     assert len(before) == 4
 
@@ -83,6 +85,7 @@ def test_each_task_shows_its_result(chain: Chain, served: Serve, luigid: Luigid)
     chain.program(*luigid.command(*MINUTE, "--limit", "0"), url=served(50).url)
     name, folder = "20261122T0926Z", " (in data/snapshots/all/2026-11-22)"
     size = chain.file(".complaints.csv").stat().st_size
+
     assert {name.split("_")[0]: luigid.message(name) for name in luigid.tasks("DONE")} == {
         "CreateDocument": f"{name}.document.csv: 18 columns{folder}",
         "ExtractComplaints": f"{name}.extracted.jsonl.gz: 50 complaints, 1 page{folder}",
@@ -127,6 +130,7 @@ def test_files_of_luigid_are_private(chain: Chain, umask: str) -> None:
     process.communicate(timeout=20)
 
     service = chain.folder / "service"
+
     assert stat.S_IMODE(service.stat().st_mode) == 0o700
     assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in service.iterdir()} == {
         "luigid.log": 0o600,
@@ -154,6 +158,7 @@ def test_state_that_others_can_write_is_refused(chain: Chain, loose: str, mode: 
 def test_unusable_service_folder_names_its_setting(chain: Chain) -> None:
     (chain.folder / "service").write_text("in the way")
     run = chain.program("luigi-etl", "luigid")
+
     assert (run.code, run.err.count("\n")) == (1, 1)
     assert "cannot write service: " in run.err
     assert run.err.endswith("or set [service] folder\n")
@@ -182,6 +187,7 @@ def test_failure_is_reported_again_after_luigid_answered(chain: Chain, served: S
     for port in (foreign, luigid.port, foreign):
         chain.configure("core", scheduler_port=port)
         errors.append(chain.program("luigi-etl", "luigid", "--unless-running").err)
+
     assert [len(message.splitlines()) for message in errors] == [1, 0, 1]
 
 
@@ -282,6 +288,7 @@ def test_luigid_with_unknown_owner_is_not_used(tmp_path: Path, monkeypatch: pyte
     problem = (
         f"the owner of luigid at http://127.0.0.1:8082 is unknown ({tmp_path}/tcp: No such file or directory)"
     )
+
     assert problem_of(Address("127.0.0.1", 8082)) == problem
 
 
@@ -298,6 +305,7 @@ def test_run_finds_luigid_by_scheduler_url(chain: Chain, served: Serve, luigid: 
 def test_invalid_scheduler_url_is_one_line(chain: Chain, url: str) -> None:
     chain.configure("core", default_scheduler_url=url)
     run = chain.unattended(*MINUTE)
+
     assert (run.code, run.err.count("\n")) == (2, 1)
     assert "error: [core] scheduler_url (or default_scheduler_url): it is not an address such as" in run.err
 

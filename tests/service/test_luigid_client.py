@@ -12,7 +12,7 @@ from luigi_etl.service.luigid import Address
 from luigi_etl.service.luigid_client import LuigidClient
 from tests.conftest import Chain, Luigid, Serve
 from tests.hostile_luigid import HostileLuigid, turn_to_nonsense
-from tests.service.test_unattended import wait_until_asked
+from tests.service.unattended_runs import wait_until_asked
 
 MINUTE = ("--timestamp", "2026-11-22T0926")
 

@@ -25,6 +25,7 @@ def metrics(folder: Path) -> dict[str, float]:
 def test_each_metric_has_the_label_of_the_job(tmp_path: Path) -> None:
     write_metrics(tmp_path, "StoreComplaints.state=CA", STATE)
     label = '{run="StoreComplaints.state=CA"}'
+
     assert metrics(tmp_path) == {
         f"luigi_etl_last_success_timestamp_seconds{label}": NOON.timestamp(),
         f"luigi_etl_last_run_timestamp_seconds{label}": NOON.timestamp(),
@@ -48,12 +49,14 @@ def test_prometheus_client_can_parse_the_file(tmp_path: Path) -> None:
     parser = pytest.importorskip("prometheus_client.parser")
     write_metrics(tmp_path, "StoreComplaints.state=CA", STATE)
     text = (tmp_path / "luigi_etl.StoreComplaints.state=CA.prom").read_text()
+
     assert len(list(parser.text_string_to_metric_families(text))) == 6
 
 
 def test_last_success_is_zero_before_the_first_success(tmp_path: Path) -> None:
     write_metrics(tmp_path, "StoreComplaints.state=CA", JobState(failures=1))
     label = '{run="StoreComplaints.state=CA"}'
+
     assert metrics(tmp_path)[f"luigi_etl_last_success_timestamp_seconds{label}"] == 0
 
 
@@ -70,6 +73,7 @@ def test_file_is_readable_for_node_exporter(tmp_path: Path, umask: int) -> None:
         write_metrics(tmp_path, "StoreComplaints.state=CA", STATE)
     finally:
         os.umask(before)
+
     assert [stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()] == [0o644]
 
 

@@ -50,6 +50,7 @@ def test_report_of_a_failed_command_has_no_secret(
     problem = deliver("it failed", failing(*arguments))
 
     message, report = capfd.readouterr().err.splitlines()
+
     assert message.endswith(": it failed")
     assert report == problem
     assert problem.startswith(f"luigi_etl: [service] notify, {sys.executable!r}, failed (exit code 22): ")

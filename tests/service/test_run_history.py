@@ -25,6 +25,7 @@ def test_newest_run_of_all_queries_is_first(tmp_path: Path) -> None:
         for minute in minutes:
             ended(tmp_path, MINUTE - minute * ONE, "failed", slug=slug)
     found = [(MINUTE - run.minute) // ONE for run in runs_since(tmp_path, datetime.min)]
+
     assert found == [0, 1, 2, 3, 1440, 1441]
 
 
@@ -48,6 +49,7 @@ def test_damaged_snapshot_does_not_hide_others(tmp_path: Path) -> None:
     for minute in range(5):
         stored(tmp_path, MINUTE - minute * ONE)
     next(tmp_path.rglob("*0924Z.datapackage.json")).write_bytes(b"\0")
+
     assert [run.outcome for run in runs_since(tmp_path, datetime.min)] == [
         "stored",
         "stored",
@@ -72,6 +74,7 @@ def test_newest_run_may_be_skipped_unless_it_is_ignored(tmp_path: Path) -> None:
 def test_newest_run_is_found_before_empty_days(tmp_path: Path) -> None:
     stored(tmp_path, MINUTE).folder.with_name("2026-11-23").mkdir()
     newest = newest_run(tmp_path, SLUG)
+
     assert newest
     assert newest.minute == MINUTE
 

@@ -46,6 +46,7 @@ def test_snapshot_with_changes_is_merged(tmp_path: Path) -> None:
 def test_snapshot_with_failed_merge_is_failed_with_its_rows(tmp_path: Path) -> None:
     record(stored(tmp_path, MINUTE, rows=3), "failed", "no database", task="MergeComplaints")
     found = only_run(tmp_path)
+
     assert found == Run(
         minute=MINUTE,
         query=SLUG,
@@ -85,6 +86,7 @@ def test_outcome_without_data_package_is_that_of_the_record(tmp_path: Path, outc
 def test_run_without_data_package_and_record_is_unfinished(tmp_path: Path) -> None:
     ended(tmp_path, MINUTE, "failed").run.unlink()
     found = only_run(tmp_path)
+
     assert (found.outcome, found.error) == (
         "unfinished",
         "no end recorded: the run was killed, runs by hand, or had no room on the disk for its record",
@@ -94,6 +96,7 @@ def test_run_without_data_package_and_record_is_unfinished(tmp_path: Path) -> No
 def test_run_with_deleted_data_package_is_unfinished(tmp_path: Path) -> None:
     make_package(tmp_path).unlink()
     found = only_run(tmp_path)
+
     assert (found.outcome, found.error) == ("unfinished", "stored, but its Data Package is missing")
 
 
@@ -119,6 +122,7 @@ def test_damaged_data_package_is_a_damaged_run_with_reason(
     path = make_package(tmp_path)
     path.write_bytes(content)
     found = only_run(tmp_path)
+
     assert (found.outcome, found.rows, found.rejected, found.seconds) == ("damaged", None, None, None)
     assert re.match(rf"{path} is damaged \(.*{reason}", found.error)
 
@@ -127,12 +131,14 @@ def test_unreadable_data_package_is_a_damaged_run(tmp_path: Path) -> None:
     path = make_package(tmp_path)
     path.unlink()
     path.mkdir()
+
     assert (only_run(tmp_path).outcome, "Is a directory" in only_run(tmp_path).error) == ("damaged", True)
 
 
 def test_damaged_record_without_data_package_is_damaged(tmp_path: Path) -> None:
     ended(tmp_path, MINUTE, "failed").run.write_bytes(b"{")
     found = only_run(tmp_path)
+
     assert found.outcome == "damaged"
     assert found.error.endswith("Z.run.json is damaged (Input data was truncated)")
 
@@ -142,6 +148,7 @@ def test_stored_run_without_readable_record_has_no_seconds(tmp_path: Path, conte
     files = stored(tmp_path, MINUTE, seconds=None)
     if content is not None:
         files.run.write_bytes(content)
+
     assert (only_run(tmp_path).outcome, only_run(tmp_path).seconds) == ("stored", None)
 
 
@@ -177,4 +184,5 @@ def test_unknown_files_and_folders_are_ignored(tmp_path: Path) -> None:
     for name in ("2026-13-45", "20261122", "old"):
         (folder.parent / name).mkdir()
     (folder.parents[1] / "file").touch()
+
     assert only_run(tmp_path).minute == MINUTE
