@@ -65,7 +65,7 @@ def local_addresses(host: str, port: int) -> set[bytes]:
     }
 
 
-def foreign_listener(host: str, port: int) -> Listener | None:
+def find_foreign_listener(host: str, port: int) -> Listener | None:
     """Return a listener that a connection may reach and that neither this user nor root owns.
 
     Raises:

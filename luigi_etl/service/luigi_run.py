@@ -52,7 +52,7 @@ def _run(luigi: Callable[[], object], signals: Signals) -> RunResult:
     reader, writer = os.pipe()
     process = multiprocessing.get_context("fork").Process(target=_child, args=(luigi, reader, writer))
     error = last = ""
-    with signals.passed_on_to(process), os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
+    with signals.forwarding_to(process), os.fdopen(reader, encoding="utf-8", errors="replace") as lines:
         os.close(writer)
         for line in filter(None, map(one_line, lines)):
             last = line
@@ -74,7 +74,7 @@ def _killed(number: int, began: datetime) -> RunResult:
 
 def _child(luigi: Callable[[], object], reader: int, writer: int) -> None:
     """Run Luigi with all output to `writer`, and exit with its code."""
-    Signals.accept()
+    Signals.reset()
     os.close(reader)  # if the parent dies, a write must fail instead of waiting
     os.dup2(writer, 1)
     os.dup2(writer, 2)

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import luigi
 
 from luigi_etl.common.errors import SettingError
-from luigi_etl.service.listeners import foreign_listener
+from luigi_etl.service.listeners import find_foreign_listener
 
 PROBE_SECONDS = 2.0
 _LARGEST_RESPONSE = 65_536  # bytes
@@ -62,14 +62,14 @@ def problem_of(luigid: Address) -> str:
     luigid chooses the tasks that run, so on this machine it must belong to this user or root.
     """
     try:
-        foreign = foreign_listener(luigid.host, luigid.port)
+        foreign = find_foreign_listener(luigid.host, luigid.port)
     except socket.gaierror:
         return f"luigid does not answer at {luigid}"
     except OSError as error:
         return f"the owner of luigid at {luigid} is unknown ({error.filename}: {error.strerror})"
     if foreign:
         return f"another user's program (uid {foreign.uid}) listens at {luigid}"
-    return _problem_of_response(luigid)
+    return _check_response(luigid)
 
 
 def is_usable(luigid: Address) -> bool:
@@ -77,7 +77,7 @@ def is_usable(luigid: Address) -> bool:
     return not problem_of(luigid)
 
 
-def _problem_of_response(luigid: Address) -> str:
+def _check_response(luigid: Address) -> str:
     try:
         status, body = _probe(luigid)
     except (OSError, HTTPException):
@@ -98,7 +98,7 @@ def _probe(luigid: Address) -> tuple[int, bytes]:
     """Return the status and body of a request to luigid's API that changes nothing."""
     kind = HTTPSConnection if luigid.scheme == "https" else HTTPConnection
     connection = kind(luigid.host, luigid.port, timeout=PROBE_SECONDS)
-    headers = {"Authorization": _basic(luigid.credentials)} if luigid.credentials else {}
+    headers = {"Authorization": _basic_authorization(luigid.credentials)} if luigid.credentials else {}
     try:
         connection.connect()
         with _cut_after(connection.sock, PROBE_SECONDS):
@@ -126,7 +126,7 @@ def _cut_after(connection: socket.socket, seconds: float) -> Iterator[None]:
         timer.join()
 
 
-def _basic(credentials: str) -> str:
+def _basic_authorization(credentials: str) -> str:
     import base64
 
     return "Basic " + base64.b64encode(credentials.encode()).decode()

@@ -21,7 +21,7 @@ from luigi.setup_logging import InterfaceLogging
 from luigi.task_status import DONE
 from luigi.worker import Worker
 
-from luigi_etl.service.listeners import Listener, foreign_listener
+from luigi_etl.service.listeners import Listener, find_foreign_listener
 from luigi_etl.service.luigid import Address
 
 
@@ -111,7 +111,7 @@ class LuigidClient:
 
     def _check_owner(self) -> None:
         try:
-            foreign = _foreign_listener(self._luigid.host, self._luigid.port, int(time.monotonic()))
+            foreign = _find_foreign_listener(self._luigid.host, self._luigid.port, int(time.monotonic()))
         except OSError as error:
             raise RPCError("its owner is unknown", error) from error
         if foreign:
@@ -120,9 +120,9 @@ class LuigidClient:
 
 
 @functools.lru_cache(maxsize=1)
-def _foreign_listener(host: str, port: int, _second: int) -> Listener | None:
+def _find_foreign_listener(host: str, port: int, _second: int) -> Listener | None:
     """Check at most once a second: with many connections the kernel's list is long."""
-    return foreign_listener(host, port)
+    return find_foreign_listener(host, port)
 
 
 class _Factory:

@@ -27,15 +27,16 @@ def write_metrics(folder: Path, job: str, state: JobState) -> None:
 
 def _format(job: str, state: JobState) -> str:
     metrics = (
-        ("last_success_timestamp_seconds", "When the last run succeeded.", _seconds(state.last_success)),
-        ("last_run_timestamp_seconds", "When the last run began.", _seconds(state.began)),
+        ("last_success_timestamp_seconds", "When the last run succeeded.", _to_seconds(state.last_success)),
+        ("last_run_timestamp_seconds", "When the last run began.", _to_seconds(state.began)),
         ("rows", "Complaints the last successful run stored.", state.rows),
         ("rejected", "Hits of the last successful run that are no complaints.", state.rejected),
         ("duration_seconds", "How long the last run took.", state.seconds),
         ("failures_in_a_row", "Runs that failed since the last success.", state.failures),
     )
     text = "".join(
-        f'{_head(name, meaning)}luigi_etl_{name}{{run="{job}"}} {value}\n' for name, meaning, value in metrics
+        f'{_header(name, meaning)}luigi_etl_{name}{{run="{job}"}} {value}\n'
+        for name, meaning, value in metrics
     )
     if state.counts is None:
         return text
@@ -43,12 +44,14 @@ def _format(job: str, state: JobState) -> str:
         f'luigi_etl_changes{{run="{job}",change="{change}"}} {count}\n'
         for change, count in state.counts.items()
     )
-    return f"{text}{_head('changes', 'Complaints the last successful run changed in the database.')}{changes}"
+    return (
+        f"{text}{_header('changes', 'Complaints the last successful run changed in the database.')}{changes}"
+    )
 
 
-def _head(name: str, meaning: str) -> str:
+def _header(name: str, meaning: str) -> str:
     return f"# HELP luigi_etl_{name} {meaning}\n# TYPE luigi_etl_{name} gauge\n"
 
 
-def _seconds(moment: datetime | None) -> float:
+def _to_seconds(moment: datetime | None) -> float:
     return round(moment.timestamp(), 3) if moment else 0

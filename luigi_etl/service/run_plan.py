@@ -55,12 +55,12 @@ def make_plan(arguments: tuple[str, ...]) -> Plan:
             contextlib.redirect_stderr(io.StringIO()),
             CmdlineParser.global_instance(arguments) as parser,
         ):
-            return _plan_of(arguments, parser.get_task_obj())
+            return _create_plan(arguments, parser.get_task_obj())
     except (SystemExit, Exception):
-        return _plan_of(arguments, None)
+        return _create_plan(arguments, None)
 
 
-def _plan_of(arguments: tuple[str, ...], task: luigi.Task | None) -> Plan:
+def _create_plan(arguments: tuple[str, ...], task: luigi.Task | None) -> Plan:
     settings, luigid = service(), address()
     unreadable_job = Job(_name_unreadable(arguments), settings.path)
     is_local = "--local-scheduler" in arguments or luigi.interface.core().local_scheduler

@@ -25,21 +25,21 @@ class Signals:
         found = {number: signal.getsignal(number) for number in ENDING}
         self._before = {number: handler for number, handler in found.items() if handler is not signal.SIG_IGN}
         for number in self._before:
-            signal.signal(number, self._pass_on)
+            signal.signal(number, self._forward)
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _pass_on(self, number: int, _: object) -> None:
+    def _forward(self, number: int, _: object) -> None:
         self.received = self.received or number
         if self._group:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._group, number)
 
     @contextlib.contextmanager
-    def passed_on_to(self, process: BaseProcess) -> Iterator[None]:
+    def forwarding_to(self, process: BaseProcess) -> Iterator[None]:
         """Start a process in a new process group, and pass signals on to that group."""
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # until both processes are ready
         try:
@@ -55,7 +55,7 @@ class Signals:
             self._group = 0
 
     @staticmethod
-    def accept() -> None:
+    def reset() -> None:
         """Restore the default action of the signals in the child process."""
         os.setpgid(0, 0)
         for number in ENDING:

@@ -16,7 +16,7 @@ from urllib.request import urlopen
 import luigi
 import pytest
 
-from luigi_etl.service.listeners import foreign_listener
+from luigi_etl.service.listeners import find_foreign_listener
 from luigi_etl.service.luigid import Address, address, is_usable, problem_of
 from tests.conftest import Chain, Luigid, Serve
 
@@ -274,13 +274,13 @@ def test_listener_of_another_user_is_foreign(
     kernel: Callable[..., None], address: bytes, state: str, uid: int, is_foreign: bool
 ) -> None:
     kernel((LOOPBACK, "0A", os.geteuid()), (address, state, uid))
-    assert (foreign_listener("127.0.0.1", 8082) is not None) == is_foreign
-    assert foreign_listener("127.0.0.1", 8083) is None
+    assert (find_foreign_listener("127.0.0.1", 8082) is not None) == is_foreign
+    assert find_foreign_listener("127.0.0.1", 8083) is None
 
 
 def test_owner_on_another_machine_is_not_checked(kernel: Callable[..., None]) -> None:
     kernel((EVERY, "0A", 4711))
-    assert foreign_listener("192.0.2.1", 8082) is None
+    assert find_foreign_listener("192.0.2.1", 8082) is None
 
 
 def test_luigid_with_unknown_owner_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import pytest
 
 from tests.conftest import Chain, Serve
-from tests.service.unattended_runs import MINUTE, NOWHERE, record, stored_minutes, sync, under_way
+from tests.service.unattended_runs import MINUTE, NOWHERE, read_record, start_hanging, stored_minutes, sync
 
 pytestmark = pytest.mark.slow
 
@@ -22,8 +22,8 @@ def test_success_is_silent_and_recorded(chain: Chain, served: Serve) -> None:
         re.MULTILINE,
     )
     assert re.search(r"\] exit code 0 after \d+\.\d s$", chain.log(), re.MULTILINE)
-    assert (record(chain)["outcome"], record(chain)["task"]) == ("stored", "StoreComplaints")
-    assert 0 < record(chain)["seconds"] < 60
+    assert (read_record(chain)["outcome"], read_record(chain)["task"]) == ("stored", "StoreComplaints")
+    assert 0 < read_record(chain)["seconds"] < 60
 
 
 def test_unwritable_record_does_not_fail_a_stored_run(chain: Chain, served: Serve) -> None:
@@ -186,7 +186,7 @@ def test_exception_is_one_bounded_message_without_rows(chain: Chain, method: str
     assert run.code == (30 if method == "run" else 35)
     assert f"(exit code {run.code}): {error}; its log is" in run.err
     assert len(run.err.splitlines()) == 1
-    assert record(chain)["error"].endswith(error.removeprefix("Broken: "))
+    assert read_record(chain)["error"].endswith(error.removeprefix("Broken: "))
     log = (chain.folder / "service/Broken.all-newest-10.log").read_text()
     assert "smtp" in log.lower()
     assert "secretsecret" not in log
@@ -211,21 +211,21 @@ def test_one_of_twelve_simultaneous_starts_runs(chain: Chain, served: Serve) -> 
     assert all(output == ("", "") for output, _ in ended)
     assert len(server.asked) == 1
     assert chain.log().count("skipped: another run is under way (process ") == 11
-    assert record(chain)["outcome"] == "stored"
+    assert read_record(chain)["outcome"] == "stored"
 
 
 def test_skipped_minute_is_recorded_and_is_no_failure(chain: Chain, served: Serve) -> None:
-    process, server = under_way(chain, asked=2, served=served)
+    process, server = start_hanging(chain, asked=2, served=served)
     skipped = chain.unattended("--timestamp", "2026-11-22T0927", "--limit", "0", url=server.url)
     assert (skipped.code, skipped.out, skipped.err) == (10, "", "")
     assert process.wait(timeout=60) == 0
-    on_record = record(chain, "20261122T0927Z")
+    on_record = read_record(chain, "20261122T0927Z")
     assert on_record["outcome"] == "skipped"
     assert re.match(r"another run is under way \(process \d+, begun at 20", on_record["error"])
 
 
 def test_two_queries_run_at_the_same_time(chain: Chain, served: Serve) -> None:
-    process, server = under_way(chain, asked=2, served=served)
+    process, server = start_hanging(chain, asked=2, served=served)
     assert chain.unattended(*MINUTE, "--query", "state=CA", "--limit", "0", url=server.url).code == 0
     assert process.wait(timeout=60) == 0
 
@@ -270,7 +270,7 @@ def test_metrics_of_a_merge_count_the_changes(chain: Chain, served: Serve) -> No
     assert chain.unattended(*MINUTE, task="MergeComplaints", url=served().url).code == 0
     text = (chain.folder / "metrics" / "luigi_etl.MergeComplaints.all-newest-10.prom").read_text()
     assert 'luigi_etl_changes{run="MergeComplaints.all-newest-10",change="new"} 10\n' in text
-    assert record(chain)["counts"] == {"new": 10, "changed": 0, "withdrawn": 0, "returned": 0}
+    assert read_record(chain)["counts"] == {"new": 10, "changed": 0, "withdrawn": 0, "returned": 0}
 
 
 def test_unwritable_metrics_do_not_fail_the_run(chain: Chain, served: Serve) -> None:

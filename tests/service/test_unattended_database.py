@@ -14,12 +14,12 @@ from tests.postgres import PostgresServer
 from tests.service.unattended_runs import (
     MINUTE,
     NOWHERE,
-    record,
+    find_worker,
+    read_record,
+    start_hanging,
     stored_minutes,
     sync,
-    under_way,
     wait_until_asked,
-    worker_of,
 )
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,7 @@ def test_sync_is_silent_recorded_and_logged(chain: Chain, served: Serve) -> None
     run = sync(chain, "2026-11-22T0926", url=served(2000).url)
     assert (run.code, run.out, run.err) == (0, "", "")
     assert held(chain) > 0
-    assert (record(chain)["outcome"], record(chain)["task"]) == ("synced", "SyncComplaints")
+    assert (read_record(chain)["outcome"], read_record(chain)["task"]) == ("synced", "SyncComplaints")
     log = chain.log("all~sync", task="SyncComplaints")
     assert (
         f"] {held(chain):,} new, 0 changed, 0 withdrawn, 0 returned, among complaints received since" in log
@@ -50,7 +50,7 @@ def test_sync_without_changes_is_silent_and_recorded(chain: Chain, served: Serve
 
     assert (run.code, run.out, run.err) == (0, "", "")
     assert len(server.asked) == before + 1
-    assert record(chain, "20261122T0927Z")["outcome"] == "synced"
+    assert read_record(chain, "20261122T0927Z")["outcome"] == "synced"
     assert "] up to date: nothing changed since the last sync" in chain.log("all~sync", task="SyncComplaints")
 
 
@@ -69,12 +69,12 @@ def test_sync_beside_another_sync_is_skipped_and_recorded(chain: Chain, served: 
     skipped = sync(chain, "2026-11-22T0927", url=server.url)
 
     assert (skipped.code, skipped.out, skipped.err) == (10, "", "")
-    assert record(chain, "20261122T0927Z")["outcome"] == "skipped"
+    assert read_record(chain, "20261122T0927Z")["outcome"] == "skipped"
     assert process.wait(timeout=60) == 0
 
 
 def test_sync_beside_the_chain_of_its_query_is_not_skipped(chain: Chain, served: Serve) -> None:
-    process, server = under_way(chain, asked=2, served=served)
+    process, server = start_hanging(chain, asked=2, served=served)
     assert sync(chain, "2026-11-22T0927", url=server.url).code == 0
     assert process.wait(timeout=60) == 0
 
@@ -84,7 +84,7 @@ def test_syncs_without_network_are_reported_once(chain: Chain, served: Serve) ->
     first, second = (sync(chain, f"2026-11-22T092{minute}", *failing, url=NOWHERE) for minute in (6, 7))
     assert [(run.code, len(run.err.splitlines())) for run in (first, second)] == [(30, 1), (30, 0)]
     assert "SyncComplaints.all~sync of 20" in first.err
-    assert record(chain)["outcome"] == "failed"
+    assert read_record(chain)["outcome"] == "failed"
     well = sync(chain, "2026-11-22T0928", url=served(2000).url)
     assert (well.code, "SyncComplaints.all~sync works again since" in well.err) == (0, True)
 
@@ -138,7 +138,7 @@ def test_failed_merge_is_reported_and_keeps_the_snapshot(chain: Chain, served: S
 
     assert (run.code, len(run.err.splitlines())) == (30, 1)
     assert "MergeComplaints: data/complaints.db can't be used as a database" in run.err
-    assert (record(chain)["outcome"], record(chain)["task"]) == ("failed", "MergeComplaints")
+    assert (read_record(chain)["outcome"], read_record(chain)["task"]) == ("failed", "MergeComplaints")
     assert stored_minutes(chain) == ["20261122T0926Z"]
 
 
@@ -149,13 +149,13 @@ def test_worker_killed_while_merging_is_recorded(chain: Chain, served: Serve) ->
         command = chain.unattended_command(*MINUTE, task="MergeComplaints")
         process = chain.start(*command, url=served().url)
         deadline = time.monotonic() + 30
-        while not (chain.files(".run.json") and record(chain)["outcome"] == "stored"):
+        while not (chain.files(".run.json") and read_record(chain)["outcome"] == "stored"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        os.kill(worker_of(process), signal.SIGKILL)
+        os.kill(find_worker(process), signal.SIGKILL)
         process.communicate(timeout=30)
 
-    assert (record(chain)["task"], record(chain)["error"]) == (
+    assert (read_record(chain)["task"], read_record(chain)["error"]) == (
         "MergeComplaints",
         "killed by signal 9 (Killed)",
     )

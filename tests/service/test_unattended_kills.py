@@ -15,37 +15,40 @@ from tests.conftest import Chain, Luigid, Serve
 from tests.service.unattended_runs import (
     MINUTE,
     NOWHERE,
-    record,
+    find_worker,
+    read_record,
     serve_error,
+    start_hanging,
     stored_minutes,
-    under_way,
     wait_until_asked,
-    worker_of,
 )
 
 pytestmark = pytest.mark.slow
 
 
 def test_killed_worker_is_reported_and_recorded(chain: Chain, served: Serve) -> None:
-    process, _ = under_way(chain, asked=3, served=served)
-    os.kill(worker_of(process), signal.SIGKILL)
+    process, _ = start_hanging(chain, asked=3, served=served)
+    os.kill(find_worker(process), signal.SIGKILL)
     _, err = process.communicate(timeout=30)
 
     assert process.returncode == 128 + signal.SIGKILL
     assert "(exit code 137): killed by signal 9 (Killed)" in err
-    assert (record(chain)["outcome"], record(chain)["error"]) == ("failed", "killed by signal 9 (Killed)")
+    assert (read_record(chain)["outcome"], read_record(chain)["error"]) == (
+        "failed",
+        "killed by signal 9 (Killed)",
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT])
 def test_run_ended_by_a_signal_is_reported_and_recorded(chain: Chain, served: Serve, number: int) -> None:
-    process, server = under_way(chain, asked=3, served=served)
-    worker = worker_of(process)
+    process, server = start_hanging(chain, asked=3, served=served)
+    worker = find_worker(process)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert f"(exit code {128 + number}): killed by signal {number} ({signal.strsignal(number)})" in err
     assert not Path(f"/proc/{worker}").exists()
-    assert record(chain)["error"].startswith("killed by signal ")
+    assert read_record(chain)["error"].startswith("killed by signal ")
     again = chain.unattended("--timestamp", "2026-11-22T0927", "--limit", "0", url=server.url)
     assert (again.code, "works again" in again.err) == (0, True)
 
@@ -57,8 +60,8 @@ def is_alive(pid: str) -> bool:
 
 
 def test_signal_ends_all_workers_of_a_run(chain: Chain, served: Serve) -> None:
-    process, _ = under_way(chain, "--workers", "2", asked=3, served=served)
-    worker = worker_of(process)
+    process, _ = start_hanging(chain, "--workers", "2", asked=3, served=served)
+    worker = find_worker(process)
     others = Path(f"/proc/{worker}/task/{worker}/children").read_text().split()
     assert others
     process.terminate()
@@ -73,7 +76,7 @@ def test_ignored_signal_stays_ignored(chain: Chain, served: Serve) -> None:
     command = shlex.join(chain.unattended_command(*MINUTE, *walk))
     process = chain.start("sh", "-c", f"trap '' HUP INT; exec {command}", url=server.url)
     wait_until_asked(server, 3)
-    for pid in (process.pid, worker_of(process)):
+    for pid in (process.pid, find_worker(process)):
         os.kill(pid, signal.SIGHUP)
         os.kill(pid, signal.SIGINT)
 
@@ -92,14 +95,14 @@ def test_signal_before_the_worker_starts_ends_the_run(chain: Chain) -> None:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert "killed by signal 15 (Terminated)" in err
-    assert record(chain)["outcome"] == "failed"
+    assert read_record(chain)["outcome"] == "failed"
 
 
 def test_worker_without_parent_releases_the_lock(chain: Chain) -> None:
     """The worker writes more than a pipe holds, and nobody reads it: writes must fail, not block."""
     with serve_error("x" * 490, status=503) as url:
         process = chain.start(*chain.unattended_command(*MINUTE, "--ccdb-retries", "120"), url=url)
-        worker = worker_of(process)
+        worker = find_worker(process)
         process.kill()
         process.communicate()
         deadline = time.monotonic() + 90

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import Chain, Luigid, Serve
 from tests.hostile_luigid import HostileLuigid, turn_to_nonsense
 from tests.made import stored
-from tests.service.unattended_runs import MINUTE, stored_minutes, under_way
+from tests.service.unattended_runs import MINUTE, start_hanging, stored_minutes
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,7 @@ def test_program_that_replaces_luigid_mid_run_is_not_used(
     """luigid ends during the run."""
     old = make_old_snapshots(chain)
     chain.configure("core", rpc_retry_attempts=2)
-    process, _ = under_way(chain, asked=5, served=served)
+    process, _ = start_hanging(chain, asked=5, served=served)
     luigid.kill()
     with HostileLuigid.of_nobody(luigid.port):
         out, err = process.communicate(timeout=60)
@@ -96,7 +96,7 @@ def test_run_uses_luigid(chain: Chain, served: Serve, luigid: Luigid) -> None:
 
 
 def test_run_survives_a_restart_of_luigid(chain: Chain, served: Serve, luigid: Luigid) -> None:
-    process, server = under_way(chain, asked=5, served=served)
+    process, server = start_hanging(chain, asked=5, served=served)
     luigid.stop()
     luigid.start()
     out, err = process.communicate(timeout=60)
@@ -108,7 +108,7 @@ def test_run_survives_a_restart_of_luigid(chain: Chain, served: Serve, luigid: L
 
 
 def test_run_survives_luigid_killed_and_restarted(chain: Chain, served: Serve, luigid: Luigid) -> None:
-    process, server = under_way(chain, asked=5, served=served)
+    process, server = start_hanging(chain, asked=5, served=served)
     luigid.kill()
     luigid.start()
     out, err = process.communicate(timeout=60)
@@ -120,7 +120,7 @@ def test_run_survives_luigid_killed_and_restarted(chain: Chain, served: Serve, l
 
 def test_run_survives_luigid_that_stays_away(chain: Chain, served: Serve, luigid: Luigid) -> None:
     chain.configure("core", rpc_retry_attempts=3)
-    process, _ = under_way(chain, asked=5, served=served)
+    process, _ = start_hanging(chain, asked=5, served=served)
     luigid.stop()
     out, err = process.communicate(timeout=60)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Chain, Run, Serve, mount, read_only
-from tests.service.unattended_runs import MINUTE, NOWHERE, listed, serve_error
+from tests.service.unattended_runs import MINUTE, NOWHERE, list_runs, serve_error
 
 pytestmark = pytest.mark.slow
 
@@ -146,12 +146,12 @@ def test_failures_on_a_full_disk_are_listed_later(chain: Chain, served: Serve, s
             other.write(b"x" * 4096)
     for minute in ("0926", "0927", "0929"):
         assert chain.unattended("--timestamp", f"2026-11-22T{minute}", url=url).code == 30
-    meanwhile = listed(chain)
+    meanwhile = list_runs(chain)
     (small_disk / "other").unlink()
     assert chain.unattended("--timestamp", "2026-11-22T0930", url=url).code == 0
     shutil.rmtree(chain.folder / "service")
 
-    after = listed(chain)
+    after = list_runs(chain)
 
     outcomes = [("09:26", "failed"), ("09:27", "failed"), ("09:29", "failed")]
     assert [run[:2] for run in meanwhile] == outcomes
@@ -178,7 +178,7 @@ def test_run_that_waits_for_an_attempt_is_listed_as_running(chain: Chain) -> Non
     assert sorted(cells) == [
         ["2026-11-22T09:26Z", "''", limit, "running (attempt 2 of 11)"] for limit in ("10", "sync")
     ]
-    assert {outcome for _, outcome, _ in listed(chain)} == {"failed"}
+    assert {outcome for _, outcome, _ in list_runs(chain)} == {"failed"}
 
 
 @pytest.mark.parametrize("busy", [False, True])

@@ -16,7 +16,7 @@ MINUTE = ("--timestamp", "2026-11-22T0926")
 NOWHERE = "http://127.0.0.1:9/"
 
 
-def record(chain: Chain, minute: str = "20261122T0926Z") -> dict[str, Any]:
+def read_record(chain: Chain, minute: str = "20261122T0926Z") -> dict[str, Any]:
     found: dict[str, Any] = json.loads(chain.file(f"{minute}.run.json").read_text())
     return found
 
@@ -26,7 +26,9 @@ def stored_minutes(chain: Chain) -> list[str]:
     return [path.name.split(".")[0] for path in chain.files(".datapackage.json")]
 
 
-def under_way(chain: Chain, *arguments: str, asked: int, served: Serve) -> tuple[subprocess.Popen[str], Any]:
+def start_hanging(
+    chain: Chain, *arguments: str, asked: int, served: Serve
+) -> tuple[subprocess.Popen[str], Any]:
     """Start a run with pages of 10; return it when it hangs at request `asked`."""
     server = served(100, f"{asked}:hang")
     walk = ("--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "3")
@@ -42,7 +44,7 @@ def wait_until_asked(server: Served, times: int) -> None:
         time.sleep(0.02)
 
 
-def worker_of(process: subprocess.Popen[str]) -> int:
+def find_worker(process: subprocess.Popen[str]) -> int:
     """Return the id of the process that runs Luigi for an unattended run."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -57,7 +59,7 @@ def sync(chain: Chain, minute: str, *arguments: str, url: str) -> Run:
     return chain.unattended("--timestamp", minute, *arguments, task="SyncComplaints", url=url)
 
 
-def listed(chain: Chain) -> list[tuple[str, str, str]]:
+def list_runs(chain: Chain) -> list[tuple[str, str, str]]:
     """Return the minute, outcome and error of each run, oldest first."""
     runs = json.loads(chain.program("luigi-etl", "runs", "--json", "--since", "2026-11-22").out)
     return [(run["minute"][11:16], run["outcome"], run["error"] or "") for run in reversed(runs)]
