@@ -40,7 +40,7 @@ from tests.postgres import PostgresServer, running_postgres
 PROJECT = Path(__file__).parents[1]
 RECORDED = PROJECT.parent / "shared" / "data" / "recorded"
 PROGRAMS = Path(sys.executable).parent
-LONGEST = ("system/test_cron", "system/test_half_year", "system/test_scale")
+LONGEST = ("system/test_cron", "system/test_half_year", "api/test_rate_limit", "system/test_scale")
 POSTGRES = {"shared_postgres", "own_postgres"}
 CRONTAB = shutil.which("crontab")
 REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
