@@ -1,5 +1,5 @@
-/* A file system that lacks something, for the program this is preloaded into: what $NOT names ("flock", "fsync",
-   "link") fails below the folder $BELOW as on NFS without its lock service, on some FUSE, on FAT. */
+/* Preload this into a program to imitate a poor file system: calls named in $NOT ("flock", "fsync", "link")
+   fail as on NFS without its lock service, on some FUSE and on FAT; flock and fsync only below $BELOW. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int lacks(const char *what) {
+static int lacks(const char *call) {
     const char *lacking = getenv("NOT");
-    return lacking && strstr(lacking, what);
+    return lacking && strstr(lacking, call);
 }
 
 static int is_below(int fd) {

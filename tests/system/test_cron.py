@@ -1,6 +1,6 @@
-"""The service as it is used: the real cron daemon, a real luigid, a real browser.
+"""The whole service with a real cron daemon, luigid and browser.
 
-The user's crontab is put back as it was. Where no cron daemon runs one is started, which takes root.
+The test restores the user's crontab. It starts a cron daemon if there is none, which needs root.
 """
 
 import os
@@ -40,7 +40,7 @@ def stop_luigid(installation: Chain) -> None:
 
 
 def wait_for_two_minutes(installation: Chain) -> None:
-    """Wait, at most three minutes, until two minutes of each query are stored."""
+    """Wait up to three minutes for two stored minutes of each query."""
     deadline = time.monotonic() + 180
     while not all(len(stored(installation, slug)) >= 2 for slug in SLUGS):
         assert time.monotonic() < deadline, [str(path) for path in installation.files()]
@@ -52,7 +52,7 @@ def stored(installation: Chain, slug: str) -> list[Path]:
 
 
 def browser(folder: Path, *options: str) -> str:
-    """Return what headless Chromium prints."""
+    """Return the output of headless Chromium."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program:
         pytest.skip("no Chromium is installed (Debian: apt install chromium)")
@@ -64,7 +64,7 @@ def browser(folder: Path, *options: str) -> str:
 
 
 @pytest.mark.usefixtures("crontab")
-def test_cron_runs_the_chain_each_minute_luigid_tracks_it_and_nobody_is_mailed(
+def test_cron_runs_each_minute_and_luigid_shows_it(
     installation: Chain, served: Serve, start_cron: Callable[[], None], tmp_path: Path
 ) -> None:
     recorder = tmp_path / "recording-shell"
@@ -73,9 +73,9 @@ def test_cron_runs_the_chain_each_minute_luigid_tracks_it_and_nobody_is_mailed(
     luigid = Luigid.at_a_free_port(installation)
     installation.configure("ccdb", url=served(1000).url, pace_file=tmp_path / "pace.json")
     if cron_daemons():
-        luigid.start()  # for a cron that runs already the boot is long past
+        luigid.start()  # a running cron does not repeat @reboot
     while time.time() % 60 > 50:
-        time.sleep(0.5)  # else the first run may come before cron's luigid is there
+        time.sleep(0.5)  # the first run must not start before cron's luigid
     change_crontab(lambda _: f"SHELL={recorder}\n".encode())
     install = ("crontab", "--install", "--query", "", "--query", "product=Debt collection")
     assert installation.program("luigi-etl", *install, cwd="/").code == 0
@@ -83,7 +83,7 @@ def test_cron_runs_the_chain_each_minute_luigid_tracks_it_and_nobody_is_mailed(
     start_cron()
     try:
         wait_for_two_minutes(installation)
-        time.sleep(1)  # until the last run has told luigid of its end
+        time.sleep(1)  # the last run may still report to luigid
         for slug in SLUGS:
             minutes = sorted(path.name[:14] for path in stored(installation, slug))
             assert len(set(minutes)) == len(minutes) >= 2
@@ -102,7 +102,7 @@ def test_cron_runs_the_chain_each_minute_luigid_tracks_it_and_nobody_is_mailed(
 
 
 def check_the_page(luigid: Luigid, folder: Path) -> None:
-    """See what the visualiser shows in a browser: the table of tasks, and a picture that is no blank."""
+    """Check the visualiser in a browser: the table of tasks, and a screenshot that is not blank."""
     address = f"http://127.0.0.1:{luigid.port}/"
     page = browser(folder / "chromium", "--dump-dom", address)
     table = page[page.index('id="taskTable"') :]

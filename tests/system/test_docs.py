@@ -19,7 +19,7 @@ from tests.conftest import PROJECT, Chain, Serve
 README = PROJECT / "README.md"
 PAGES = [README, *sorted((PROJECT / "docs").glob("*.md"))]
 LINKED = [*PAGES, PROJECT / "CHANGELOG.md", PROJECT / "CONTRIBUTING.md"]
-SET_UP = 2  # README's first two commands install the project: .ci/run runs them as they stand
+SET_UP = 2  # README's first two commands install the project; .ci/run runs them
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -49,7 +49,7 @@ def test_readme_is_short() -> None:
     assert 12_000 <= README.stat().st_size <= 15_000
 
 
-def wanted() -> list[str]:
+def offered_commands() -> list[str]:
     """Return the commands of README's table "I want"."""
     text = README.read_text(encoding="utf-8")
     table = text[text.index("| I want | command |") :].split("\n\n")[0]
@@ -57,10 +57,10 @@ def wanted() -> list[str]:
 
 
 @pytest.mark.slow
-def test_commands_that_readme_offers_run(chain: Chain, served: Serve) -> None:
-    """Run them in turn, offline; `crontab` prints its lines, and `doctor` finds that cron is missing."""
+def test_commands_of_readme_run(chain: Chain, served: Serve) -> None:
+    """Run them in turn, offline. `crontab` only prints, and `doctor` reports that cron is missing."""
     server = served(1000)
-    offered = wanted()
+    offered = offered_commands()
     assert len(offered) == 13
     for command in offered:
         if command.startswith("sqlite3"):
@@ -108,7 +108,7 @@ def test_every_command_is_described(command: str) -> None:
     assert f"luigi-etl {command}" in text
 
 
-def test_the_map_of_modules_is_complete() -> None:
+def test_map_of_modules_is_complete() -> None:
     (text,) = [block for block in blocks(page("architecture"), "text") if block.startswith("cli/\n")]
     named, package = set(), ""
     for line in text.splitlines():
@@ -129,14 +129,14 @@ def test_the_map_of_modules_is_complete() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [path for path in PAGES if commands(path)], ids=lambda path: path.stem)
 def test_commands_of_a_page_run_as_written(path: Path, chain: Chain, served: Serve) -> None:
-    """Run them in turn, in one folder, offline: CCDB_URL stands in for the default address."""
+    """Run them in turn, in one folder, offline: CCDB_URL replaces the default address."""
     server = served(1000)
     for block in commands(path):
         run = chain.program("bash", "-euo", "pipefail", "-c", block, url=server.url)
         assert run.code == 0, (block, run.err)
 
 
-def test_all_pages_but_the_explanations_have_commands() -> None:
+def test_only_explanations_have_no_commands() -> None:
     without = {path.stem for path in PAGES if not commands(path)}
     assert without == {"README", "architecture", "performance"}
 
@@ -157,7 +157,7 @@ def test_deleted_files_of_a_snapshot_are_written_again(chain: Chain, served: Ser
 
 
 @pytest.mark.slow
-def test_examples_are_what_the_command_leaves(chain: Chain) -> None:
+def test_examples_equal_real_files(chain: Chain) -> None:
     files = page("files")
     (command,) = [block for block in commands(files) if "T0930" in block]
     assert chain.program("bash", "-c", command).code == 0
@@ -166,7 +166,7 @@ def test_examples_are_what_the_command_leaves(chain: Chain) -> None:
     examples = blocks(files, "csv") + blocks(files, "json")
     assert len(examples) == 7
     for block in examples:
-        if '"67890"' in block:  # of a hit the sandbox does not generate: test_chain.py sees to it
+        if '"67890"' in block:  # the sandbox generates no such hit; test_chain.py does
             continue
         for line in re.sub(r"127\.0\.0\.1:\d+", "HOST", block).splitlines():
             parts = [part for part in re.split(r"\.\.\.,?|\{\.\.\.\}", line) if part.strip(' ]},"')]
@@ -182,14 +182,14 @@ def _text(path: Path) -> str:
 
 
 def links(path: Path) -> list[str]:
-    """Return the targets of a page's links and pictures, code left out."""
+    """Return the targets of a page's links and pictures, except in code."""
     text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.M | re.S)
     inline = re.findall(r"\]\(([^)\s]+)\)", text)
     return inline + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
 
 
 def anchors(path: Path) -> set[str]:
-    """Return the anchors of a page's headings, as code forges form them."""
+    """Return the anchors of a page's headings, as GitHub forms them."""
     titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
@@ -212,7 +212,7 @@ def test_references_of_readme_are_defined_and_used() -> None:
 
 
 def test_readme_links_work_on_the_package_index() -> None:
-    """As soon as pyproject.toml names the repository, README's links are absolute."""
+    """Once pyproject.toml names the repository, README needs absolute links."""
     urls = dict(url.split(", ", 1) for url in metadata("luigi_etl").get_all("Project-URL") or [])
     if repository := urls.get("Repository"):
         assert [link for link in links(README) if not urlsplit(link).scheme] == []
@@ -222,5 +222,5 @@ def test_readme_links_work_on_the_package_index() -> None:
 
 
 def text_after_licence() -> str:
-    """Return README's last part: the one place of its relative links."""
+    """Return the end of README, where its relative links are."""
     return README.read_text(encoding="utf-8").partition("## Licence")[2]

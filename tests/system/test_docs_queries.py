@@ -1,4 +1,4 @@
-"""Check the SQL queries of README and docs: each runs on both kinds of database, and finds rows."""
+"""Run the SQL queries of README and docs on both kinds of database; each finds rows."""
 
 from datetime import datetime
 from pathlib import Path
@@ -37,7 +37,7 @@ def complaint(number: int, **fields: object) -> dict[str, object]:
 
 @pytest.fixture
 def filled(database: Database, tmp_path: Path) -> Database:
-    """Give a database in which a complaint came, changed, went and came back, beside others."""
+    """Provide a database with a complaint that changed, was withdrawn and returned, and 20 others."""
     always = [complaint(number) for number in range(20)]
     merge(database, taken(tmp_path, datetime(2026, 11, 21, 9, 0), [*always, complaint(51973)]))
     merge(
@@ -50,7 +50,7 @@ def filled(database: Database, tmp_path: Path) -> Database:
     return database
 
 
-def test_the_database_page_has_eleven_queries() -> None:
+def test_database_page_has_eleven_queries() -> None:
     assert len(queries(page("database"))) == 11
     assert queries(README)
 

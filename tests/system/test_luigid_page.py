@@ -1,4 +1,4 @@
-"""What a person sees on luigid's page, in a real browser: the text of its two windows."""
+"""luigid's page in a real browser: the text of its two windows."""
 
 import html
 import json
@@ -26,7 +26,7 @@ class Broken(StoreComplaints):
         self.set_status("<b>next</b> & 'last'")
         raise {error}
 """
-# The page in a frame, its buttons clicked, and what the windows then show, as JSON.
+# Show the page in a frame, click its buttons, and write the windows' texts as JSON.
 OUTER = """<html><body>
 <iframe id="page" width="1400" height="900" src="/static/visualiser/index.html"></iframe>
 <div id="shown"></div><script>
@@ -48,7 +48,7 @@ setInterval(function() {
 
 @contextmanager
 def framed(luigid: Luigid) -> Iterator[str]:
-    """Serve luigid's page and, from the same origin, one around it."""
+    """Serve luigid's page and, from the same origin, a page that frames it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # http.server's name
@@ -78,7 +78,7 @@ def framed(luigid: Luigid) -> Iterator[str]:
         ("TypeError('<script>')", "TypeError: <script>"),
     ],
 )
-def test_the_windows_show_one_line_as_it_is(chain: Chain, luigid: Luigid, error: str, line: str) -> None:
+def test_windows_show_one_line_unchanged(chain: Chain, luigid: Luigid, error: str, line: str) -> None:
     (chain.folder / "mine.py").write_text(TASK.format(error=error))
     chain.environment["PYTHONPATH"] = str(chain.folder)
     assert chain.program("luigi", "--module", "mine", "Broken").code == 30

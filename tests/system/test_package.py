@@ -1,4 +1,4 @@
-"""Check the package: its version in each place, and the content of the sdist and the wheel."""
+"""The package: its version everywhere, and the contents of sdist and wheel."""
 
 import re
 import shutil
@@ -45,7 +45,7 @@ def test_newest_version_of_the_changelog_is_this_one() -> None:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with an sdist of a copy of the project, and the wheel that is built from it."""
+    """Build sdist and wheel from a copy of the project; return their folder."""
     copy, out = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("built")
     for folder in FOLDERS:
         shutil.copytree(PROJECT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -76,7 +76,7 @@ def test_sdist_is_complete(built: Path) -> None:
 
 
 @pytest.mark.slow
-def test_wheel_has_the_package_alone_with_its_types(built: Path) -> None:
+def test_wheel_has_only_the_package_and_its_types(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     modules = {path.relative_to(PROJECT).as_posix() for path in (PROJECT / "luigi_etl").rglob("*.py")}

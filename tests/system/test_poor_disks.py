@@ -1,4 +1,4 @@
-"""File systems without locks, hard links, or fsync on folders: runs work, or end with one line."""
+"""File systems without locks, hard links or fsync on folders: runs work or end with one line."""
 
 import shutil
 import subprocess
@@ -16,22 +16,20 @@ pytestmark = [
 
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the library that stands between a program and the file system."""
+    """Compile the library that makes system calls fail."""
     library = tmp_path_factory.mktemp("library") / "poor_disk.so"
     source = Path(__file__).with_name("poor_disk.c")
     subprocess.run(["gcc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
     return library
 
 
-def without(chain: Chain, library: Path, what: str, below: str = "") -> Chain:
-    """Let a folder of the chain lie on a file system that lacks something."""
-    chain.environment.update(LD_PRELOAD=str(library), NOT=what, BELOW=str(chain.folder / below))
+def without(chain: Chain, library: Path, calls: str, below: str = "") -> Chain:
+    """Let calls such as `flock` fail below a folder of the chain."""
+    chain.environment.update(LD_PRELOAD=str(library), NOT=calls, BELOW=str(chain.folder / below))
     return chain
 
 
-def test_without_hard_links_and_fsync_on_folders_runs_work(
-    chain: Chain, served: Serve, library: Path
-) -> None:
+def test_runs_work_without_hard_links_and_folder_fsync(chain: Chain, served: Serve, library: Path) -> None:
     without(chain, library, "fsync link")
 
     run = chain.luigi(task="MergeComplaints", url=served(50).url)
@@ -46,7 +44,7 @@ def test_without_hard_links_and_fsync_on_folders_runs_work(
     ("task", "file"),
     [("StoreComplaints", ".partial"), ("SyncComplaints", ".lock")],
 )
-def test_root_without_locks_is_one_line_with_the_remedy(
+def test_root_without_locks_names_the_setting(
     chain: Chain, served: Serve, library: Path, task: str, file: str
 ) -> None:
     without(chain, library, "flock", "data")
@@ -58,9 +56,7 @@ def test_root_without_locks_is_one_line_with_the_remedy(
     assert f"{file}: No locks available; set [storage] root to a folder on a local disk" in run.err
 
 
-def test_newest_csv_without_locks_is_one_line_with_the_remedy(
-    chain: Chain, served: Serve, library: Path
-) -> None:
+def test_newest_csv_without_locks_names_the_setting(chain: Chain, served: Serve, library: Path) -> None:
     without(chain, library, "flock", "data/latest")
 
     run = chain.luigi(url=served(50).url)
@@ -70,9 +66,7 @@ def test_newest_csv_without_locks_is_one_line_with_the_remedy(
     assert run.err.count("\n") == 1
 
 
-def test_pace_file_without_locks_is_one_line_with_the_remedy(
-    chain: Chain, served: Serve, library: Path
-) -> None:
+def test_pace_file_without_locks_names_the_setting(chain: Chain, served: Serve, library: Path) -> None:
     without(chain, library, "flock", "cache")
 
     run = chain.luigi("--ccdb-requests-per-minute", "20", url=served(50).url)
@@ -82,7 +76,7 @@ def test_pace_file_without_locks_is_one_line_with_the_remedy(
     assert run.err.count("\n") == 1
 
 
-def test_service_folder_without_locks_does_no_harm(chain: Chain, served: Serve, library: Path) -> None:
+def test_service_folder_may_lack_locks(chain: Chain, served: Serve, library: Path) -> None:
     chain.environment["TMPDIR"] = str(chain.folder)
     without(chain, library, "flock", "service")
     server = served(50, "1:hang")
@@ -97,9 +91,7 @@ def test_service_folder_without_locks_does_no_harm(chain: Chain, served: Serve, 
     assert (first.returncode, out, err) == (0, "", "")
 
 
-def test_service_folder_and_stand_in_without_locks_are_one_line(
-    chain: Chain, served: Serve, library: Path
-) -> None:
+def test_no_folder_with_locks_is_one_line(chain: Chain, served: Serve, library: Path) -> None:
     chain.environment["TMPDIR"] = str(chain.folder)
     without(chain, library, "flock")
 

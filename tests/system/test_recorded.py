@@ -1,4 +1,4 @@
-"""Real answers of the API, from HTTP to CSV: every complaint and every field of it arrives."""
+"""Recorded API responses, from HTTP to CSV: every complaint arrives with every field."""
 
 import csv
 import json
@@ -30,7 +30,7 @@ SEARCH_FILTERS = [
 
 
 def run(served: Serve, folder: Path, files: list[Path]) -> tuple[list[dict[str, str]], Summary]:
-    """Serve recorded answers and run what the chain runs; return the rows of the CSV by API name."""
+    """Serve recorded responses and run the chain's functions; return the CSV's rows by API name."""
     pages, parsed, rejected, summary_file, document, target = (folder / name for name in "abcdef")
     server = served(index=replayed_index(files, 1, ERAS["2021-09"]))
     with server.client(page_size=10) as client:
@@ -45,12 +45,12 @@ def run(served: Serve, folder: Path, files: list[Path]) -> tuple[list[dict[str, 
 
 
 def sources(file: Path) -> list[Record]:
-    """Return the complaints of a recorded answer, as they were sent."""
+    """Return the complaints of a recorded response as sent."""
     return [hit["_source"] for hit in json.loads(file.read_bytes())["hits"]["hits"]]
 
 
 def cell(source: Record, field: str) -> str:
-    """Return what the CSV has to hold for a field as it was sent."""
+    """Return the CSV's expected cell for a field."""
     value = source.get(field)
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -64,7 +64,7 @@ def by_id(records: list[Record]) -> dict[str, Record]:
 
 
 def expected(records: list[Record]) -> dict[str, dict[str, str]]:
-    """Return the rows there have to be; of two records with one id the later counts."""
+    """Return the expected rows; of two records with one id the later counts."""
     return {
         identifier: {column.field: cell(source, column.field) for column in COLUMNS}
         for identifier, source in by_id(records).items()
@@ -72,7 +72,7 @@ def expected(records: list[Record]) -> dict[str, dict[str, str]]:
 
 
 @pytest.mark.parametrize(("name", "number"), SEARCH_FILTERS)
-def test_every_field_of_a_recorded_complaint_is_in_the_csv(
+def test_csv_has_every_field_of_a_recorded_complaint(
     served: Serve, recorded: Path, tmp_path: Path, name: str, number: int
 ) -> None:
     recording = sources(recorded / name)
@@ -88,9 +88,7 @@ def test_every_field_of_a_recorded_complaint_is_in_the_csv(
     )
 
 
-def test_every_recorded_complaint_is_in_the_csv_once_and_the_later_recording_counts(
-    served: Serve, recorded: Path, tmp_path: Path
-) -> None:
+def test_csv_has_each_recorded_complaint_once(served: Serve, recorded: Path, tmp_path: Path) -> None:
     files = [recorded / name for name, _ in SEARCH_FILTERS]
     recording = [source for file in files for source in sources(file)]
 
@@ -100,7 +98,7 @@ def test_every_recorded_complaint_is_in_the_csv_once_and_the_later_recording_cou
     assert len(rows) == summary.parsed == summary.hits_total == len(by_id(recording)) < len(recording)
 
 
-def test_the_newest_recorded_complaints_come_first(served: Serve, recorded: Path, tmp_path: Path) -> None:
+def test_newest_recorded_complaints_come_first(served: Serve, recorded: Path, tmp_path: Path) -> None:
     files = [recorded / "2024-11-page-1.json", recorded / "2024-11-page-2.json"]
 
     rows, _ = run(served, tmp_path, files)
@@ -110,9 +108,7 @@ def test_the_newest_recorded_complaints_come_first(served: Serve, recorded: Path
     ]
 
 
-def test_fields_of_a_recorded_detail_that_we_do_not_know_are_named(
-    served: Serve, recorded: Path, tmp_path: Path
-) -> None:
+def test_unknown_fields_of_a_recorded_detail_are_named(served: Serve, recorded: Path, tmp_path: Path) -> None:
     file = recorded / "2021-12-detail.json"
     (source,) = sources(file)
 
@@ -124,7 +120,7 @@ def test_fields_of_a_recorded_detail_that_we_do_not_know_are_named(
 
 
 @pytest.mark.parametrize("name", ["2025-04-export.csv", "2020-bulk-head.csv"])
-def test_our_header_is_that_of_the_cfpbs_own_csv(recorded: Path, tmp_path: Path, name: str) -> None:
+def test_header_equals_the_cfpb_csv(recorded: Path, tmp_path: Path, name: str) -> None:
     create_document(tmp_path / "document.csv", "")
 
     headers = []
@@ -136,7 +132,7 @@ def test_our_header_is_that_of_the_cfpbs_own_csv(recorded: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_the_main_job_brings_every_recorded_complaint_field_by_field(chain: Chain, recorded: Path) -> None:
+def test_main_job_copies_every_recorded_complaint(chain: Chain, recorded: Path) -> None:
     files = [recorded / name for name, _ in SEARCH_FILTERS]
     columns = [column.field for column in COLUMNS]
     job = chain.luigi_command(

@@ -1,4 +1,4 @@
-"""Many minutes: listing the last day, running the next minute and removing the old ones stay as fast."""
+"""Speed with many stored minutes: listing a day, running the next minute, removing old ones."""
 
 import json
 import statistics
@@ -20,8 +20,8 @@ TURNS = 5
 
 @pytest.fixture
 def roots(chain: Chain) -> tuple[Path, Path]:
-    """Give a storage root with few minutes and one with many; the newest is ten minutes ago."""
-    chain.environment["COVERAGE_PROCESS_CONFIG"] = ""  # measuring coverage takes time itself
+    """Provide a storage root with few minutes and one with many, the newest ten minutes ago."""
+    chain.environment["COVERAGE_PROCESS_CONFIG"] = ""  # measuring coverage slows the runs
     newest = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0) - timedelta(minutes=10)
     few, lots = chain.folder / "few", chain.folder / "many"
     for root, minutes in ((few, FEW), (lots, MANY)):
@@ -30,7 +30,7 @@ def roots(chain: Chain) -> tuple[Path, Path]:
 
 
 def seconds(chain: Chain, *command: str, url: str = "") -> float:
-    """Return the seconds that a program takes to its successful end."""
+    """Return the wall time of a successful run."""
     began = time.monotonic()
     run = chain.program(*command, url=url)
     took = time.monotonic() - began
@@ -39,11 +39,11 @@ def seconds(chain: Chain, *command: str, url: str = "") -> float:
 
 
 def ratio(few: list[float], lots: list[float]) -> float:
-    """Return how much longer it takes beside many minutes: the median of pairs that ran in turn."""
+    """Return the median slow-down from few to many minutes, over pairs of runs."""
     return statistics.median(more / less for less, more in zip(few, lots, strict=True))
 
 
-def test_listing_the_last_day_does_not_grow(chain: Chain, roots: tuple[Path, Path]) -> None:
+def test_listing_a_day_stays_as_fast(chain: Chain, roots: tuple[Path, Path]) -> None:
     took: tuple[list[float], list[float]] = ([], [])
     for _ in range(TURNS):
         for root, times in zip(roots, took, strict=True):
@@ -55,7 +55,7 @@ def test_listing_the_last_day_does_not_grow(chain: Chain, roots: tuple[Path, Pat
     assert ratio(*took) < 1.3
 
 
-def test_next_minute_does_not_grow(chain: Chain, served: Serve, roots: tuple[Path, Path]) -> None:
+def test_next_minute_stays_as_fast(chain: Chain, served: Serve, roots: tuple[Path, Path]) -> None:
     url = served(1000).url
     now = datetime.now(timezone.utc)
     took: tuple[list[float], list[float]] = ([], [])
@@ -68,7 +68,7 @@ def test_next_minute_does_not_grow(chain: Chain, served: Serve, roots: tuple[Pat
     assert ratio(took[0][1:], took[1][1:]) < 1.3  # the first turn warms up
 
 
-def test_removing_a_snapshot_costs_the_same_among_many(chain: Chain, roots: tuple[Path, Path]) -> None:
+def test_removing_a_snapshot_stays_as_fast(chain: Chain, roots: tuple[Path, Path]) -> None:
     took = []
     for root, minutes in zip(roots, (FEW, MANY), strict=True):
         chain.configure("storage", root=root)

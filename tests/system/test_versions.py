@@ -1,12 +1,12 @@
-"""The lowest versions that pyproject.toml allows are those that .ci/run tests."""
+"""The lower bounds in pyproject.toml, which .ci/run tests."""
 
 import re
 
 from tests.conftest import PROJECT
 
-# A requirement with a lower bound, as it stands in pyproject.toml, the extras of the package aside.
+# A line of pyproject.toml that requires a library with a lower bound.
 BOUND = re.compile(r'^ *"?(?:[a-z]+ = \[)?"([a-z0-9-]+)(\[[a-z,]+\])?>=([0-9.]+)', re.MULTILINE)
-NOT_TESTED = {"setuptools", "import-linter", "mypy", "ruff"}  # what builds and lints
+NOT_TESTED = {"setuptools", "import-linter", "mypy", "ruff"}  # used to build and lint only
 
 
 def test_lowest_versions_are_the_bounds() -> None:
