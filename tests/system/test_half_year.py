@@ -1,10 +1,10 @@
-"""Half a year of the API, simulated day by day, and the database that follows it, on both kinds of database.
+"""Simulate half a year of the API day by day, and sync both kinds of database with it.
 
-Each day complaints arrive late, change, vanish, return, get other dates and other states. In June and in
-August the API begins to send less, and for an hour it sends complaints in another form. Answers fail, the
-index is empty or half loaded for a while, a clock is wrong, and syncs are left half way. After each day the
-database has to hold what the sandbox holds, and its history what was done, no more and no less. A ledger
-keeps what that should be: it knows nothing of the pipeline but when it looked, and at which days.
+Each day complaints arrive late, change, vanish, return, and get other dates and other states. In June and
+August the API begins to send less, and for an hour it sends complaints in another form. Requests fail, the
+index is empty or half loaded for a while, a clock is wrong, and syncs stop half way. After each day the
+database must equal the sandbox's index, and its history must have exactly the changes that were made. A
+ledger computes both from the minutes and the days that the pipeline read; it shares no code with it.
 """
 
 import os
@@ -31,11 +31,11 @@ pytestmark = pytest.mark.slow
 
 FIRST = date(2026, 4, 1)
 LAST = date(2026, 9, 27)
-OLDEST = date(2025, 10, 1)  # no complaint is of an earlier day
-TRAILING = 90  # days that a sync reads again
+OLDEST = date(2025, 10, 1)  # the earliest day of a complaint
+TRAILING = 90  # days that each sync reads again
 DAY = timedelta(days=1)
 ERA_BEGINS = {date(2026, 6, 2): ERAS["2026-06"], date(2026, 8, 14): ERAS["2026-08"]}
-STATES = ("CA", "FL", "GA", "IL", "NC", "NY", "OH", "PA", "TX", "VA")  # that are asked for: most of all
+STATES = ("CA", "FL", "GA", "IL", "NC", "NY", "OH", "PA", "TX", "VA")  # the query: most complaints match
 QUERY = "&".join(f"state={state}" for state in STATES)
 FIELDS = (
     *("date_received", "product", "sub_product", "issue", "sub_issue", "complaint_what_happened"),
@@ -44,8 +44,8 @@ FIELDS = (
     "has_narrative",
 )
 
-Values = dict[str, str | None]  # of a complaint, as the history tells them
-Truth = Mapping[str, Values]  # what the index holds, by id
+Values = dict[str, str | None]  # a complaint's fields as text, as in the history
+Truth = Mapping[str, Values]  # the index's complaints by id
 
 
 class Line(NamedTuple):
@@ -60,7 +60,7 @@ class Line(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What a minute showed of the index: all of some days, only the newest, or some by their ids."""
+    """A read of the index in one minute: all complaints of some days, the newest ones, or some ids."""
 
     minute: datetime
     seen: Truth
@@ -68,7 +68,7 @@ class Look(NamedTuple):
     last: str = ""
     ids: frozenset[str] = frozenset()
 
-    def should_hold(self, values: Values) -> bool:
+    def covers(self, values: Values) -> bool:
         return self.first <= str(values["date_received"]) <= self.last and is_in_query(values)
 
 
@@ -78,7 +78,7 @@ def is_in_query(values: Values) -> bool:
 
 def look_at_days(minute: datetime, truth: Truth, first: str, last: str) -> Look:
     look = Look(minute, {}, first, last)
-    return look._replace(seen={one: values for one, values in truth.items() if look.should_hold(values)})
+    return look._replace(seen={one: values for one, values in truth.items() if look.covers(values)})
 
 
 def look_up(minute: datetime, truth: Truth, ids: Iterable[str]) -> Look:
@@ -90,11 +90,11 @@ def look_at(minute: datetime, truth: Truth, ids: Iterable[str]) -> Look:
     return Look(minute, {one: truth[one] for one in ids})
 
 
-# --- what should be ------------------------------------------------------------------------------
+# --- the expected database -----------------------------------------------------------------------
 
 
 class Ledger:
-    """What the database should hold and tell, from what the index held each time it was looked at."""
+    """The expected database and history, computed from each read of the index."""
 
     def __init__(self) -> None:
         self.held: dict[str, Values] = {}
@@ -107,7 +107,7 @@ class Ledger:
         return {one: values for one, values in self.held.items() if one not in self.withdrawn}
 
     def follow(self, looks: Iterable[Look]) -> None:
-        """Note what was looked at; what was missed is gone once a lookup by its id does not find it."""
+        """Record reads of the index; withdraw a missing complaint once a lookup by its id finds nothing."""
         for minute, of_minute in groupby(sorted(looks, key=_minute_of), _minute_of):
             in_order = list(of_minute)
             self._note(minute, [look for look in in_order if not look.ids])
@@ -122,7 +122,7 @@ class Ledger:
         self.missed -= look.ids
 
     def _note(self, minute: datetime, looks: list[Look]) -> None:
-        """Note what was looked at in a minute."""
+        """Record the reads of one minute."""
         seen: dict[str, Values] = {}
         for look in looks:
             seen |= look.seen
@@ -131,11 +131,11 @@ class Ledger:
         self.missed |= {
             one
             for one, values in self.current.items()
-            if one not in seen and any(look.should_hold(values) for look in looks)
+            if one not in seen and any(look.covers(values) for look in looks)
         }
 
     def _see(self, minute: datetime, seen: Truth) -> None:
-        """Note complaints as they were sent; what was not sent stays as it is."""
+        """Record complaints as sent; fields that were not sent keep their values."""
         for one, sent in seen.items():
             if one not in self.held:
                 self.held[one] = dict.fromkeys(FIELDS) | sent
@@ -154,7 +154,7 @@ def _minute_of(look: Look) -> datetime:
 
 
 def truth_of(index: Index) -> Truth:
-    """Return what an index holds: UTC days, and nothing for an empty text."""
+    """Return the complaints of an index, with UTC days, and None for an empty text."""
     return {row.identifier: _values(row.source) for row in index.rows.values()}
 
 
@@ -173,11 +173,11 @@ def _text(field: str, sent: Any) -> str | None:
     return str(sent)
 
 
-# --- what happens to the complaints --------------------------------------------------------------
+# --- the life of the complaints ------------------------------------------------------------------
 
 
 class Life:
-    """What happens to the complaints of an index: the same each time, for a seed."""
+    """Random changes of an index's complaints, the same for the same seed."""
 
     def __init__(self, index: Index, seed: int) -> None:
         self.index = index
@@ -187,7 +187,7 @@ class Life:
         self._fields = frozenset(FIELDS)
 
     def live(self, today: date) -> None:
-        """Let a day pass in which much happens, and end it with an update of the index."""
+        """Simulate a busy day that ends with an update of the index."""
         self.index.move_on(_noon(today))
         begun = [era for day, era in ERA_BEGINS.items() if day <= today]
         if begun and self.era is not begun[-1]:
@@ -205,7 +205,7 @@ class Life:
     def _enter(self, era: Era) -> None:
         self.index.enter(era)
         self._fields -= era.gone
-        if era.instants and not self.era.instants:  # old dates became instants, some of another day
+        if era.instants and not self.era.instants:  # old dates become instants, some of the next day
             late = {row.identifier for row in self.random.sample(self._rows(), 25)}
             self.index.put(_as_instant(row.source, row.identifier in late) for row in self._rows())
         self.era = era
@@ -214,7 +214,7 @@ class Life:
         return sorted(self.index.rows.values(), key=lambda row: row.identifier)
 
     def _some(self, number: int, today: date) -> list[Source]:
-        """Pick complaints, nearly all of them of days that are read again."""
+        """Pick complaints, nine in ten from the trailing days."""
         first = (today - (TRAILING if self.random.random() < 0.9 else 400) * DAY).isoformat()
         rows = [row.source for row in self._rows() if row.received >= first]
         return self.random.sample(rows, min(number, len(rows)))
@@ -252,11 +252,11 @@ class Life:
         self.index.put({**source, "state": self._another_state()} for source in reclassified)
 
     def _another_state(self) -> str | None:
-        """Return a state: as often one that is not asked for."""
+        """Return a state; half of the time one outside the query."""
         return self.random.choice([*STATES, *("PR", "AE", "WA", "NJ", None) * 2])
 
     def _moved(self, source: Source, today: date) -> Source:
-        """Give a complaint another date: a near one, any that is read again, or one that is not."""
+        """Move a complaint to a near day, any trailing day, or a day before those."""
         ago = self.random.choice([self.random.randint(0, 5), self.random.randint(0, TRAILING), TRAILING + 30])
         received = _noon(today - ago * DAY) + timedelta(minutes=self.random.randint(-700, 0))
         text = _instant(received) if self.era.instants else f"{received:%Y-%m-%d}T12:00:00-05:00"
@@ -280,7 +280,7 @@ def _instant(moment: datetime) -> str:
 
 
 class Days:
-    """Runs the pipeline on simulated days, and compares what the database holds with what it should."""
+    """Simulated days on which the pipeline runs, and checks of its database."""
 
     def __init__(self, pipeline: Pipeline, served: Served, seed: int) -> None:
         self.ledger = Ledger()
@@ -293,26 +293,26 @@ class Days:
         self.troubles = 0
         self._minute = datetime(FIRST.year, FIRST.month, FIRST.day, 6)
         self._looks: list[Look] = []
-        self._truths: dict[datetime, Truth] = {}  # at the beginning of a run
-        self._ends: dict[datetime, Truth] = {}
-        self._known = 0  # snapshots of windows that are in the ledger
+        self._truths: dict[datetime, Truth] = {}  # the index at the start of a run
+        self._ends: dict[datetime, Truth] = {}  # the index at the end of a run
+        self._known = 0  # number of snapshots in the ledger
         self._is_under_way = False
         pipeline.configure("ccdb", url=served.url, backoff=0, retry_delay=0)
         pipeline.configure("guard", lost_complaints=10)
 
     def rest(self, today: date) -> None:
-        """Let a day come at which nothing happens."""
+        """Start a day without changes."""
         self.today = today
         self._minute = datetime(today.year, today.month, today.day, 6)
 
     def live(self, today: date) -> None:
-        """Let a day come at which much happens."""
+        """Start a busy day."""
         self.rest(today)
         self._life.live(today)
         self._sandbox.era = self._life.era
 
     def sync(self, *rules: str, since: date | None = None, page_size: int = 150) -> int:
-        """Sync in the next minute, while events happen at requests of it; return how many there were."""
+        """Sync in the next minute, with events at some of its requests; return the number of requests."""
         before = len(self._sandbox.requests)
         self._pipeline.configure("ccdb", retries=3, page_size=page_size)
         assert self._run(rules, since)
@@ -320,7 +320,7 @@ class Days:
         return len(self._sandbox.requests) - before
 
     def fail(self, at: int) -> None:
-        """Sync in the next minute, when the API does not answer from a request on: what came is kept."""
+        """Sync in the next minute while the API fails from one request on; the pages so far stay."""
         self._pipeline.configure("ccdb", retries=0, page_size=12)
         self._is_under_way = not self._run([f"{number}:status=503" for number in range(at, at + 100)])
         self.failed += self._is_under_way
@@ -339,7 +339,7 @@ class Days:
         return is_done
 
     def sync_in_vain(self, rule: str) -> None:
-        """Sync in the next minute, while something is wrong at each request: nothing must come of it."""
+        """Sync in the next minute with an event at each request; the database must not change."""
         with self._pipeline.database.reading() as connection:
             before = _held(connection), _withdrawn(connection), _lines(connection)
         self._pipeline.configure("ccdb", retries=0, page_size=150)
@@ -349,7 +349,7 @@ class Days:
         self.troubles += 1
 
     def reload(self) -> None:
-        """Let the same complaints be indexed again."""
+        """Reindex the same complaints."""
         self._index.reindex()
 
     def wait(self) -> None:
@@ -357,7 +357,7 @@ class Days:
         self._minute += timedelta(hours=1)
 
     def merge_newest(self) -> None:
-        """Merge the ten newest in the next minute, as cron's chain does."""
+        """Merge the ten newest complaints in the next minute, as cron's chain does."""
         truth = self._next_minute()
         self._script(())
         assert self._pipeline.run(MergeComplaints, timestamp=self._minute, query=QUERY, limit=10)
@@ -368,13 +368,13 @@ class Days:
             self._settle()
 
     def _next_minute(self) -> Truth:
-        """Go on to the next minute; return what the index holds then."""
+        """Advance to the next minute; return the index's complaints."""
         self._minute += timedelta(minutes=1)
         self._truths[self._minute] = truth_of(self._index)
         return self._truths[self._minute]
 
     def _script(self, rules: Iterable[str]) -> int:
-        """Let events happen from the next request on; return how many requests there were."""
+        """Schedule events, counted from the next request; return the number of requests so far."""
         before = len(self._sandbox.requests)
         parts = [rule.partition(":") for rule in rules]
         self._sandbox.script = Script(
@@ -383,7 +383,7 @@ class Days:
         return before
 
     def _as_read(self, before: Truth, since: list[tuple[str, int]]) -> Truth:
-        """Return what a run saw of an index that changed meanwhile: which pages were read since."""
+        """Return what a run read of an index that changed during it: pages before and after the change."""
         after = truth_of(self._index)
         read = [_days_asked(path) for path, _ in since if "size=0" not in path and "search_term" not in path]
         seen = {}
@@ -395,10 +395,10 @@ class Days:
         return seen
 
     def _settle(self) -> None:
-        """Bring the ledger up to what was looked at by now."""
+        """Add the reads since the last call to the ledger."""
         found = self._pipeline.sql("SELECT timestamp, query FROM snapshots WHERE is_complete ORDER BY id")
-        for told, query in found[self._known :]:
-            minute = _moment(told)
+        for timestamp, query in found[self._known :]:
+            minute = _moment(timestamp)
             if "search_term=" in query:
                 look = look_up(minute, self._ends[minute], re.findall("[0-9]{2,}", unquote(query)))
             else:
@@ -409,31 +409,29 @@ class Days:
         self._looks.clear()
         self._is_under_way = False
 
-    # --- what is --------------------------------------------------------------------------------
-
     def check(self, since: date | None = None) -> None:
-        """Compare the database with the ledger, and what was read again (since a day) with the index."""
+        """Compare the database with the ledger, and the days that were read again with the index."""
         with self._pipeline.database.reading() as connection:
-            held, withdrawn, told = _held(connection), _withdrawn(connection), _lines(connection)
+            held, withdrawn, lines = _held(connection), _withdrawn(connection), _lines(connection)
         assert self._pipeline.sql("SELECT * FROM unverified") == []
         assert held == self.ledger.current
         assert withdrawn == self.ledger.withdrawn
-        done = Counter(self.ledger.lines)
-        assert (told - done, done - told) == (Counter(), Counter())
+        expected = Counter(self.ledger.lines)
+        assert (lines - expected, expected - lines) == (Counter(), Counter())
         first = (since or self.today - TRAILING * DAY).isoformat()
         asked = look_at_days(self._minute, held, first, "9999-12-31")
         read = asked.seen
         truth = {
             one: held.get(one, {}) | values
             for one, values in truth_of(self._index).items()
-            if asked.should_hold(values)
+            if asked.covers(values)
         }
         assert read == truth
 
 
 def _held(connection: Connection) -> dict[str, Values]:
     rows = connection.exec_driver_sql(f"SELECT complaint_id, {', '.join(FIELDS)} FROM current_complaints")
-    return {row[0]: dict(zip(FIELDS, map(_told, FIELDS, row[1:]), strict=True)) for row in rows}
+    return {row[0]: dict(zip(FIELDS, map(_as_text, FIELDS, row[1:]), strict=True)) for row in rows}
 
 
 def _withdrawn(connection: Connection) -> dict[str, datetime]:
@@ -451,20 +449,20 @@ def _lines(connection: Connection) -> Counter[Line]:
 
 
 def _days_asked(path: str) -> tuple[str, str]:
-    """Return the first and the last day of what was asked."""
+    """Return the first and last day of a request."""
     asked = parse_qs(urlsplit(path).query)
     return asked["date_received_min"][0], asked.get("date_received_max", ["9999-12-31"])[0]
 
 
-def _told(field: str, value: Any) -> str | None:
-    """Return a value of either database as the history tells it."""
+def _as_text(field: str, value: Any) -> str | None:
+    """Return a value of either database as the text in the history."""
     if value is None:
         return None
     return ("true" if value else "false") if field == "has_narrative" else str(value)
 
 
-def _moment(told: Any) -> datetime:
-    return datetime.fromisoformat(str(told))
+def _moment(value: Any) -> datetime:
+    return datetime.fromisoformat(str(value))
 
 
 # --- half a year ---------------------------------------------------------------------------------
@@ -484,7 +482,7 @@ def faulty(days: Days, chance: random.Random) -> None:
 
 
 def growing(days: Days, chance: random.Random) -> None:
-    """What changes while a sync reads is in the database after the next one."""
+    """Change the index during a sync; the next sync completes the database."""
     days.sync(f"{chance.randint(1, 9)}:{chance.choice(GROWING)}", page_size=12)
     days.sync()
 
@@ -497,7 +495,7 @@ def killed(days: Days, chance: random.Random) -> None:
 
 
 def abandoned(days: Days, chance: random.Random) -> None:
-    """The next day goes on with what is not of that day any more, and then begins anew."""
+    """Stop a sync; the next day resumes it, then syncs again."""
     days.fail(chance.randint(2, 12))
     days.live(days.today + DAY)
     if chance.random() < 0.5:
@@ -528,14 +526,14 @@ def clock_ahead(days: Days, _: random.Random) -> None:
 
 
 def ignoring(days: Days, _: random.Random) -> None:
-    """The count that the sync was planned with was wrong, so the next one reads once more."""
+    """Ignore the filters: the wrong count makes the next sync read once more."""
     days.sync_in_vain("ignore_filters")
     days.sync()
     days.sync()
 
 
 def drifted(days: Days, chance: random.Random) -> None:
-    """The API sends another form for an hour: a list for a text, or another name."""
+    """Send another form for an hour: a list in place of text, or another field name."""
     days.sync()
     days.reload()
     days.sync_in_vain(chance.choice(["tags_list", "rename"]))
@@ -550,12 +548,12 @@ TROUBLES = (emptied, halved, clock_ahead, ignoring)
 
 @pytest.fixture
 def days(pipeline: Pipeline, served: Serve, monkeypatch: pytest.MonkeyPatch) -> Days:
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # a sixth of the time, and no test cuts the power
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # saves a sixth of the time; no power fails here
     index = generated_index(120, 1, ERAS["2025-11"], 150, _noon(FIRST))
     return Days(pipeline, served(index=index, era="2025-11"), seed=1)
 
 
-def test_after_each_day_the_database_holds_what_the_sandbox_does_and_tells_what_was_done(days: Days) -> None:
+def test_database_equals_the_index_after_each_day(days: Days) -> None:
     chance = random.Random(1)
     days.sync(since=OLDEST)
     days.check(OLDEST)
@@ -578,5 +576,5 @@ def test_after_each_day_the_database_holds_what_the_sandbox_does_and_tells_what_
         days.check()
     assert days.failed > 10
     assert days.troubles > 8
-    told = Counter(line.change for line in days.ledger.lines)
-    assert min(told[change] for change in ("new", "changed", "withdrawn", "returned")) > 15
+    counts = Counter(line.change for line in days.ledger.lines)
+    assert min(counts[change] for change in ("new", "changed", "withdrawn", "returned")) > 15
