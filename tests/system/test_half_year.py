@@ -59,7 +59,7 @@ class Line(NamedTuple):
     minute: datetime
 
 
-class Look(NamedTuple):
+class IndexRead(NamedTuple):
     """A read of the index in one minute: all complaints of some days, the newest ones, or some ids."""
 
     minute: datetime
@@ -76,18 +76,18 @@ def is_in_query(values: Values) -> bool:
     return values["state"] in STATES
 
 
-def look_at_days(minute: datetime, truth: Truth, first: str, last: str) -> Look:
-    look = Look(minute, {}, first, last)
-    return look._replace(seen={one: values for one, values in truth.items() if look.covers(values)})
+def read_days(minute: datetime, truth: Truth, first: str, last: str) -> IndexRead:
+    read = IndexRead(minute, {}, first, last)
+    return read._replace(seen={one: values for one, values in truth.items() if read.covers(values)})
 
 
-def look_up(minute: datetime, truth: Truth, ids: Iterable[str]) -> Look:
-    asked = frozenset(ids)
-    return Look(minute, {one: truth[one] for one in asked & truth.keys()}, ids=asked)
+def read_ids(minute: datetime, truth: Truth, ids: Iterable[str]) -> IndexRead:
+    wanted = frozenset(ids)
+    return IndexRead(minute, {one: truth[one] for one in wanted & truth.keys()}, ids=wanted)
 
 
-def look_at(minute: datetime, truth: Truth, ids: Iterable[str]) -> Look:
-    return Look(minute, {one: truth[one] for one in ids})
+def read_newest(minute: datetime, truth: Truth, ids: Iterable[str]) -> IndexRead:
+    return IndexRead(minute, {one: truth[one] for one in ids})
 
 
 # --- the expected database -----------------------------------------------------------------------
@@ -106,32 +106,32 @@ class Ledger:
     def current(self) -> dict[str, Values]:
         return {one: values for one, values in self.held.items() if one not in self.withdrawn}
 
-    def follow(self, looks: Iterable[Look]) -> None:
+    def follow(self, reads: Iterable[IndexRead]) -> None:
         """Record reads of the index; withdraw a missing complaint once a lookup by its id finds nothing."""
-        for minute, of_minute in groupby(sorted(looks, key=_minute_of), _minute_of):
+        for minute, of_minute in groupby(sorted(reads, key=_minute_of), _minute_of):
             in_order = list(of_minute)
-            self._note(minute, [look for look in in_order if not look.ids])
-            for look in in_order:
-                self._look_up(look)
+            self._note(minute, [read for read in in_order if not read.ids])
+            for read in in_order:
+                self._look_up(read)
 
-    def _look_up(self, look: Look) -> None:
-        self._see(look.minute, look.seen)
-        for one in sorted((self.missed & look.ids) - look.seen.keys()):
-            self.withdrawn[one] = look.minute
-            self.lines.append(Line(one, "withdrawn", None, None, None, look.minute))
-        self.missed -= look.ids
+    def _look_up(self, read: IndexRead) -> None:
+        self._see(read.minute, read.seen)
+        for one in sorted((self.missed & read.ids) - read.seen.keys()):
+            self.withdrawn[one] = read.minute
+            self.lines.append(Line(one, "withdrawn", None, None, None, read.minute))
+        self.missed -= read.ids
 
-    def _note(self, minute: datetime, looks: list[Look]) -> None:
+    def _note(self, minute: datetime, reads: list[IndexRead]) -> None:
         """Record the reads of one minute."""
         seen: dict[str, Values] = {}
-        for look in looks:
-            seen |= look.seen
+        for read in reads:
+            seen |= read.seen
         self._see(minute, seen)
         self.missed -= seen.keys()
         self.missed |= {
             one
             for one, values in self.current.items()
-            if one not in seen and any(look.covers(values) for look in looks)
+            if one not in seen and any(read.covers(values) for read in reads)
         }
 
     def _see(self, minute: datetime, seen: Truth) -> None:
@@ -149,8 +149,8 @@ class Ledger:
             self.held[one] = before | sent
 
 
-def _minute_of(look: Look) -> datetime:
-    return look.minute
+def _minute_of(read: IndexRead) -> datetime:
+    return read.minute
 
 
 def truth_of(index: Index) -> Truth:
@@ -292,7 +292,7 @@ class Days:
         self.failed = 0
         self.troubles = 0
         self._minute = datetime(FIRST.year, FIRST.month, FIRST.day, 6)
-        self._looks: list[Look] = []
+        self._reads: list[IndexRead] = []
         self._truths: dict[datetime, Truth] = {}  # the index at the start of a run
         self._ends: dict[datetime, Truth] = {}  # the index at the end of a run
         self._known = 0  # number of snapshots in the ledger
@@ -363,7 +363,7 @@ class Days:
         assert self._pipeline.run(MergeComplaints, timestamp=self._minute, query=QUERY, limit=10)
         asked = [row for row in self._index.rows.values() if row.value("state") in STATES]
         newest = sorted(asked, key=lambda row: row.key)[-10:]
-        self._looks.append(look_at(self._minute, truth, [row.identifier for row in newest]))
+        self._reads.append(read_newest(self._minute, truth, [row.identifier for row in newest]))
         if not self._is_under_way:
             self._settle()
 
@@ -385,11 +385,11 @@ class Days:
     def _as_read(self, before: Truth, since: list[tuple[str, int]]) -> Truth:
         """Return what a run read of an index that changed during it: pages before and after the change."""
         after = truth_of(self._index)
-        read = [_days_asked(path) for path, _ in since if "size=0" not in path and "search_term" not in path]
+        days = [_days_of(path) for path, _ in since if "size=0" not in path and "search_term" not in path]
         seen = {}
         for one in before.keys() | after.keys():
             day = str((before.get(one) or after[one])["date_received"])
-            truth = after if any(first <= day <= last for first, last in read) else before
+            truth = after if any(first <= day <= last for first, last in days) else before
             if one in truth:
                 seen[one] = truth[one]
         return seen
@@ -400,13 +400,13 @@ class Days:
         for timestamp, query in found[self._known :]:
             minute = _moment(timestamp)
             if "search_term=" in query:
-                look = look_up(minute, self._ends[minute], re.findall("[0-9]{2,}", unquote(query)))
+                read = read_ids(minute, self._ends[minute], re.findall("[0-9]{2,}", unquote(query)))
             else:
-                look = look_at_days(minute, self._truths[minute], *_days_asked(f"?{query}"))
-            self._looks.append(look)
+                read = read_days(minute, self._truths[minute], *_days_of(f"?{query}"))
+            self._reads.append(read)
         self._known = len(found)
-        self.ledger.follow(self._looks)
-        self._looks.clear()
+        self.ledger.follow(self._reads)
+        self._reads.clear()
         self._is_under_way = False
 
     def check(self, since: date | None = None) -> None:
@@ -419,14 +419,13 @@ class Days:
         expected = Counter(self.ledger.lines)
         assert (lines - expected, expected - lines) == (Counter(), Counter())
         first = (since or self.today - TRAILING * DAY).isoformat()
-        asked = look_at_days(self._minute, held, first, "9999-12-31")
-        read = asked.seen
+        expected_read = read_days(self._minute, held, first, "9999-12-31")
         truth = {
             one: held.get(one, {}) | values
             for one, values in truth_of(self._index).items()
-            if asked.covers(values)
+            if expected_read.covers(values)
         }
-        assert read == truth
+        assert expected_read.seen == truth
 
 
 def _held(connection: Connection) -> dict[str, Values]:
@@ -448,7 +447,7 @@ def _lines(connection: Connection) -> Counter[Line]:
     )
 
 
-def _days_asked(path: str) -> tuple[str, str]:
+def _days_of(path: str) -> tuple[str, str]:
     """Return the first and last day of a request."""
     asked = parse_qs(urlsplit(path).query)
     return asked["date_received_min"][0], asked.get("date_received_max", ["9999-12-31"])[0]
