@@ -12,7 +12,7 @@ from luigi_etl.common.files import storage_errors
 from luigi_etl.database.coverage import rebuild
 from luigi_etl.database.damage import find_damage
 from luigi_etl.database.driver_errors import explain_postgres_error, explain_sqlite_error, shorten_message
-from luigi_etl.database.engines import hide_passwords, postgres_engine, read_address, sqlite_engine
+from luigi_etl.database.engines import get_postgres_engine, get_sqlite_engine, hide_passwords, read_address
 from luigi_etl.database.migration import NEWEST, check_version, create_or_migrate, read_version
 from luigi_etl.database.schema import RESTORE
 
@@ -93,8 +93,8 @@ class Database:
 
     def _engine(self, begin: str) -> Engine:
         if self._file is None:
-            return postgres_engine(self._url, self.name, WAIT)
-        return sqlite_engine(self._url, begin, WAIT)
+            return get_postgres_engine(self._url, self.name, WAIT)
+        return get_sqlite_engine(self._url, begin, WAIT)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

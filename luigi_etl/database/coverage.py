@@ -15,15 +15,15 @@ from luigi_etl.api.query import Query
 from luigi_etl.database.covered_days import (
     CoverageRow,
     Span,
-    combine,
+    add_range_start,
+    combine_rows,
     parse_if_valid,
     sort_rows,
     split_days,
     to_row,
-    with_range_start,
 )
 from luigi_etl.database.schema import coverage, snapshots
-from luigi_etl.database.sql_filter import ids_looked_up
+from luigi_etl.database.sql_filter import read_lookup_ids
 
 CONFIRM_AFTER = timedelta(days=1)
 
@@ -43,7 +43,7 @@ def record_snapshot(
     _write(connection, seen.query, [*_read(connection, seen.query), seen])
 
 
-def confirm(connection: Connection, timestamp: datetime, query: Query, synced: datetime) -> None:
+def confirm_coverage(connection: Connection, timestamp: datetime, query: Query, synced: datetime) -> None:
     """Record that a query has not changed since its sync at the minute `synced`."""
     filters = str(split_days(query)[0])
     rows = _read(connection, filters)
@@ -51,7 +51,7 @@ def confirm(connection: Connection, timestamp: datetime, query: Query, synced: d
 
 
 def is_confirmation_due(connection: Connection, timestamp: datetime, query: Query, synced: datetime) -> bool:
-    """Return whether `confirm` is due: once a day, so that not every sync writes."""
+    """Return whether `confirm_coverage` is due: once a day, so that not every sync writes."""
     rows = [row for row in covered(connection) if row.query == str(split_days(query)[0])]
     return any(
         row.as_of < timestamp - CONFIRM_AFTER and _confirmed(row, timestamp, synced) != row for row in rows
@@ -83,7 +83,7 @@ def _write(connection: Connection, query: str, rows: Sequence[CoverageRow]) -> N
         tuple(row[1:]): row.id
         for row in connection.execute(select(*columns).where(coverage.c.query == query))
     }
-    after = {(*row, start) for row, start in with_range_start(combine(rows))}
+    after = {(*row, start) for row, start in add_range_start(combine_rows(rows))}
     gone = [number for row, number in before.items() if row not in after]
     if gone:
         connection.execute(delete(coverage).where(coverage.c.id.in_(gone)))
@@ -113,8 +113,8 @@ def derive_coverage(connection: Connection) -> list[CoverageRow]:
     by_query: dict[str, list[CoverageRow]] = {}
     for text, limit, timestamp in connection.execute(newest):
         query = parse_if_valid(text)
-        if query and not ids_looked_up(query):
+        if query and not read_lookup_ids(query):
             filters, (first, last) = split_days(query)
             row = to_row(str(filters), Span(first, last, timestamp), limit)
             by_query.setdefault(row.query, []).append(row)
-    return sort_rows(row for rows in by_query.values() for row in combine(rows))
+    return sort_rows(row for rows in by_query.values() for row in combine_rows(rows))

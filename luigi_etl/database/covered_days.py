@@ -64,7 +64,7 @@ class Span(NamedTuple):
 def ranges(rows: Iterable[CoverageRow]) -> list[CoveredRange]:
     """Join adjoining days, as the view `coverage_by_query` does."""
     joined: list[CoveredRange] = []
-    for _, pairs in groupby(with_range_start(rows), _range_key):
+    for _, pairs in groupby(add_range_start(rows), _range_key):
         members = [row for row, _ in pairs]
         first, last = members[0], members[-1]
         moments = [row.as_of for row in members]
@@ -86,7 +86,7 @@ def sort_rows(rows: Iterable[CoverageRow]) -> list[CoverageRow]:
     return sorted(rows, key=lambda row: (row.query, row.row_limit, to_span(row)))
 
 
-def with_range_start(rows: Iterable[CoverageRow]) -> Iterator[tuple[CoverageRow, date]]:
+def add_range_start(rows: Iterable[CoverageRow]) -> Iterator[tuple[CoverageRow, date]]:
     """Yield each row with the first day of its range of adjoining days."""
     before: CoverageRow | None = None
     start = date.min
@@ -102,9 +102,9 @@ def with_range_start(rows: Iterable[CoverageRow]) -> Iterator[tuple[CoverageRow,
         yield row, start
 
 
-def combine(rows: Sequence[CoverageRow]) -> list[CoverageRow]:
+def combine_rows(rows: Sequence[CoverageRow]) -> list[CoverageRow]:
     """Combine rows of one query; their order does not matter."""
-    complete = newest_by_day(to_span(row) for row in rows if not row.row_limit)
+    complete = merge_spans(to_span(row) for row in rows if not row.row_limit)
     by_age = sorted(rows, key=attrgetter("as_of"))
     newest = {row._replace(as_of=datetime.min): row for row in by_age if row.row_limit}
     kept = [row for row in newest.values() if not _is_included(to_span(row), complete)]
@@ -114,14 +114,14 @@ def combine(rows: Sequence[CoverageRow]) -> list[CoverageRow]:
 
 def _is_included(newest: Span, complete: list[Span]) -> bool:
     later = [span for span in complete if span.as_of >= newest.as_of]
-    return not list(uncovered((newest.first, newest.last), later))
+    return not list(find_uncovered_days((newest.first, newest.last), later))
 
 
-def newest_by_day(spans: Iterable[Span]) -> list[Span]:
+def merge_spans(spans: Iterable[Span]) -> list[Span]:
     """Return disjoint spans in order; for each day the newest span counts."""
     kept: list[Span] = []
     for span in sorted(set(spans), key=attrgetter("as_of"), reverse=True):
-        for first, last in list(uncovered((span.first, span.last), kept)):
+        for first, last in list(find_uncovered_days((span.first, span.last), kept)):
             insort(kept, Span(first, last, span.as_of))
     joined: list[Span] = []
     for span in kept:
@@ -131,7 +131,7 @@ def newest_by_day(spans: Iterable[Span]) -> list[Span]:
     return joined
 
 
-def uncovered(days: Days, spans: Sequence[Span]) -> Iterator[Days]:
+def find_uncovered_days(days: Days, spans: Sequence[Span]) -> Iterator[Days]:
     """Yield the days that no span covers; the spans are sorted and disjoint."""
     first, last = days
     for span in spans[max(0, bisect_right(spans, first, key=attrgetter("first")) - 1) :]:

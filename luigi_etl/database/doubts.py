@@ -16,13 +16,13 @@ from luigi_etl.database.covered_days import (
     Span,
     describe_days,
     describe_query,
-    newest_by_day,
+    find_uncovered_days,
+    merge_spans,
     parse_if_valid,
     ranges,
     split_days,
     to_row,
     to_span,
-    uncovered,
 )
 from luigi_etl.database.schema import complaints
 from luigi_etl.database.sql_filter import CHILDREN, condition, is_lasting
@@ -52,7 +52,7 @@ def find_gaps(question: Query, rows: Sequence[CoverageRow], now: datetime) -> li
     """
     spans = _spans_for(question, rows)
     days = _days_asked(question, now)
-    gaps = list(uncovered(days, spans))
+    gaps = list(find_uncovered_days(days, spans))
     if gaps:
         return [f"{_describe_coverage(question, spans, rows)}; {_describe_gaps(question, days, gaps)}"]
     used = _within(days, spans)
@@ -112,7 +112,7 @@ def _days_asked(question: Query, now: datetime) -> Days:
 
 def _spans_for(question: Query, rows: Iterable[CoverageRow]) -> list[Span]:
     """Return the covered days of a query."""
-    return newest_by_day(
+    return merge_spans(
         to_span(row) for row in rows if not row.row_limit and _is_wider_query(row.query, question)
     )
 

@@ -19,7 +19,7 @@ CACHE = 64 * 1024  # KiB of SQLite's pages in memory
 
 
 @functools.cache  # it keeps facts about the server and compiled statements, but no connection
-def postgres_engine(url: URL, name: str, wait: int) -> Engine:
+def get_postgres_engine(url: URL, name: str, wait: int) -> Engine:
     """Return the engine of a PostgreSQL database; an attempt to connect ends after `wait` seconds."""
     logging.getLogger("psycopg").setLevel(logging.ERROR)  # it warns and raises for a lost connection
     # A server that dies silently is detected within minutes, not hours.
@@ -46,7 +46,7 @@ def postgres_engine(url: URL, name: str, wait: int) -> Engine:
 
 
 @functools.cache
-def sqlite_engine(url: URL, begin: str, wait: int) -> Engine:
+def get_sqlite_engine(url: URL, begin: str, wait: int) -> Engine:
     """Return the engine of an SQLite file whose transactions start with the statement `begin`."""
     engine = create_engine(url, poolclass=NullPool, connect_args={"timeout": wait}, hide_parameters=True)
 

@@ -16,9 +16,9 @@ from luigi_etl.database.change_log import Key
 from luigi_etl.database.connection import Database
 from luigi_etl.database.losses import Loss, hold_back, is_held
 from luigi_etl.database.merge import SnapshotToMerge, merge_observations
-from luigi_etl.database.observations import observations_of
+from luigi_etl.database.observations import convert_observations
 from luigi_etl.database.schema import complaints, unverified
-from luigi_etl.database.sql_filter import condition, lookup_query
+from luigi_etl.database.sql_filter import condition, make_lookup_query
 from luigi_etl.snapshot.complaint import Complaint
 from luigi_etl.snapshot.datapackage import HASH
 from luigi_etl.snapshot.decoding import read_page
@@ -78,10 +78,10 @@ class Verifier:
             return hold_back(connection, condition(covered.query), condition(covered.days), now, guard)
 
     def _look_up(self, ids: list[str], control: str, now: datetime) -> Key:
-        query = lookup_query([control, *ids])
+        query = make_lookup_query([control, *ids])
         page, answer = self._client.page(query.pairs, len(ids) + 1, None)
         results = read_page(page.body).results
-        observations = list(observations_of(results))
+        observations = list(convert_observations(results))
         found = {one.complaint_id for one in observations}
         if answer.meta.is_flagged:
             raise self._unproven("the CFPB flags its data as stale or faulty")

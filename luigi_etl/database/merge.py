@@ -25,9 +25,9 @@ from luigi_etl.database.rows import (
     SnapshotRef,
     StoredComplaint,
     append_history,
+    create_complaint,
     insert_complaints,
     load_complaints,
-    new_complaint,
     replace_complaints,
     set_times,
 )
@@ -231,7 +231,7 @@ class _BatchMerger:
         self._late.merge([pair for pair in known if pair[0].last_seen > self._snapshot.timestamp])
 
     def _add(self, new: list[Observation]) -> None:
-        insert_complaints(self._connection, [new_complaint(one, self._snapshot.timestamp) for one in new])
+        insert_complaints(self._connection, [create_complaint(one, self._snapshot.timestamp) for one in new])
         append_history(self._connection, [Change(one.complaint_id, "new", self._snapshot.id) for one in new])
 
     def _update(self, pairs: list[Comparison]) -> None:

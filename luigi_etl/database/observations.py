@@ -76,7 +76,7 @@ def read_rejected_ids(rejected: Path) -> Iterator[str | None]:
         raise DamagedFileError.of(rejected, error, "parse again") from error
 
 
-def observations_of(results: Iterable[Complaint | Rejection]) -> Iterator[Observation]:
+def convert_observations(results: Iterable[Complaint | Rejection]) -> Iterator[Observation]:
     """Yield the observations of a page; a rejected hit has only its id."""
     for one in results:
         if isinstance(one, Complaint):

@@ -92,7 +92,7 @@ class StoredComplaint(NamedTuple):
             ) from error
 
 
-def new_complaint(observation: Observation, minute: datetime) -> StoredComplaint:
+def create_complaint(observation: Observation, minute: datetime) -> StoredComplaint:
     """Return a complaint from its first observation."""
     values = tuple([None if value is UNSET else value for value in observation.values])
     return StoredComplaint(

@@ -25,7 +25,7 @@ LASTING = frozenset(
 _LOOKUP = re.compile(r"complaint_id:\(([0-9]+(?: OR [0-9]+)*)\)", re.ASCII)
 
 
-def lookup_query(complaint_ids: Iterable[str]) -> Query:
+def make_lookup_query(complaint_ids: Iterable[str]) -> Query:
     """Return the query that finds complaints by id.
 
     The API reads a search term in Lucene's syntax (cfpb/ccdb5-api: query_string).
@@ -37,8 +37,8 @@ def lookup_query(complaint_ids: Iterable[str]) -> Query:
     return parse_query(f"field=all&search_term={quote('complaint_id:(' + ' OR '.join(complaint_ids) + ')')}")
 
 
-def ids_looked_up(query: Query) -> list[str]:
-    """Return the ids in a query of `lookup_query`, or an empty list for other queries."""
+def read_lookup_ids(query: Query) -> list[str]:
+    """Return the ids in a query of `make_lookup_query`, or an empty list for other queries."""
     found = _LOOKUP.fullmatch(dict(query.pairs).get("search_term", ""))
     return found[1].split(" OR ") if found and len(query.pairs) == 2 else []
 
@@ -46,7 +46,7 @@ def ids_looked_up(query: Query) -> list[str]:
 def is_lasting(query: Query) -> bool:
     """Return whether all filters are stable: a missing complaint is gone or has moved, not just changed."""
     return all(name in LASTING and value == value.strip() for name, value in query.pairs) or bool(
-        ids_looked_up(query)
+        read_lookup_ids(query)
     )
 
 
@@ -56,7 +56,7 @@ def proves_withdrawal(query: Query) -> bool:
     Dates, products, companies and states change, so a complaint can leave any filter. It can't leave the
     set of all complaints or change its id.
     """
-    return not query.pairs or bool(ids_looked_up(query))
+    return not query.pairs or bool(read_lookup_ids(query))
 
 
 def condition(query: Query) -> ColumnElement[bool]:
@@ -72,7 +72,7 @@ def condition(query: Query) -> ColumnElement[bool]:
     values: dict[str, list[str]] = {}
     for name, value in query.pairs:
         values.setdefault(name, []).append(value)
-    if ids := ids_looked_up(query):
+    if ids := read_lookup_ids(query):
         return complaints.c.complaint_id.in_(ids)
     if SEARCH_FILTERS & values.keys():
         raise QueryError("query: only the API can search for search_term; remove it here")

@@ -15,9 +15,9 @@ from luigi_etl.common.files import atomic_write, storage_errors
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.database.change_log import Counts, Key, write_changes
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import confirm, is_confirmation_due
+from luigi_etl.database.coverage import confirm_coverage, is_confirmation_due
 from luigi_etl.database.sync_table import IndexState, Sync, SyncTable, SyncWindow
-from luigi_etl.database.windows import windows
+from luigi_etl.database.windows import plan_windows
 from luigi_etl.snapshot.guard import Guard, HitProfile, profile_hits
 from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_folder, sync_lock
@@ -108,7 +108,7 @@ class Syncer:
 
     def days_of(self, sync: Sync) -> Query:
         """Return the query of a sync, limited to the days it reads."""
-        days = windows(self._query, sync.since, sync.since, 1, 0, lambda _: 0)
+        days = plan_windows(self._query, sync.since, sync.since, 1, 0, lambda _: 0)
         return next(iter(days), self._query)
 
     def report(self, sync: Sync, first: int, target: Path) -> Counts:
@@ -154,13 +154,13 @@ class Syncer:
             is_due = is_confirmation_due(connection, now, self._query, synced)
         if is_due:
             with self.database.writing() as connection:
-                confirm(connection, now, self._query, synced)
+                confirm_coverage(connection, now, self._query, synced)
 
     def _plan(self, client: Client, since: date, today: date, total: int) -> list[Query]:
         def count(query: Query) -> int:
             return _read_state(client, query).hits_total
 
-        return windows(self._query, since, today, client.settings.page_size, total, count)
+        return plan_windows(self._query, since, today, client.settings.page_size, total, count)
 
     def _has_begun(self, window: SyncWindow) -> bool:
         files = self._files(window)

@@ -64,7 +64,7 @@ class SyncTable:
         self._query = str(query)
 
     def find_interrupted(self) -> Sync | None:
-        """Return the newest sync if it did not end."""
+        """Return the newest sync that did not end, if any."""
         return self._newest(syncs.c.form.is_(None), ~syncs.c.is_finished)
 
     def find_ended(self) -> Sync | None:

@@ -12,7 +12,7 @@ DAY = timedelta(days=1)
 CountComplaints = Callable[[Query], int]
 
 
-def windows(
+def plan_windows(
     query: Query, since: date, today: date, page_size: int, total: int, count: CountComplaints
 ) -> list[Query]:
     """Split a query from the day `since` on into windows, the newest first.

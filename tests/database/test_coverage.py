@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, NullPool, create_engine, text
 
 from luigi_etl import SyncComplaints
-from luigi_etl.database.coverage import confirm, covered, is_confirmation_due, rebuild, record_snapshot
+from luigi_etl.database.coverage import (
+    confirm_coverage,
+    covered,
+    is_confirmation_due,
+    rebuild,
+    record_snapshot,
+)
 from luigi_etl.database.covered_days import CoverageRow, ranges
 from luigi_etl.database.migration import create_or_migrate
 from tests.conftest import Beside, Pipeline, Serve
@@ -187,7 +193,7 @@ def test_unchanged_index_confirms_the_days_of_a_sync(connection: Connection) -> 
     record(connection, synced, "state=CA&date_received_min=2026-09-01")
 
     assert is_confirmation_due(connection, NOW, query("state=CA"), synced)
-    confirm(connection, NOW, query("state=CA"), synced)
+    confirm_coverage(connection, NOW, query("state=CA"), synced)
 
     assert covered(connection) == [
         row("state=CA", None, "2026-08-31", synced - 9 * DAY),

@@ -18,7 +18,7 @@ from luigi_etl.common.errors import DamagedFileError, DatabaseError, HeldBackErr
 from luigi_etl.database.connection import Database
 from luigi_etl.database.merge import merge
 from luigi_etl.database.schema import FIELDS, complaints, metadata
-from luigi_etl.database.sql_filter import lookup_query
+from luigi_etl.database.sql_filter import make_lookup_query
 from luigi_etl.snapshot.guard import Guard
 from luigi_etl.snapshot.paths import SnapshotFiles
 from tests.made import taken
@@ -296,7 +296,7 @@ def test_complaints_missing_from_a_part_are_unverified(book: Book, query: str) -
 def test_lookup_that_lacks_a_complaint_withdraws_it(book: Book) -> None:
     book.merge(0, complaint(1), complaint(2), complaint(3))
     book.merge(5, query="state=CA")
-    book.merge(6, complaint(1), query=str(lookup_query(["1", "2"])))
+    book.merge(6, complaint(1), query=str(make_lookup_query(["1", "2"])))
 
     assert (book.current(), book.unverified()) == (["1", "3"], ["3"])
     assert book.kinds(2) == [("new", 0), ("withdrawn", 6)]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from luigi_etl.api.query import Query, parse_query
-from luigi_etl.database.windows import windows
+from luigi_etl.database.windows import plan_windows
 
 TODAY = date(2026, 11, 22)
 SINCE = date(2026, 8, 24)
@@ -41,7 +41,7 @@ def bounds(query: Query) -> tuple[date, date | None]:
 
 
 def split(api: Api, query: str = "", since: date = SINCE, total: int = 10**6) -> list[str]:
-    return list(map(str, windows(parse_query(query), since, TODAY, PAGE, total, api.count)))
+    return list(map(str, plan_windows(parse_query(query), since, TODAY, PAGE, total, api.count)))
 
 
 def uniform(number: int) -> Api:
@@ -62,14 +62,16 @@ def test_two_pages_of_a_large_query_are_one_window() -> None:
 
 def test_newest_window_is_first_open_and_two_pages_long() -> None:
     api = uniform(50)
-    first = windows(parse_query(""), SINCE, TODAY, PAGE, 10**6, api.count)[0]
+    first = plan_windows(parse_query(""), SINCE, TODAY, PAGE, 10**6, api.count)[0]
     assert bounds(first) == (TODAY - 3 * DAY, None)
     assert api.size(first) == 2 * PAGE
 
 
 def test_windows_double_up_to_twenty_pages() -> None:
     api = uniform(100)
-    held = [api.size(window) for window in windows(parse_query(""), SINCE, TODAY, PAGE, 10**6, api.count)]
+    held = [
+        api.size(window) for window in plan_windows(parse_query(""), SINCE, TODAY, PAGE, 10**6, api.count)
+    ]
     assert held[:5] == [200, 400, 800, 1600, 2000]
     assert sum(held) == 9100
 
@@ -112,7 +114,7 @@ def test_windows_cover_each_day_once_and_are_small(numbers: list[int], has_end: 
     since = TODAY - (len(numbers) - 1) * DAY
     api = Api({since + at * DAY: number for at, number in enumerate(numbers)})
     query = parse_query("date_received_max=2026-11-22" if has_end else "")
-    split_windows = windows(query, since, TODAY, PAGE, 10**6, api.count)
+    split_windows = plan_windows(query, since, TODAY, PAGE, 10**6, api.count)
     days: Counter[Any] = Counter()
     for window in split_windows:
         first, last = bounds(window)
