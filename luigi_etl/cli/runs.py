@@ -18,6 +18,7 @@ from luigi_etl.common.terminal import print_all, printable
 if TYPE_CHECKING:
     from luigi_etl.service.run_status import Run
 
+HEADER = ("minute", "query", "limit", "outcome", "rows", "rejected", "seconds", "error or changes")
 UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 _MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{4})?", re.ASCII)
 _AGE = re.compile(r"([0-9]+)([mhd])", re.ASCII)
@@ -136,35 +137,44 @@ def _fields(run: "Run", formatter: _QueryFormatter) -> dict[str, object]:
 
 
 def _as_text(
-    runs: Iterator["Run"], formatter: _QueryFormatter, remembered: list["Run"], options: argparse.Namespace
+    runs: Iterator["Run"],
+    formatter: _QueryFormatter,
+    remembered: list["Run"],
+    options: argparse.Namespace,
 ) -> Iterator[str]:
-    from luigi_etl.snapshot.listing import slugs
-
     first = next(runs, None)
     if first is None:
         yield _describe_nothing(formatter, options)
         return
-    named = {*slugs(formatter.root), *(run.query for run in remembered)}
-    widths = (
-        max(map(len, ["query", *map(formatter.query, named)])),
-        max(map(len, ["limit", *map(formatter.limit, named)])),
+    widths = _widths(formatter, remembered)
+    yield _line(widths, *HEADER)
+    for run in chain([first], runs):
+        yield _line(widths, *_cells(run, formatter))
+
+
+def _widths(formatter: _QueryFormatter, remembered: list["Run"]) -> tuple[int, int, int]:
+    """Return the widths of query, limit and outcome for all runs, before they are read."""
+    from luigi_etl.snapshot.listing import slugs
+
+    found = {*slugs(formatter.root), *(run.query for run in remembered)}
+    return (
+        max(map(len, ["query", *map(formatter.query, found)])),
+        max(map(len, ["limit", *map(formatter.limit, found)])),
         max(map(len, ["unfinished", *map(_outcome, remembered)])),
     )
-    yield _line(
-        widths, "minute", "query", "limit", "outcome", "rows", "rejected", "seconds", "error or changes"
+
+
+def _cells(run: "Run", formatter: _QueryFormatter) -> tuple[str, ...]:
+    return (
+        as_iso(run.minute),
+        formatter.query(run.query),
+        formatter.limit(run.query),
+        _outcome(run),
+        "" if run.rows is None else f"{run.rows:,}",
+        "" if run.rejected is None else f"{run.rejected:,}",
+        "" if run.seconds is None else f"{run.seconds:,.1f}",
+        printable(run.error) or ", ".join(f"{count:,} {change}" for change, count in _counts(run)),
     )
-    for run in chain([first], runs):
-        yield _line(
-            widths,
-            as_iso(run.minute),
-            formatter.query(run.query),
-            formatter.limit(run.query),
-            _outcome(run),
-            "" if run.rows is None else f"{run.rows:,}",
-            "" if run.rejected is None else f"{run.rejected:,}",
-            "" if run.seconds is None else f"{run.seconds:,.1f}",
-            printable(run.error) or ", ".join(f"{count:,} {change}" for change, count in _counts(run)),
-        )
 
 
 def _counts(run: "Run") -> Iterable[tuple[str, int]]:

@@ -23,7 +23,7 @@ from luigi_etl.service.run_result import RunResult
 
 @dataclass(frozen=True)
 class AlertDecision:
-    """The new states of the job and of the causes, and a message, or why there is none, for the log."""
+    """The new states of the job and the causes, and a message or a line for the log."""
 
     state: JobState
     causes: Causes

@@ -85,8 +85,8 @@ def test_syncs_without_network_are_reported_once(chain: Chain, served: Serve) ->
     assert [(run.code, len(run.err.splitlines())) for run in (first, second)] == [(30, 1), (30, 0)]
     assert "SyncComplaints.all~sync of 20" in first.err
     assert read_record(chain)["outcome"] == "failed"
-    well = sync(chain, "2026-11-22T0928", url=served(2000).url)
-    assert (well.code, "SyncComplaints.all~sync works again since" in well.err) == (0, True)
+    recovered = sync(chain, "2026-11-22T0928", url=served(2000).url)
+    assert (recovered.code, "SyncComplaints.all~sync works again since" in recovered.err) == (0, True)
 
 
 def test_failed_window_fails_the_sync(chain: Chain, served: Serve) -> None:
