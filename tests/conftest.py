@@ -1,4 +1,4 @@
-"""What the tests share: a real sandbox over HTTP, a real run of the chain, the recorded answers."""
+"""Shared fixtures: the sandbox over HTTP, runs of the chain, databases, luigid, cron, small disks."""
 
 import copy
 import fcntl
@@ -43,27 +43,27 @@ PROGRAMS = Path(sys.executable).parent
 LONGEST = ("system/test_cron", "system/test_half_year", "api/test_rate_limit", "system/test_scale")
 POSTGRES = {"shared_postgres", "own_postgres"}
 CRONTAB = shutil.which("crontab")
-REBOOTED = Path("/var/run/crond.reboot")  # by it cron knows that it has run what is for the boot
+REBOOTED = Path("/var/run/crond.reboot")  # cron writes it after it ran the @reboot jobs
 
-# Each run tries the same examples; `pytest --hypothesis-profile random` looks for new ones.
+# Each run tries the same examples; `pytest --hypothesis-profile random` tries new ones.
 hypothesis.settings.register_profile("random", derandomize=False)
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_configure() -> None:
-    """Undo what a shell, nohup or a CI runner may have set: ignored signals, the umask, Python's settings."""
+    """Undo settings of a shell, nohup or a CI runner: ignored signals, the umask, no bytecode."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for ignorable in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(ignorable, signal.SIG_DFL)
     os.umask(0o022)
-    sys.dont_write_bytecode = False  # a program that compiles the package takes a third longer
+    sys.dont_write_bytecode = False  # compiling in each program costs a third of its start
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest selects by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark PostgreSQL's tests slow; run fast tests first, then the longest, those with a crontab last."""
+    """Mark PostgreSQL's tests slow. Run fast tests first, then the longest, then those with a crontab."""
     for item in items:
         if _needs_postgres(item):
             item.add_marker("postgresql")
@@ -72,11 +72,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _needs_postgres(item: pytest.Item) -> bool:
-    """Return whether a test starts PostgreSQL, by a fixture or as its kind of database."""
-    fixtures: list[str] = getattr(item, "fixturenames", [])
+    """Return whether a fixture or a parameter of a test starts PostgreSQL."""
     callspec = getattr(item, "callspec", None)
     kinds = callspec.params.values() if callspec else ()
-    return "postgresql" in kinds or not POSTGRES.isdisjoint(fixtures)
+    return "postgresql" in kinds or not POSTGRES.isdisjoint(_fixtures(item))
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return fixtures
 
 
 def _turn(item: pytest.Item) -> int:
@@ -84,33 +88,33 @@ def _turn(item: pytest.Item) -> int:
         return 0
     if f"{item.path.parent.name}/{item.path.stem}" in LONGEST:
         return 1
-    return 3 if "crontab" in getattr(item, "fixturenames", ()) else 2
+    return 3 if "crontab" in _fixtures(item) else 2  # these wait for each other
 
 
 def pytest_runtest_setup() -> None:
-    """Forget Luigi's task objects: one of an earlier test has the paths of that test."""
+    """Clear Luigi's cache of tasks: a cached task has the paths of an earlier test."""
     Register.clear_instance_cache()
 
 
 @dataclass(frozen=True)
 class Served:
-    """A sandbox that is being served at `url`."""
+    """A sandbox served at `url`."""
 
     url: str
     sandbox: Sandbox
 
     def client(self, **settings: Any) -> Client:
-        """Return a client of it, without a pace and hardly waiting unless told otherwise."""
+        """Return a client without a rate limit and with short waits, unless `settings` differ."""
         return Client(Settings(**{"url": self.url, "requests_per_minute": 0, "backoff": 0.01, **settings}))
 
     @property
     def asked(self) -> list[str]:
-        """The paths asked for, with their queries."""
+        """The paths of the requests, with their queries."""
         return [path for path, _ in self.sandbox.requests]
 
     @property
     def statuses(self) -> list[int]:
-        """The statuses answered."""
+        """The statuses of the responses."""
         return [status for _, status in self.sandbox.requests]
 
 
@@ -119,10 +123,10 @@ Serve = Callable[..., Served]
 
 @pytest.fixture
 def served() -> Iterator[Serve]:
-    """Give a function that serves a sandbox until the test ends.
+    """Provide a function that serves a sandbox until the test ends.
 
-    It takes the number of complaints, rules (`"1:status=503"`; `"every 2:cut"`), an era, an index of one's
-    own, a throttle, a seed and a number of days.
+    It takes the number of complaints, rules (`"1:status=503"`; `"every 2:cut"`), an era, a seed, a number
+    of days, an index in place of a generated one, and a throttle.
     """
     with ExitStack() as servers:
 
@@ -148,7 +152,7 @@ def served() -> Iterator[Serve]:
 
 @dataclass(frozen=True)
 class Run:
-    """How a run of a program ended."""
+    """The exit code and output of a program."""
 
     code: int
     out: str
@@ -156,7 +160,7 @@ class Run:
 
 
 class Chain:
-    """Runs the project's programs as a user does, in a folder of their own."""
+    """A folder in which the project's programs run as a user runs them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -177,7 +181,7 @@ class Chain:
         )
 
     def program(self, *command: str, url: str = "", **options: Any) -> Run:
-        """Run a program to its end."""
+        """Run a program and wait for its end."""
         process = self.start(*command, url=url, **options)
         try:
             out, err = process.communicate(timeout=240)
@@ -186,7 +190,7 @@ class Chain:
         return Run(process.returncode, out, err)
 
     def luigi(self, *arguments: str, url: str = "", task: str = "StoreComplaints", **options: Any) -> Run:
-        """Run a task under the local scheduler, without a pace and hardly waiting."""
+        """Run a task under the local scheduler, without a rate limit and with short waits."""
         return self.program(*self.luigi_command(*arguments, task=task), url=url, **options)
 
     def luigi_command(self, *arguments: str, task: str = "StoreComplaints") -> list[str]:
@@ -210,7 +214,7 @@ class Chain:
     def unattended(
         self, *arguments: str, url: str = "", task: str = "StoreComplaints", **options: Any
     ) -> Run:
-        """Run a task as cron does, without a pace and hardly waiting."""
+        """Run a task as cron does, without a rate limit and with short waits."""
         return self.program(*self.unattended_command(*arguments, task=task), url=url, **options)
 
     def unattended_command(self, *arguments: str, task: str = "StoreComplaints") -> list[str]:
@@ -224,19 +228,19 @@ class Chain:
         return (self.folder / "service" / f"{task}.{slug}.log").read_text()
 
     def file(self, suffix: str) -> Path:
-        """Return the one file below the folder whose name ends so."""
+        """Return the one file of the data folder whose name ends with `suffix`."""
         (found,) = self.files(suffix)
         return found
 
     def files(self, suffix: str = "") -> list[Path]:
-        """Return the files of the data folder whose names end so, in order."""
+        """Return the files of the data folder whose names end with `suffix`, sorted."""
         return sorted(path for path in (self.folder / "data").rglob(f"*{suffix}") if path.is_file())
 
 
 def with_peak_memory(*command: str) -> list[str]:
     """Return a command that writes the peak memory of another, in KiB, to standard error.
 
-    A small process stands between: Linux counts the memory of the process that forks for its child's peak.
+    A small process starts the command: Linux counts the memory of the forking process in its child's peak.
     """
     code = (
         "import resource, subprocess, sys; code = subprocess.run(sys.argv[1:]).returncode;"
@@ -247,12 +251,12 @@ def with_peak_memory(*command: str) -> list[str]:
 
 @pytest.fixture
 def chain(tmp_path: Path) -> Chain:
-    """Give a folder to run the chain in."""
+    """Provide a folder to run the chain in."""
     return Chain(tmp_path)
 
 
 class Luigid:
-    """A luigid of the test's own, at the address the chain's luigi.cfg gives."""
+    """A luigid at the address in the chain's luigi.cfg."""
 
     def __init__(self, chain: Chain, port: int) -> None:
         self.port = port
@@ -261,7 +265,7 @@ class Luigid:
 
     @classmethod
     def at_a_free_port(cls, chain: Chain) -> "Luigid":
-        """Put a free port into the chain's luigi.cfg; whoever likes may start luigid there."""
+        """Set a free port in the chain's luigi.cfg; do not start luigid."""
         port = free_port()
         chain.configure("core", scheduler_port=port)
         return cls(chain, port)
@@ -281,31 +285,31 @@ class Luigid:
         return False
 
     def stop(self) -> None:
-        """Tell it to end, and wait until it has."""
+        """Terminate it and wait for its end."""
         assert self.process
         self.process.terminate()
         self.process.communicate(timeout=20)
 
     def kill(self) -> None:
-        """End it with no chance to do anything."""
+        """Kill it and wait for its end."""
         assert self.process
         self.process.kill()
         self.process.communicate(timeout=20)
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it and wait until it responds."""
         self.process = self._started()
 
     def tasks(self, status: str = "") -> dict[str, Any]:
-        """Return what luigid shows of its tasks, by task id."""
+        """Return luigid's tasks by their ids."""
         return self.told("task_list", status=status, upstream_status="")
 
     def message(self, task_id: str) -> str:
-        """Return the message luigid shows beside a task."""
+        """Return luigid's status message of a task."""
         return self.told("get_task_status_message", task_id=task_id)["statusMessage"] or ""
 
     def told(self, what: str, **parameters: str) -> dict[str, Any]:
-        """Return what luigid's API answers."""
+        """Return the response of luigid's API to a call."""
         query = urlencode({"data": json.dumps(parameters)})
         with urlopen(f"http://127.0.0.1:{self.port}/api/{what}?{query}", timeout=10) as response:
             found: dict[str, Any] = json.load(response)["response"]
@@ -326,7 +330,7 @@ def free_port() -> int:
 
 @pytest.fixture
 def luigid(chain: Chain) -> Iterator[Luigid]:
-    """Start luigid on a free port, and stop it."""
+    """Provide a luigid on a free port."""
     running = Luigid.at_a_free_port(chain)
     running.start()
     yield running
@@ -335,7 +339,7 @@ def luigid(chain: Chain) -> Iterator[Luigid]:
 
 @pytest.fixture
 def installation(tmp_path: Path) -> Chain:
-    """Give a folder with what a checkout has, and a name that is hard on shells and crontabs."""
+    """Provide a folder like a checkout, with a name that shells and crontabs must quote."""
     folder = tmp_path / 'it\'s 100% "here"'
     folder.mkdir()
     shutil.copytree(PROJECT / "cron", folder / "cron")
@@ -345,10 +349,10 @@ def installation(tmp_path: Path) -> Chain:
 
 
 class UserCrontab:
-    """The crontab of the user who runs the tests, through the real program."""
+    """The user's crontab, through the real program."""
 
     def read(self) -> bytes:
-        """Return it as it is in the spool: `crontab -l` shows a carriage return as two characters."""
+        """Return the spooled bytes: `crontab -l` shows a carriage return as two characters."""
         if subprocess.run([str(CRONTAB), "-l"], capture_output=True).returncode:
             return b""
         editor = {**os.environ, "VISUAL": "cat"}
@@ -365,9 +369,9 @@ class UserCrontab:
 
 @pytest.fixture
 def crontab(tmp_path: Path) -> Iterator[UserCrontab]:
-    """Give the user's crontab, empty; afterwards it is what it was.
+    """Provide the user's crontab, empty, and restore it afterwards.
 
-    A copy stays in the test's folder. One test run at a time has it.
+    A lock lets one test at a time use it. A copy stays in the test's folder.
     """
     if not CRONTAB:
         pytest.skip("there is no program crontab: apt install cron")
@@ -376,7 +380,7 @@ def crontab(tmp_path: Path) -> Iterator[UserCrontab]:
     fcntl.flock(lock, fcntl.LOCK_EX)
     before = subprocess.run(["crontab", "-l"], capture_output=True)
     if before.returncode and b"no crontab for" not in before.stderr:
-        pytest.skip(f"this user has no use of cron: {before.stderr!r}")
+        pytest.skip(f"this user may not use cron: {before.stderr!r}")
     content = real.read()
     (tmp_path / "crontab.before").write_bytes(content)
     try:
@@ -392,7 +396,7 @@ def crontab(tmp_path: Path) -> Iterator[UserCrontab]:
 
 @pytest.fixture
 def start_cron() -> Iterator[Callable[[], None]]:
-    """See to it that a cron daemon runs; give a function that starts one if there is none."""
+    """Provide a function that starts a cron daemon if none runs."""
     daemon: list[subprocess.Popen[bytes]] = []
 
     def start() -> None:
@@ -408,14 +412,14 @@ def start_cron() -> Iterator[Callable[[], None]]:
         process.terminate()
         process.wait(timeout=20)
         deadline = time.monotonic() + 20
-        while cron_daemons():  # its children, until their jobs have ended: they are called cron too
-            assert time.monotonic() < deadline, "a process called cron stays"
+        while cron_daemons():  # its children are called cron too and run until their jobs end
+            assert time.monotonic() < deadline, "a process called cron still runs"
             time.sleep(0.05)
 
 
 @pytest.fixture
 def recorded() -> Path:
-    """Give the folder of recorded answers, which is not part of the project."""
+    """Provide the folder of recorded responses, which is not part of the project."""
     if not RECORDED.is_dir():
         pytest.skip("the recorded answers (../shared/data/recorded) are not here")
     return RECORDED
@@ -423,41 +427,41 @@ def recorded() -> Path:
 
 @pytest.fixture(scope="session")
 def shared_postgres() -> Iterator[PostgresServer]:
-    """Start a PostgreSQL for all tests that leave it running."""
+    """Provide a PostgreSQL for all tests that leave it running."""
     with running_postgres(free_port()) as server:
         yield server
 
 
 @pytest.fixture
 def own_postgres() -> Iterator[PostgresServer]:
-    """Start a PostgreSQL that the test may stop and start again."""
+    """Provide a PostgreSQL that the test may stop and restart."""
     with running_postgres(free_port()) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def shared_database(shared_postgres: PostgresServer) -> Iterator[str]:
-    """Give the name of a database of PostgreSQL that is emptied rather than made anew: that is faster."""
+    """Provide a database that each test empties, which is faster than a new one."""
     with shared_postgres.new_database("test"):
         yield "test"
 
 
 @pytest.fixture
 def postgres_address(shared_postgres: PostgresServer, shared_database: str) -> str:
-    """Give the address of an empty database of PostgreSQL."""
+    """Provide the address of an empty PostgreSQL database."""
     shared_postgres.empty(shared_database)
     return shared_postgres.address(shared_database)
 
 
 @pytest.fixture
 def sqlite_address(tmp_path: Path) -> Path:
-    """Give the path of an SQLite file that is not there yet."""
+    """Provide the path of an SQLite file that does not exist."""
     return tmp_path / "complaints.db"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_address(request: pytest.FixtureRequest) -> str | Path:
-    """Give the address of an empty database, of each kind: as text it can stand in luigi.cfg."""
+    """Provide the address of an empty database of each kind, as a value for luigi.cfg."""
     address: str | Path = request.getfixturevalue(
         "sqlite_address" if request.param == "sqlite" else "postgres_address"
     )
@@ -466,7 +470,7 @@ def database_address(request: pytest.FixtureRequest) -> str | Path:
 
 @pytest.fixture
 def database(database_address: str | Path) -> Database:
-    """Give an empty database, of each kind."""
+    """Provide an empty database of each kind."""
     return Database(database_address)
 
 
@@ -475,7 +479,7 @@ Beside = Callable[[str], list[tuple[Any, ...]]]
 
 @pytest.fixture
 def beside(database_address: str | Path) -> Beside:
-    """Give a function that runs a statement in the test's database as another program does."""
+    """Provide a function that runs a statement in the test's database like another program."""
 
     def run(statement: str) -> list[tuple[Any, ...]]:
         if isinstance(database_address, str):
@@ -489,7 +493,7 @@ def beside(database_address: str | Path) -> Beside:
 
 
 class Pipeline:
-    """Runs tasks in this process, without a pace and hardly waiting, on files and a database of their own."""
+    """A folder and a database on which tasks run in this process, without a rate limit, with short waits."""
 
     def __init__(self, root: Path, address: str | Path) -> None:
         self.root = root
@@ -504,52 +508,52 @@ class Pipeline:
             self._configuration.set(section, name, str(value).replace("%", "%%"))
 
     def run(self, family: type[luigi.Task], **parameters: Any) -> bool:
-        """Run a task as a process of its own would; tell whether all went well."""
+        """Run a task without Luigi's cached tasks; return whether it succeeded."""
         Register.clear_instance_cache()
         task = family(**parameters)
         return bool(luigi.build([task], local_scheduler=True, no_lock=True, log_level="CRITICAL"))
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        """Return what the database answers."""
+        """Return the rows of a query."""
         with self.database.reading() as connection:
             return [tuple(row) for row in connection.exec_driver_sql(statement)]
 
     def files(self, suffix: str = "") -> list[Path]:
-        """Return the files below the root whose names end so, in order."""
+        """Return the files below the root whose names end with `suffix`, sorted."""
         return sorted(path for path in self.root.rglob(f"*{suffix}") if path.is_file())
 
 
 @pytest.fixture
 def pipeline(tmp_path: Path, database_address: str | Path, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
-    """Give a pipeline of this process, on each kind of database."""
+    """Provide a pipeline on each kind of database."""
     before = copy.deepcopy(luigi.configuration.get_config())
     monkeypatch.setattr(type(before), "_instance", before)
     return Pipeline(tmp_path / "data", database_address)
 
 
 def mount(*arguments: object) -> None:
-    """Mount something, which takes root."""
+    """Mount a file system; skip the test unless run by root."""
     if os.getuid() != 0:
         pytest.skip("mounting takes root")
     subprocess.run(["mount", *map(str, arguments)], check=True)
 
 
 def unmount(folder: Path) -> None:
-    """Unmount a folder; a connection that failed may keep a file there open until it is collected."""
+    """Unmount a folder, after a collection that closes files of failed connections."""
     gc.collect()
     subprocess.run(["umount", folder], check=True)
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a disk of 64 kB."""
+    """Provide a disk of 64 kB."""
     with disk_of("64k", tmp_path / "disk") as disk:
         yield disk
 
 
 @contextmanager
 def disk_of(size: str, folder: Path) -> Iterator[Path]:
-    """Give a disk of a size, at a folder."""
+    """Mount a disk of a size at a new folder."""
     folder.mkdir()
     mount("-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder)
     try:
@@ -560,7 +564,7 @@ def disk_of(size: str, folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def without_rights() -> Iterator[None]:
-    """Be nobody for a while where the tests run as root, who may do everything."""
+    """Run as nobody where the tests run as root, because root may do everything."""
     if os.getuid() != 0:
         yield
         return
@@ -573,7 +577,7 @@ def without_rights() -> Iterator[None]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Let nobody write into a folder for a while, not even root."""
+    """Make a folder read-only, even for root."""
     mount("--bind", folder, folder)
     try:
         mount("-o", "remount,ro,bind", folder)

@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own, in a folder of its own, which nobody else can reach."""
+"""A private PostgreSQL server for the tests, in a temporary folder."""
 
 import os
 import pwd
@@ -20,7 +20,7 @@ PASSWORD = "sesame street"
 
 
 class PostgresServer:
-    """A server at a Unix socket, where nobody needs a password, and at a port of 127.0.0.1, where all do."""
+    """A server at a Unix socket without a password, and at a port of 127.0.0.1 with one."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder = folder
@@ -34,17 +34,17 @@ class PostgresServer:
         self._run("initdb", "--username", USER, "--pwfile", secret, *_INITIAL)
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it and wait until it responds."""
         options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
         self._run("pg_ctl", "start", "--wait", "--silent", "--log", self.folder / "log", "--options", options)
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop it, and wait until it has: `fast` ends transactions, `immediate` is a crash."""
+        """Stop it and wait for its end: `fast` ends transactions, `immediate` is a crash."""
         self._run("pg_ctl", "stop", "--wait", "--silent", "--mode", mode)
 
     @property
     def runs(self) -> bool:
-        """Tell whether it runs."""
+        """Return whether it runs."""
         return (self.folder / "data" / "postmaster.pid").exists()
 
     def address(self, name: str, user: str = USER) -> str:
@@ -52,12 +52,12 @@ class PostgresServer:
         return f"postgresql://{user}@/{name}?host={self.folder}&port={self.port}"
 
     def guarded_address(self, name: str, user: str = USER) -> str:
-        """Return the address of a database at the port, which asks for the password."""
+        """Return the address of a database at the port, which requires the password."""
         return f"postgresql://{user}@127.0.0.1:{self.port}/{name}"
 
     @contextmanager
     def new_database(self, name: str) -> Iterator[str]:
-        """Give the address of a new, empty database; afterwards it is gone."""
+        """Create an empty database, yield its address, and drop it."""
         self.execute(f"CREATE DATABASE {name}")
         try:
             yield self.address(name)
@@ -65,7 +65,7 @@ class PostgresServer:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def empty(self, name: str) -> None:
-        """Bring a database back to what a new one is; who is connected to it is not any more."""
+        """Empty a database and end its connections."""
         others = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         self.execute(f"SELECT pg_terminate_backend(pid) {others}", name)
         self.execute(
@@ -74,7 +74,7 @@ class PostgresServer:
 
     @contextmanager
     def pooled(self, name: str) -> Iterator[str]:
-        """Give the address of a database behind pgbouncer, which gives each transaction another session."""
+        """Yield the address of a database behind pgbouncer, which changes the session per transaction."""
         with tempfile.TemporaryDirectory(prefix="luigi_etl.pgbouncer.") as folder:
             settings = Path(folder) / "pgbouncer.ini"
             settings.write_text(
@@ -102,9 +102,9 @@ class PostgresServer:
         return {"user": ACCOUNT, "group": ACCOUNT} if os.getuid() == 0 else {}
 
     def _run(self, program: str, *arguments: object) -> None:
-        """Run one of PostgreSQL's programs on the server's data, as someone it runs for."""
+        """Run one of PostgreSQL's programs on the server's data, as its account."""
         command = [self._programs / program, "--pgdata", self.folder / "data", *arguments]
-        with tempfile.TemporaryFile() as output:  # a pipe would stay open as long as the server runs
+        with tempfile.TemporaryFile() as output:  # the server would keep a pipe open
             run = subprocess.run(
                 list(map(str, command)), cwd=self.folder, stdout=output, stderr=output, **self._account
             )
@@ -116,18 +116,18 @@ _INITIAL = "--no-locale --encoding UTF8 --auth-local trust --auth-host scram-sha
 
 
 def _programs() -> Path:
-    """Return the folder of PostgreSQL's programs: Debian's are not where a shell finds them."""
+    """Return the folder of PostgreSQL's programs, which Debian keeps out of PATH."""
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version)
     found = shutil.which("initdb") or (installed and installed[-1])
     if not found:
-        pytest.skip("PostgreSQL is not here: apt install postgresql")
+        pytest.skip("PostgreSQL is not installed: apt install postgresql")
     return Path(found).resolve().parent
 
 
 def _wait_for(path: Path) -> None:
     deadline = time.monotonic() + 20
     while not path.exists():
-        assert time.monotonic() < deadline, f"there is no {path}"
+        assert time.monotonic() < deadline, f"{path} does not exist"
         time.sleep(0.02)
 
 
@@ -137,9 +137,9 @@ def _version(program: Path) -> float:
 
 @contextmanager
 def running_postgres(port: int) -> Iterator[PostgresServer]:
-    """Give a new server; it is stopped in the end, and its folder removed."""
+    """Start a new server; stop it and remove its folder at the end."""
     if os.getuid() == 0 and ACCOUNT not in {entry.pw_name for entry in pwd.getpwall()}:
-        pytest.skip(f"as root PostgreSQL takes a user {ACCOUNT}: apt install postgresql")
+        pytest.skip(f"under root PostgreSQL needs a user {ACCOUNT}: apt install postgresql")
     with tempfile.TemporaryDirectory(prefix="luigi_etl.postgres.") as folder:
         server = PostgresServer(Path(folder), port)
         server.start()
