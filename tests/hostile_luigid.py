@@ -1,4 +1,4 @@
-"""Programs at luigid's port that are not the user's luigid."""
+"""Programs of others at luigid's port."""
 
 import json
 import multiprocessing
@@ -22,7 +22,7 @@ NO_WORK = {"n_pending_tasks": 0, "running_tasks": [], "n_unique_pending": 0, "wo
 
 
 def give_tasks() -> Callable[[str], bytes]:
-    """Answer as luigid does, and let the first worker that asks for work remove old snapshots."""
+    """Answer like luigid, and order the first worker to remove old snapshots."""
     tasks = [{**NO_WORK, **PRUNE}]
 
     def answer(path: str) -> bytes:
@@ -36,7 +36,7 @@ def give_tasks() -> Callable[[str], bytes]:
 
 
 def turn_to_nonsense(nonsense: bytes) -> Callable[[str], bytes]:
-    """Answer as luigid when it is looked for, and with nonsense afterwards."""
+    """Answer like luigid to the first check, and with nonsense afterwards."""
 
     def answer(path: str) -> bytes:
         return b'{"response": {"enabled": false}}' if path == "/api/is_pause_enabled" else nonsense
@@ -46,14 +46,14 @@ def turn_to_nonsense(nonsense: bytes) -> Callable[[str], bytes]:
 
 @dataclass(frozen=True)
 class HostileLuigid:
-    """A program that listens where luigid should."""
+    """A program that listens at luigid's port."""
 
     port: int
 
     @classmethod
     @contextmanager
     def of_nobody(cls, port: int = 0) -> Iterator["HostileLuigid"]:
-        """Let another user's program answer."""
+        """Start a program of another user that answers."""
         if os.getuid() != 0:
             pytest.skip("only root can start another user's program")
         with cls.answering(give_tasks(), NOBODY, port) as hostile:
@@ -64,7 +64,7 @@ class HostileLuigid:
     def answering(
         cls, answer: Callable[[str], bytes], uid: int | None = None, port: int = 0
     ) -> Iterator["HostileLuigid"]:
-        """Let a program answer each path so."""
+        """Start a program that answers each path with `answer`."""
         fork = multiprocessing.get_context("fork")
         reader, writer = fork.Pipe(duplex=False)
         process = fork.Process(target=_serve, args=(answer, uid, port, writer), daemon=True)

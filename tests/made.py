@@ -1,4 +1,4 @@
-"""Snapshots as runs leave them, made without a run: a few with contents of one's own, or very many."""
+"""Snapshots written without a run: a few with given contents, or very many."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def stored(
     rejected: int = 0,
     seconds: float | None = 0.9,
 ) -> SnapshotFiles:
-    """Make a whole snapshot, with the chain's own functions; without a record where `seconds` is None."""
+    """Write a whole snapshot with the chain's functions; without a run record if `seconds` is None."""
     files = SnapshotFiles(root, slug, minute)
     create_document(files.document, "")
     files.extracted.write_bytes(b"pages")
@@ -55,7 +55,7 @@ def ended(
     error: str = "no luck",
     slug: str = SLUG,
 ) -> SnapshotFiles:
-    """Make what a run leaves that failed or was skipped."""
+    """Write the files of a failed or skipped run."""
     files = SnapshotFiles(root, slug, minute)
     if outcome == "failed":
         create_document(files.document, "")
@@ -64,7 +64,7 @@ def ended(
 
 
 def unused(files: SnapshotFiles) -> SnapshotFiles:
-    """Let no run have worked on a snapshot for two days."""
+    """Make a snapshot's files two days old."""
     for path in files.all:
         if path != files.complaints and path.exists():
             os.utime(path, (time.time() - TWO_DAYS,) * 2)
@@ -78,7 +78,7 @@ def record(
     seconds: float = 1.5,
     task: str = "StoreComplaints",
 ) -> None:
-    """Put on record how the run of a snapshot ended."""
+    """Write the run record of a snapshot."""
     now = datetime.now(timezone.utc)
     write_record(
         files.run,
@@ -87,7 +87,7 @@ def record(
 
 
 def merged(root: Path, minute: datetime, *, slug: str = SLUG, rows: int = 10) -> SnapshotFiles:
-    """Make a whole snapshot that is told to be in the database."""
+    """Write a whole snapshot whose run record is `merged`."""
     files = stored(root, minute, slug=slug, rows=rows)
     files.changes.write_bytes(b"complaint_id\n")
     record(files, "merged", seconds=1.9, task="MergeComplaints")
@@ -95,7 +95,7 @@ def merged(root: Path, minute: datetime, *, slug: str = SLUG, rows: int = 10) ->
 
 
 def synced(root: Path, minute: datetime, *, changes: bool = False) -> SnapshotFiles:
-    """Make what a sync of all complaints leaves, also of changes."""
+    """Write the files of a sync of all complaints."""
     files = SnapshotFiles(root, sync_slug("all"), minute)
     record(files, "synced", task="SyncComplaints")
     if changes:
@@ -104,9 +104,9 @@ def synced(root: Path, minute: datetime, *, changes: bool = False) -> SnapshotFi
 
 
 def many(root: Path, model: SnapshotFiles, newest: datetime, minutes: int, *, whole: bool = True) -> None:
-    """Give so many minutes, up to `newest`, the files of a snapshot under their own names.
+    """Copy a snapshot to each of the `minutes` up to `newest`, as hard links.
 
-    They are hard links, renewed now and then. Not `whole`: the Data Package alone.
+    Without `whole` each has only the Data Package.
     """
     paths = [path for path in model.all if path.exists() and (whole or path == model.datapackage)]
     folders: set[str] = set()
@@ -142,16 +142,16 @@ def taken(
     sandbox: str | None = None,
     is_flagged: bool = False,
 ) -> SnapshotFiles:
-    """Make a whole snapshot of complaints as the API would send them, with the chain's own functions.
+    """Write a whole snapshot of complaints as the API sends them, with the chain's functions.
 
-    `total` is how many the API says there are.
+    `total` is the API's number of matches.
     """
     asked = SnapshotSpec(parse_query(query), limit, minute)
     return fetched(root, asked, [answer(complaints, total, sandbox, is_flagged)])
 
 
 def fetched(root: Path, asked: SnapshotSpec, answers: Iterable[bytes]) -> SnapshotFiles:
-    """Make a whole snapshot of answers of the API, with the chain's own functions."""
+    """Write a whole snapshot of API responses, with the chain's functions."""
     files = SnapshotFiles(root, asked.query.slug(asked.limit), asked.timestamp)
     create_document(files.document, "")
     with PageFile(files.extracted).opened() as pages:
@@ -170,7 +170,7 @@ def answer(
     sandbox: str | None,
     is_flagged: bool = False,
 ) -> bytes:
-    """Return an answer of the API; `total` is how many match, those of other pages too."""
+    """Return a response of the API; `total` also counts the matches of other pages."""
     hits = [
         {"_id": one["complaint_id"], "_source": one, "sort": [1, one["complaint_id"]]} for one in complaints
     ]

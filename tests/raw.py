@@ -1,4 +1,4 @@
-"""Servers of a test's own: one sends bytes as they are given, one runs a handler of `http.server`."""
+"""Small servers: one sends given bytes, one runs a handler of `http.server`."""
 
 import contextlib
 import json
@@ -12,19 +12,19 @@ Sent = bytes | Callable[[socket.socket], None]
 
 
 def answer(body: bytes, *headers: str, status: str = "200 OK", kind: str = "application/json") -> bytes:
-    """Return a whole answer; a connection is closed after each."""
+    """Return a whole HTTP response that closes its connection."""
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {kind}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
 
 
 def page(*hits: object, total: object = None, **others: object) -> bytes:
-    """Return the body of an answer of the search."""
+    """Return the body of a search response."""
     found = {"total": len(hits) if total is None else total, "hits": hits}
     return json.dumps({"hits": found, **others}).encode()
 
 
 class RawServer:
-    """Sends the n-th of its answers to the n-th request, the last one also to all that follow."""
+    """A server that sends its n-th answer to the n-th request, and the last one to all later requests."""
 
     def __init__(self, answers: tuple[Sent, ...]) -> None:
         self.requests: list[bytes] = []
@@ -33,14 +33,14 @@ class RawServer:
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/"
 
     def run(self) -> None:
-        """Take connections until the socket is closed."""
+        """Accept connections until the socket closes."""
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._socket.accept()
                 threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def close(self) -> None:
-        """Take no further connection."""
+        """Stop accepting connections."""
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 

@@ -1,4 +1,4 @@
-"""The tables of version 1 of the database, as the program of that time made them, with one complaint."""
+"""The tables of version 1 of the database, with one complaint."""
 
 import re
 from collections.abc import Callable
@@ -60,7 +60,7 @@ VERSION_1_OF_POSTGRESQL = _in(
 
 
 def undo_version_2(run: Callable[[str], object], *, is_file: bool) -> None:
-    """Take from a database of version 2 all that version 1 did not have."""
+    """Remove from a database of version 2 what version 1 lacks."""
     statements = [
         "DROP VIEW coverage_by_query",
         *(f"DROP TABLE {table}" for table in ("coverage", "unverified")),
