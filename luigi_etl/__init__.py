@@ -31,7 +31,7 @@ __all__ = [
 _MODULES = {"MergeComplaints": "merge", "PruneSnapshots": "prune", "SyncComplaints": "sync"}
 
 
-def define() -> None:
+def import_tasks() -> None:
     """Import all tasks, so that Luigi finds them by name."""
     for name in __all__:
         getattr(sys.modules[__name__], name)
@@ -49,4 +49,4 @@ if not TYPE_CHECKING:
 
 
 if "luigi" in sys.modules:
-    define()
+    import_tasks()

@@ -154,7 +154,7 @@ def fetched(root: Path, asked: SnapshotSpec, answers: Iterable[bytes]) -> Snapsh
     """Write a whole snapshot of API responses, with the chain's functions."""
     files = SnapshotFiles(root, asked.query.slug(asked.limit), asked.timestamp)
     create_document(files.document, "")
-    with PageFile(files.extracted).opened() as pages:
+    with PageFile(files.extracted).open_locked() as pages:
         for one in answers:
             pages.append(Page("https://api.example/?size=1", one))
         pages.finish()

@@ -11,9 +11,9 @@ import msgspec
 
 from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.csv_format import csv_blocks
-from luigi_etl.snapshot.store import labels
+from luigi_etl.snapshot.store import list_labels
 
-HEADER = labels(DEFAULT_COLUMNS)
+HEADER = list_labels(DEFAULT_COLUMNS)
 
 
 def own(rows: list[list[str | None]], target: Path) -> None:

@@ -55,7 +55,7 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._session.close()
 
-    def page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, SearchResponse]:
+    def fetch_page(self, query: Pairs, size: int, search_after: str | None) -> tuple[Page, SearchResponse]:
         """Fetch `size` complaints that match `query`, newest first, after the cursor `search_after`.
 
         Raises:

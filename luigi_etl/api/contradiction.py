@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypedDict
 import msgspec
 from msgspec import UNSET
 
-from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, Pair, families
+from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, Pair, group_by_parent
 from luigi_etl.api.response import Hit, SearchResponse
 from luigi_etl.api.settings import NEWEST_FIRST
 from luigi_etl.common.terminal import brief
@@ -83,7 +83,7 @@ def _create_filter(name: str, values: list[str], subject: str) -> _Filter:
         bound = date.fromisoformat(values[0])
         return _Filter(text, (field,), partial(_is_day_within, field, subject.endswith("_min"), bound))
     if subject in CHILD_FIELDS:
-        matches = partial(_is_or_is_below, subject, families(values))
+        matches = partial(_is_or_is_below, subject, group_by_parent(values))
         return _Filter(text, (subject, CHILD_FIELDS[subject]), matches)
     return _Filter(text, (subject,), partial(_is_one_of, subject, frozenset(values)))
 

@@ -28,7 +28,7 @@ Check = Callable[[str, str], str]
 Pair = tuple[str, str]
 
 
-def families(values: Iterable[str]) -> dict[str, list[str]]:
+def group_by_parent(values: Iterable[str]) -> dict[str, list[str]]:
     """Group values by parent: the children of each, none if the filter covers the whole parent.
 
     A parent given both alone and with children means these children only.

@@ -28,7 +28,7 @@ class Query:
         return "&".join(f"{name}={quote(value, safe='')}" for name, value in self.pairs)
 
     @property
-    def is_of_days_only(self) -> bool:
+    def has_only_days(self) -> bool:
         """Return whether all filters are days, which can't be misspelt."""
         return all(name.endswith(("_min", "_max")) for name, _ in self.pairs)
 

@@ -117,7 +117,7 @@ _decoder = msgspec.json.Decoder(SearchResponse)
 _raw_hits_decoder = msgspec.json.Decoder(SearchResponseOf[msgspec.Raw])
 
 
-def expected(total: int, limit: int) -> int:
+def count_expected(total: int, limit: int) -> int:
     """Return how many of `total` matches an extraction with `limit` (0 = all) must return."""
     return min(limit or total, total)
 

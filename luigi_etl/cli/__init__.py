@@ -10,7 +10,7 @@ else:
     Subcommands = argparse._SubParsersAction
 
 
-def interrupt_when_told_to_end() -> None:
+def interrupt_on_signals() -> None:
     """Let SIGTERM and SIGHUP act like Ctrl-C; an ignored signal (nohup) stays ignored."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:

@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from luigi_etl.cli import Subcommands, interrupt_when_told_to_end
+from luigi_etl.cli import Subcommands, interrupt_on_signals
 
 if TYPE_CHECKING:
     from luigi_etl.api.query import Query
@@ -41,18 +41,18 @@ def run(options: argparse.Namespace) -> int:
     from luigi_etl.api.query import parse_query
     from luigi_etl.common.terminal import print_line, write_all
     from luigi_etl.database.connection import Database
-    from luigi_etl.database.export import as_csv, check_name, export, matching
+    from luigi_etl.database.export import as_csv, check_name, export, open_matches
     from luigi_etl.tasks.config import storage
 
     path = None if options.file == STANDARD_OUTPUT else Path(options.file)
     if path:
         check_name(path)
-        interrupt_when_told_to_end()  # so that no incomplete file stays
+        interrupt_on_signals()  # so that no incomplete file stays
     query = parse_query(options.query)
     for note in query.notes:
         logger.warning("query: %s", note)
     database = Database(storage().database_address)
-    with matching(database, query) as rows:
+    with open_matches(database, query) as rows:
         _warn(database, query)
         if not path:
             write_all(block.lines for block in as_csv(rows))
@@ -65,9 +65,9 @@ def run(options: argparse.Namespace) -> int:
 def _warn(database: "Database", query: "Query") -> None:
     """Warn if the database may lack complaints that match the query."""
     from luigi_etl.common.minutes import this_minute
-    from luigi_etl.database.doubts import doubts
+    from luigi_etl.database.doubts import find_doubts
 
     with database.reading() as connection:
-        lines = doubts(connection, query, this_minute())
+        lines = find_doubts(connection, query, this_minute())
     for line in lines:
         logger.warning("luigi-etl: warning: %s", line)

@@ -33,10 +33,10 @@ def add_to(commands: Subcommands) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run luigid until a signal ends it."""
     from luigi_etl.common.errors import EtlError
-    from luigi_etl.service.luigid import address, is_usable
+    from luigi_etl.service.luigid import is_usable, read_address
     from luigi_etl.tasks.config import service
 
-    luigid, folder = address(), service().path
+    luigid, folder = read_address(), service().path
     if not options.unless_running:
         return _run(luigid, folder)
     if not is_usable(luigid):

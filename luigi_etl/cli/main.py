@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from luigi_etl.common.errors import USAGE_ERROR, EtlError
-from luigi_etl.common.luigi_cfg import without_values
+from luigi_etl.common.luigi_cfg import describe_config_error
 from luigi_etl.common.terminal import discard_output, one_line
 from luigi_etl.tasks.startup import import_luigi
 
@@ -69,7 +69,7 @@ def _describe_luigi_cfg(error: ValueError) -> str:
     if not cause or "Error when parsing the default value" not in str(error):
         return ""
     percent = "; write % as %%" if isinstance(cause, configparser.Error) else ""
-    return f" (luigi.cfg: {without_values(cause)}{percent})"
+    return f" (luigi.cfg: {describe_config_error(cause)}{percent})"
 
 
 class _ShowVersion(argparse.Action):

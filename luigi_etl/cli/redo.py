@@ -5,7 +5,7 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from luigi_etl.cli import Subcommands, interrupt_when_told_to_end
+from luigi_etl.cli import Subcommands, interrupt_on_signals
 from luigi_etl.common.minutes import as_parameter, to_parameter
 from luigi_etl.snapshot.paths import STAGES
 
@@ -40,11 +40,11 @@ def run(options: argparse.Namespace) -> int:
     from luigi_etl.tasks.merge import MergeComplaints
 
     stored = _parse_task(options)
-    merged = stored.same(MergeComplaints)
+    merged = stored.clone_as(MergeComplaints)
     check_exists(stored.files)
     if options.stage == "extract":
         check_not_merged(stored.files)
-    interrupt_when_told_to_end()  # so that `redo` restores the files
+    interrupt_on_signals()  # so that `redo` restores the files
     try:
         with ExitStack() as locks:
             for task in (stored, merged):
@@ -82,11 +82,11 @@ def _run_luigi(arguments: list[str]) -> int:
     from luigi.interface import core
     from luigi.retcodes import run_with_retcodes
 
-    from luigi_etl.service.luigid import address, problem_of
+    from luigi_etl.service.luigid import find_problem, read_address
     from luigi_etl.service.luigid_client import run_under
 
-    luigid, is_local = address(), core().local_scheduler
-    if not is_local and (problem := problem_of(luigid)):
+    luigid, is_local = read_address(), core().local_scheduler
+    if not is_local and (problem := find_problem(luigid)):
         sys.stderr.write(f"{problem}: the redo runs without luigid\n")
         is_local = True
     if not is_local:

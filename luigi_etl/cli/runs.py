@@ -70,13 +70,13 @@ def moment(text: str) -> datetime:
 
 def run(options: argparse.Namespace) -> int:
     """List the runs below `[storage] root`."""
-    from luigi_etl.service.run_history import read_job_runs, runs_since
+    from luigi_etl.service.run_history import list_runs, read_job_runs
     from luigi_etl.service.run_status import TROUBLE
     from luigi_etl.tasks.config import service, storage
 
     root = storage().path
     remembered = list(read_job_runs(service().path))
-    found = runs_since(root, options.since, remembered)
+    found = list_runs(root, options.since, remembered)
     runs = (run for run in found if not options.failed or run.outcome in TROUBLE)
     formatter = _QueryFormatter(root)
     print_all(_as_json(runs, formatter) if options.json else _as_text(runs, formatter, remembered, options))
@@ -102,10 +102,10 @@ class _QueryFormatter:
 
     def limit(self, slug: str) -> str:
         """Return the limit, or `sync`."""
-        from luigi_etl.snapshot.paths import is_of_syncs
+        from luigi_etl.snapshot.paths import is_sync_slug
 
         found = self.find(slug)
-        return "sync" if is_of_syncs(slug) else str(found[1]) if found else ""
+        return "sync" if is_sync_slug(slug) else str(found[1]) if found else ""
 
 
 def _as_json(runs: Iterable["Run"], formatter: _QueryFormatter) -> Iterator[str]:
@@ -117,14 +117,14 @@ def _as_json(runs: Iterable["Run"], formatter: _QueryFormatter) -> Iterator[str]
 
 
 def _fields(run: "Run", formatter: _QueryFormatter) -> dict[str, object]:
-    from luigi_etl.snapshot.paths import is_of_syncs
+    from luigi_etl.snapshot.paths import is_sync_slug
 
     query, limit = formatter.find(run.query) or (None, None)
     return {
         "minute": as_iso(run.minute),
         "query": run.query,
         "query_string": query,
-        "limit": None if is_of_syncs(run.query) else limit,
+        "limit": None if is_sync_slug(run.query) else limit,
         "outcome": run.outcome,
         "attempt": run.attempt,
         "attempts": run.attempts,
@@ -154,9 +154,9 @@ def _as_text(
 
 def _widths(formatter: _QueryFormatter, remembered: list["Run"]) -> tuple[int, int, int]:
     """Return the widths of query, limit and outcome for all runs, before they are read."""
-    from luigi_etl.snapshot.listing import slugs
+    from luigi_etl.snapshot.listing import list_slugs
 
-    found = {*slugs(formatter.root), *(run.query for run in remembered)}
+    found = {*list_slugs(formatter.root), *(run.query for run in remembered)}
     return (
         max(map(len, ["query", *map(formatter.query, found)])),
         max(map(len, ["limit", *map(formatter.limit, found)])),

@@ -70,7 +70,7 @@ class BusyError(EtlError):
     def __init__(self, state: JobState) -> None:
         began = f", begun at {with_seconds(state.began)}" if state.began else ""
         super().__init__(f"another run is under way (process {state.process}{began})")
-        self.memory = state
+        self.state = state
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def record_attempt(attempt: int, attempts: int) -> None:
         job.write_state(msgspec.structs.replace(job.read_state(), attempt=attempt, attempts=attempts))
 
 
-def known_jobs(folder: Path) -> list[Job]:
+def find_jobs(folder: Path) -> list[Job]:
     """Return the jobs with a state file in a folder."""
     names = set()
     for place in StateFile("", folder, JobState).folders():

@@ -13,7 +13,7 @@ FILES = {  # by $LUIGI_CONFIG_PARSER
 _VALUE = re.compile(r"(, found:| reference ).*", re.DOTALL)
 
 
-def files() -> tuple[str, ...]:
+def find_config_files() -> tuple[str, ...]:
     """Return the configuration files that Luigi looks for, except $LUIGI_CONFIG_PATH."""
     return FILES.get(os.environ.get("LUIGI_CONFIG_PARSER", ""), FILES["cfg"])
 
@@ -39,7 +39,7 @@ def check_readable(paths: Iterable[str]) -> None:
             raise ValueError(f"{path} can't be read ({error.strerror}): {remedy}") from error
 
 
-def without_values(error: BaseException) -> str:
+def describe_config_error(error: BaseException) -> str:
     """Return a configuration error in one line, without values: they may contain passwords."""
     if isinstance(error, configparser.MissingSectionHeaderError):
         return f"line {error.lineno}: a setting before the first [section]"

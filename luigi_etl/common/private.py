@@ -19,7 +19,7 @@ def make_private(folder: Path) -> None:
         raise NotADirectoryError(f"{folder} is not a folder")
 
 
-def others_can_write(path: Path) -> bool:
+def is_writable_by_others(path: Path) -> bool:
     """Return whether other users than this one and root can write a file or folder."""
     status = path.stat()
     return status.st_uid not in (os.geteuid(), 0) or bool(status.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
@@ -30,7 +30,7 @@ def open_private(path: str | Path, flags: int) -> int:
     return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
-def own_folders() -> list[Path]:
+def find_user_folders() -> list[Path]:
     """Return the folders that all processes of this user share, the best first.
 
     They do not depend on the environment, which differs between a login, cron and sudo.

@@ -9,7 +9,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
 from luigi_etl.common.errors import DatabaseError, EtlError, NoDatabaseError
 from luigi_etl.common.files import storage_errors
-from luigi_etl.database.coverage import rebuild
+from luigi_etl.database.coverage import rebuild_coverage
 from luigi_etl.database.damage import find_damage
 from luigi_etl.database.driver_errors import explain_postgres_error, explain_sqlite_error, shorten_message
 from luigi_etl.database.engines import get_postgres_engine, get_sqlite_engine, hide_passwords, read_address
@@ -54,7 +54,7 @@ class Database:
                 connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{WAIT}s'")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({LOCK})")
             if create_or_migrate(connection) == WITHOUT_COVERAGE:
-                rebuild(connection)
+                rebuild_coverage(connection)
             yield connection
 
     @contextlib.contextmanager

@@ -52,7 +52,7 @@ def confirm_coverage(connection: Connection, timestamp: datetime, query: Query, 
 
 def is_confirmation_due(connection: Connection, timestamp: datetime, query: Query, synced: datetime) -> bool:
     """Return whether `confirm_coverage` is due: once a day, so that not every sync writes."""
-    rows = [row for row in covered(connection) if row.query == str(split_days(query)[0])]
+    rows = [row for row in read_coverage(connection) if row.query == str(split_days(query)[0])]
     return any(
         row.as_of < timestamp - CONFIRM_AFTER and _confirmed(row, timestamp, synced) != row for row in rows
     )
@@ -63,9 +63,9 @@ def _confirmed(row: CoverageRow, timestamp: datetime, synced: datetime) -> Cover
     return row._replace(as_of=timestamp) if is_of_sync else row
 
 
-def rebuild(connection: Connection, until: datetime | None = None) -> None:
+def rebuild_coverage(connection: Connection, until: datetime | None = None) -> None:
     """Fill the table again from the snapshots on record; keep rows up to `until`."""
-    kept = [row for row in covered(connection) if until and row.as_of <= until]
+    kept = [row for row in read_coverage(connection) if until and row.as_of <= until]
     connection.execute(delete(coverage))
     for query, rows in groupby(sort_rows([*kept, *derive_coverage(connection)]), attrgetter("query")):
         _write(connection, query, list(rows))
@@ -96,7 +96,7 @@ def _write(connection: Connection, query: str, rows: Sequence[CoverageRow]) -> N
 _COLUMNS = tuple(coverage.c[name] for name in CoverageRow._fields)
 
 
-def covered(connection: Connection) -> list[CoverageRow]:
+def read_coverage(connection: Connection) -> list[CoverageRow]:
     """Return the coverage; derive it if the schema version has no table for it."""
     if not inspect(connection).has_table(coverage.name):
         return derive_coverage(connection)

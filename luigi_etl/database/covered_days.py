@@ -61,7 +61,7 @@ class Span(NamedTuple):
     as_of: datetime
 
 
-def ranges(rows: Iterable[CoverageRow]) -> list[CoveredRange]:
+def join_ranges(rows: Iterable[CoverageRow]) -> list[CoveredRange]:
     """Join adjoining days, as the view `coverage_by_query` does."""
     joined: list[CoveredRange] = []
     for _, pairs in groupby(add_range_start(rows), _range_key):

@@ -30,10 +30,10 @@ def find_damage(connection: Connection) -> str:
         SchemaError: the schema version itself is damaged.
 
     """
-    return find_missing(connection) or _find_wrong_cell(connection)
+    return find_missing_part(connection) or _find_wrong_cell(connection)
 
 
-def find_missing(connection: Connection) -> str:
+def find_missing_part(connection: Connection) -> str:
     """Return the first missing table or column, or an empty text; this is quick.
 
     Raises:

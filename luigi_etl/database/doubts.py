@@ -5,10 +5,10 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy import Connection, and_, column, func, inspect, or_, select, table
 
-from luigi_etl.api.filters import families
+from luigi_etl.api.filters import group_by_parent
 from luigi_etl.api.query import Query
 from luigi_etl.common.minutes import as_text
-from luigi_etl.database.coverage import covered
+from luigi_etl.database.coverage import read_coverage
 from luigi_etl.database.covered_days import (
     BOUNDS,
     CoverageRow,
@@ -17,15 +17,15 @@ from luigi_etl.database.covered_days import (
     describe_days,
     describe_query,
     find_uncovered_days,
+    join_ranges,
     merge_spans,
     parse_if_valid,
-    ranges,
     split_days,
     to_row,
     to_span,
 )
 from luigi_etl.database.schema import complaints
-from luigi_etl.database.sql_filter import CHILDREN, condition, is_lasting
+from luigi_etl.database.sql_filter import CHILDREN, is_lasting, to_condition
 
 FIRST_DAY = date(2011, 12, 1)  # the CFPB's first complaint
 STALE = timedelta(days=2)  # the CFPB loads its index daily
@@ -35,9 +35,9 @@ MOST_CONDITIONS = 100  # SQLite nests at most 1,000 in an expression
 _unverified = table("unverified", column("complaint_id"))
 
 
-def doubts(connection: Connection, question: Query, now: datetime) -> list[str]:
+def find_doubts(connection: Connection, question: Query, now: datetime) -> list[str]:
     """Return the reasons why the database's answer may differ from the API's, one line each."""
-    rows = covered(connection)
+    rows = read_coverage(connection)
     return [
         *find_gaps(question, rows, now),
         *_may_have_changed(connection, question, rows, now),
@@ -96,10 +96,10 @@ def _is_wider(name: str, wide: list[str], narrow: list[str]) -> bool:
         return wide[0] >= narrow[0]
     if name not in CHILDREN:
         return set(narrow) <= set(wide)
-    parents = families(wide)
+    parents = group_by_parent(wide)
     return all(
         parent in parents and (not parents[parent] or (children and set(children) <= set(parents[parent])))
-        for parent, children in families(narrow).items()
+        for parent, children in group_by_parent(narrow).items()
     )
 
 
@@ -165,14 +165,14 @@ def _not_verified(connection: Connection, question: Query) -> list[str]:
 
 
 def _count(connection: Connection, question: Query, *conditions: object) -> int:
-    chosen = (complaints.c.withdrawn.is_(None), condition(question), *conditions)
+    chosen = (complaints.c.withdrawn.is_(None), to_condition(question), *conditions)
     return connection.scalar(select(func.count()).select_from(complaints).where(*chosen)) or 0  # type: ignore[arg-type]
 
 
 def _describe_coverage(question: Query, spans: Sequence[Span], rows: Sequence[CoverageRow]) -> str:
     """Return `the database covers ...`, with the ranges of this query or else of others."""
     filters = str(split_days(question)[0])
-    known = ranges(to_row(filters, span, 0) for span in spans) or ranges(rows)
+    known = join_ranges(to_row(filters, span, 0) for span in spans) or join_ranges(rows)
     if not known:
         return "the database covers no query completely"
     only = "" if spans else "only "

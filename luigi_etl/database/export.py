@@ -13,11 +13,11 @@ from luigi_etl.api.query import Query
 from luigi_etl.common.errors import SettingError, StorageError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints
-from luigi_etl.database.sql_filter import condition
+from luigi_etl.database.sql_filter import to_condition
 from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.csv_format import Block, csv_blocks
-from luigi_etl.snapshot.replacement import replacing
-from luigi_etl.snapshot.store import labels
+from luigi_etl.snapshot.replacement import replace_file
+from luigi_etl.snapshot.store import list_labels
 
 if TYPE_CHECKING:
     import pyarrow
@@ -30,7 +30,7 @@ Rows = Iterator[Row[Any]]
 
 
 @contextlib.contextmanager
-def matching(database: Database, query: Query) -> Iterator[Rows]:
+def open_matches(database: Database, query: Query) -> Iterator[Rows]:
     """Open the complaints that match a query and are not withdrawn, with the CFPB's 18 columns.
 
     The rows show one state of the database, whatever others merge. Their order is the API's: the newest day
@@ -44,7 +44,7 @@ def matching(database: Database, query: Query) -> Iterator[Rows]:
     day = complaints.c.date_received
     chosen = (
         select(*(complaints.c[column.field] for column in DEFAULT_COLUMNS))
-        .where(complaints.c.withdrawn.is_(None), condition(query))
+        .where(complaints.c.withdrawn.is_(None), to_condition(query))
         .order_by(day.desc(), complaints.c.complaint_id.desc())
     )
     # Two parts: databases sort null differently, and this way both use the index of dates.
@@ -56,7 +56,7 @@ def matching(database: Database, query: Query) -> Iterator[Rows]:
 
 def as_csv(rows: Rows) -> Iterator[Block]:
     """Yield rows as blocks of CSV, in the format of the chain."""
-    return csv_blocks(labels(DEFAULT_COLUMNS), rows)
+    return csv_blocks(list_labels(DEFAULT_COLUMNS), rows)
 
 
 def check_name(path: Path) -> None:
@@ -81,7 +81,7 @@ def export(rows: Rows, path: Path, root: Path) -> int:
 
     """
     writer = _WRITERS[path.suffix.lower()]
-    return writer(rows, lambda: replacing(path, root, REMEDY))
+    return writer(rows, lambda: replace_file(path, root, REMEDY))
 
 
 Opener = Callable[[], AbstractContextManager[IO[bytes]]]

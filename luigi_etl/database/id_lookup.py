@@ -18,9 +18,9 @@ from luigi_etl.database.losses import Loss, hold_back, is_held
 from luigi_etl.database.merge import SnapshotToMerge, merge_observations
 from luigi_etl.database.observations import convert_observations
 from luigi_etl.database.schema import complaints, unverified
-from luigi_etl.database.sql_filter import condition, make_lookup_query
+from luigi_etl.database.sql_filter import make_lookup_query, to_condition
 from luigi_etl.snapshot.complaint import Complaint
-from luigi_etl.snapshot.datapackage import HASH
+from luigi_etl.snapshot.datapackage import HASH_PREFIX
 from luigi_etl.snapshot.decoding import read_page
 from luigi_etl.snapshot.guard import Guard
 
@@ -63,7 +63,7 @@ class Verifier:
         loss = self._hold_back(covered, now, guard)
         for _ in range(self._requests):
             with self._database.reading() as connection:
-                ids, control = _next_ids(connection, condition(covered.query), now)
+                ids, control = _next_ids(connection, to_condition(covered.query), now)
             if not ids:
                 break
             yield self._look_up(ids, control, now)
@@ -75,11 +75,11 @@ class Verifier:
             if not connection.scalar(select(exists(unverified))):
                 return None
         with self._database.writing() as connection:
-            return hold_back(connection, condition(covered.query), condition(covered.days), now, guard)
+            return hold_back(connection, to_condition(covered.query), to_condition(covered.days), now, guard)
 
     def _look_up(self, ids: list[str], control: str, now: datetime) -> Key:
         query = make_lookup_query([control, *ids])
-        page, answer = self._client.page(query.pairs, len(ids) + 1, None)
+        page, answer = self._client.fetch_page(query.pairs, len(ids) + 1, None)
         results = read_page(page.body).results
         observations = list(convert_observations(results))
         found = {one.complaint_id for one in observations}
@@ -96,7 +96,7 @@ class Verifier:
             last_indexed=answer.meta.last_indexed,
             is_complete=True,
             is_sandbox=bool(answer.meta.sandbox),
-            content_hash=HASH + hashlib.sha256(page.body).hexdigest(),
+            content_hash=HASH_PREFIX + hashlib.sha256(page.body).hexdigest(),
         )
         merge_observations(self._database, snapshot, iter(observations))
         return key

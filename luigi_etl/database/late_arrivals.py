@@ -10,7 +10,7 @@ from typing import NamedTuple
 from msgspec import UNSET
 from sqlalchemy import Connection, delete, func, select, update
 
-from luigi_etl.database.observations import Observation, Value, as_text
+from luigi_etl.database.observations import Observation, Value, as_history_text
 from luigi_etl.database.rows import Change, SnapshotRef, StoredComplaint, append_history, replace_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, snapshots
 
@@ -61,13 +61,13 @@ class LateMerger:
         for at, (field, seen) in enumerate(zip(FIELDS, observation.values, strict=True)):
             if seen is UNSET:
                 continue
-            newest = stored.observed(at)
+            newest = stored.last_sent_at(at)
             if newest is None or newest <= self._snapshot.timestamp:
                 self._record_newer_value(stored, at, seen, is_first=newest is None)
                 after = after.with_value(at, seen, self._snapshot.timestamp)
             else:
                 of_field = [line for line in lines if line.field == field]
-                self._insert_into_history(stored, at, as_text(seen), of_field, newest)
+                self._insert_into_history(stored, at, as_history_text(seen), of_field, newest)
         return after
 
     def _record_newer_value(self, stored: StoredComplaint, at: int, seen: Value, *, is_first: bool) -> None:
@@ -75,14 +75,18 @@ class LateMerger:
         is_from_the_start = is_first and self._snapshot.timestamp < stored.first_seen
         if stored.values[at] != seen and not is_from_the_start:
             self._append_change(
-                stored, self._snapshot.id, FIELDS[at], as_text(stored.values[at]), as_text(seen)
+                stored,
+                self._snapshot.id,
+                FIELDS[at],
+                as_history_text(stored.values[at]),
+                as_history_text(seen),
             )
 
     def _insert_into_history(
         self, stored: StoredComplaint, at: int, seen: str | None, lines: list[HistoryLine], newest: datetime
     ) -> None:
         """Insert a value that a later one replaced, and correct the line after it."""
-        field, present = FIELDS[at], as_text(stored.values[at])
+        field, present = FIELDS[at], as_history_text(stored.values[at])
         before = [line for line in lines if line.timestamp <= self._snapshot.timestamp]
         after = lines[len(before) :]
         known = before[-1].new if before else after[0].old if after else present

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, false, func, or_
 
 from luigi_etl.api.query import Query
 from luigi_etl.database.schema import complaints, unverified
-from luigi_etl.snapshot.guard import RELEASE, Guard, latest_confirmed
+from luigi_etl.snapshot.guard import HELD_BACK_REMEDY, Guard, latest_confirmed
 
 _ACCEPTED = datetime(1970, 1, 1)  # long ago, so that this run and its retries accept the loss
 
@@ -22,7 +22,7 @@ class Loss(NamedTuple):
         """Return one line: the loss and the remedy."""
         return (
             f"held back: {self.lost:,} of {self.covered:,} complaints would be withdrawn "
-            f"({str(query) or 'all complaints'}); {RELEASE}"
+            f"({str(query) or 'all complaints'}); {HELD_BACK_REMEDY}"
         )
 
 

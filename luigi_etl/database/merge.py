@@ -16,7 +16,7 @@ from luigi_etl.database.late_arrivals import Comparison, LateMerger
 from luigi_etl.database.observations import (
     ALL_UNSET,
     Observation,
-    as_text,
+    as_history_text,
     read_observations,
     read_rejected_ids,
 )
@@ -249,5 +249,10 @@ class _BatchMerger:
         for field, old, new in zip(FIELDS, before.values, after.values, strict=True):
             if old != new:
                 yield Change(
-                    before.complaint_id, "changed", self._snapshot.id, field, as_text(old), as_text(new)
+                    before.complaint_id,
+                    "changed",
+                    self._snapshot.id,
+                    field,
+                    as_history_text(old),
+                    as_history_text(new),
                 )

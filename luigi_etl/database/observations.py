@@ -14,7 +14,7 @@ from luigi_etl.api.response import read_hit
 from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.database.schema import DATES, FIELDS
 from luigi_etl.snapshot.complaint import Complaint, Rejection
-from luigi_etl.snapshot.datapackage import HASH
+from luigi_etl.snapshot.datapackage import HASH_PREFIX
 
 Value = str | date | bool | None
 ObservedValue = Value | UnsetType  # UNSET: the API did not send the field
@@ -56,7 +56,7 @@ def read_observations(parsed: Path, parsed_hash: str) -> Iterator[Observation]:
                 yield Observation(str(complaint.complaint_id), _values(complaint))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError.of(parsed, error, "parse again") from error
-    if HASH + sha256.hexdigest() != parsed_hash:
+    if HASH_PREFIX + sha256.hexdigest() != parsed_hash:
         raise DamagedFileError.of(parsed, "was changed since it was stored", "parse again")
 
 
@@ -85,7 +85,7 @@ def convert_observations(results: Iterable[Complaint | Rejection]) -> Iterator[O
             yield Observation(_without_nul(str(identity)), ALL_UNSET)
 
 
-def as_text(value: Value) -> str | None:
+def as_history_text(value: Value) -> str | None:
     """Return a value as the history stores it."""
     if isinstance(value, bool):
         return "true" if value else "false"

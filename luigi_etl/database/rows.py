@@ -58,7 +58,7 @@ class StoredComplaint(NamedTuple):
             last_sent=self._last_sent_without(observation.sent),
         )
 
-    def observed(self, at: int) -> datetime | None:
+    def last_sent_at(self, at: int) -> datetime | None:
         """Return when the field at this index was last sent, or None if it never was."""
         if not self.sent >> at & 1:
             return None

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from sqlalchemy import ColumnElement, and_, false, func, not_, or_, true
 
-from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, families
+from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, group_by_parent
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import QueryError
 from luigi_etl.database.schema import complaints
@@ -59,7 +59,7 @@ def proves_withdrawal(query: Query) -> bool:
     return not query.pairs or bool(read_lookup_ids(query))
 
 
-def condition(query: Query) -> ColumnElement[bool]:
+def to_condition(query: Query) -> ColumnElement[bool]:
     """Return the condition that a row of `complaints` matches the query as in the API.
 
     Filters are joined by AND, the values of one filter by OR. Several `not_` filters exclude only complaints
@@ -89,7 +89,7 @@ def _filter(name: str, values: list[str]) -> ColumnElement[bool]:
     if name.endswith("_max"):
         return DAYS[name[:-4]] <= date.fromisoformat(values[0])
     if name in CHILDREN:
-        return or_(*(_is_or_is_below(name, *family) for family in families(values).items()))
+        return or_(*(_is_or_is_below(name, *family) for family in group_by_parent(values).items()))
     return complaints.c[name].in_(values)
 
 

@@ -67,7 +67,7 @@ class Syncer:
             raise TransientError("another process is bringing the database up to date")
         _locks[path] = stream
 
-    def interrupted(self, client: Client, now: datetime) -> Sync | None:
+    def resume(self, client: Client, now: datetime) -> Sync | None:
         """Return the interrupted sync, if any, with the minute `now` for windows that were not begun.
 
         If the index changed, remove half-read windows: they are read again.
@@ -86,7 +86,7 @@ class Syncer:
             self._table.set_windows(sync, moved)
         return sync._replace(windows=moved)
 
-    def last(self) -> Sync | None:
+    def last_sync(self) -> Sync | None:
         """Return the newest sync that ended, if any."""
         return self._table.find_ended()
 
@@ -97,7 +97,7 @@ class Syncer:
         If its hits were flagged or their fields changed, repeat it after an hour.
         """
         self._remove_files()
-        last, state = self.last(), _read_state(client, self._query)
+        last, state = self.last_sync(), _read_state(client, self._query)
         if last and last.state == state and last.since <= since and not _needs_repetition(last, now, guard):
             self._confirm(last, now)
             return None
@@ -111,7 +111,7 @@ class Syncer:
         days = plan_windows(self._query, sync.since, sync.since, 1, 0, lambda _: 0)
         return next(iter(days), self._query)
 
-    def report(self, sync: Sync, first: int, target: Path) -> Counts:
+    def write_lookup_changes(self, sync: Sync, first: int, target: Path) -> Counts:
         """Write the changes by a sync's lookups from index `first` on to `target`."""
         return write_changes(self.database, [one.key for one in sync.lookups[first:]], target)
 
@@ -195,5 +195,5 @@ def _needs_repetition(last: Sync, now: datetime, guard: Guard) -> bool:
 
 
 def _read_state(client: Client, query: Query) -> IndexState:
-    _, answer = client.page(query.pairs, 0, None)
+    _, answer = client.fetch_page(query.pairs, 0, None)
     return IndexState(answer.meta.last_indexed, answer.meta.total_record_count, answer.total)

@@ -30,7 +30,7 @@ from luigi_etl.database.covered_days import parse_if_valid
 from luigi_etl.database.losses import Loss, hold_back, is_held
 from luigi_etl.database.rows import Change, SnapshotRef, StoredComplaint, append_history, set_times
 from luigi_etl.database.schema import Minute, complaints, history, snapshots, unverified
-from luigi_etl.database.sql_filter import condition, is_lasting, proves_withdrawal
+from luigi_etl.database.sql_filter import is_lasting, proves_withdrawal, to_condition
 from luigi_etl.snapshot.guard import Guard
 
 
@@ -86,7 +86,7 @@ _SEEN_LATE = Table(
 def _mark_missing(
     connection: Connection, by: SnapshotRef, among: ColumnElement[bool], guard: Guard | None
 ) -> Loss | None:
-    covered = condition(by.query)
+    covered = to_condition(by.query)
     expected = and_(covered, complaints.c.last_seen < by.timestamp, among)
     if not proves_withdrawal(by.query):
         _mark_unverified(connection, by, expected)

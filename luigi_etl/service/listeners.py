@@ -33,7 +33,7 @@ class Listener(NamedTuple):
         return socket.inet_ntop(socket.AF_INET if len(self.address) == 4 else socket.AF_INET6, self.address)
 
 
-def listeners(port: int) -> Iterator[Listener]:
+def find_listeners(port: int) -> Iterator[Listener]:
     """Yield the listening sockets of a port.
 
     Raises:
@@ -50,7 +50,7 @@ def listeners(port: int) -> Iterator[Listener]:
                 yield Listener(_unmap(_unpack(address)), int(fields[7]))
 
 
-def local_addresses(host: str, port: int) -> set[bytes]:
+def find_local_addresses(host: str, port: int) -> set[bytes]:
     """Return the addresses of a host that belong to this machine.
 
     Raises:
@@ -73,10 +73,10 @@ def find_foreign_listener(host: str, port: int) -> Listener | None:
 
     """
     trusted = {os.geteuid(), 0}
-    addresses = local_addresses(host, port) if IS_LISTED else set()
+    addresses = find_local_addresses(host, port) if IS_LISTED else set()
     if not addresses:  # another machine
         return None
-    reached = (found for found in listeners(port) if found.is_open_to_all or found.address in addresses)
+    reached = (found for found in find_listeners(port) if found.is_open_to_all or found.address in addresses)
     return next((found for found in reached if found.uid not in trusted), None)
 
 

@@ -15,7 +15,7 @@ from luigi.task_register import TaskClassNotFoundException
 
 from luigi_etl.common.reason import bounded
 from luigi_etl.common.terminal import one_line
-from luigi_etl.service.luigid import Address, problem_of
+from luigi_etl.service.luigid import Address, find_problem
 from luigi_etl.service.luigid_client import run_under
 from luigi_etl.service.run_result import RunResult
 from luigi_etl.service.signals import Signals
@@ -33,7 +33,7 @@ def run_luigi(arguments: Sequence[str], luigid: Address | None, signals: Signals
     if luigid is None:
         return _run(partial(run_with_retcodes, arguments), signals)
     run_locally = partial(run_with_retcodes, (*arguments, "--local-scheduler"))
-    if problem := problem_of(luigid):
+    if problem := find_problem(luigid):
         logger.info("%s; the run continues without luigid", problem)
         return _run(run_locally, signals)
     result = _run(partial(run_under, luigid, arguments), signals)

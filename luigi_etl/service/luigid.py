@@ -32,7 +32,7 @@ class Address(NamedTuple):
         return f"{self.scheme}://{host}:{self.port}{self.path}"
 
 
-def address() -> Address:
+def read_address() -> Address:
     """Return the address that Luigi uses: `[core] scheduler_url`, else `scheduler_host` and `scheduler_port`.
 
     Raises:
@@ -56,7 +56,7 @@ def address() -> Address:
     return Address(url.hostname, port, url.scheme, url.path.rstrip("/"), credentials)
 
 
-def problem_of(luigid: Address) -> str:
+def find_problem(luigid: Address) -> str:
     """Return why a run must not use luigid, or an empty string.
 
     luigid chooses the tasks that run, so on this machine it must belong to this user or root.
@@ -74,7 +74,7 @@ def problem_of(luigid: Address) -> str:
 
 def is_usable(luigid: Address) -> bool:
     """Return whether luigid responds and a run may use it."""
-    return not problem_of(luigid)
+    return not find_problem(luigid)
 
 
 def _check_response(luigid: Address) -> str:

@@ -14,7 +14,7 @@ from luigi import server
 from luigi_etl.common.errors import SettingError
 from luigi_etl.common.files import storage_errors
 from luigi_etl.common.log_files import add_bounded_file
-from luigi_etl.common.private import make_private, others_can_write
+from luigi_etl.common.private import is_writable_by_others, make_private
 from luigi_etl.service.luigid import Address, is_usable
 
 
@@ -51,7 +51,7 @@ def run_luigid(luigid: Address, folder: Path) -> None:
 def _check_state(state: Path) -> None:
     """Refuse a state that others can write: it is a pickle, so they could run code here."""
     for path in (state.parent, state):
-        if path.exists() and others_can_write(path):
+        if path.exists() and is_writable_by_others(path):
             raise SettingError(
                 f"{path.absolute()}: others can write it, and run code here by luigid's state; delete "
                 f"{state.name} if you don't trust them, then `chmod go-w {shlex.quote(str(path.absolute()))}`"

@@ -9,7 +9,7 @@ from luigi_etl.common.errors import PermanentError
 from luigi_etl.common.files import storage_errors
 from luigi_etl.common.minutes import as_parameter
 from luigi_etl.common.terminal import print_line
-from luigi_etl.service.run_status import MERGES, tells_of_failed_merge
+from luigi_etl.service.run_status import MERGES, is_failed_merge
 from luigi_etl.snapshot.paths import ASIDE_SUFFIX, STAGES, SnapshotFiles, mark_in_use
 from luigi_etl.snapshot.run_record import RunRecord, write_record
 from luigi_etl.snapshot.store import publish
@@ -74,7 +74,7 @@ def check_not_merged(files: SnapshotFiles) -> None:
 
 def needs_merge(files: SnapshotFiles) -> bool:
     """Return whether the snapshot is in the database, or failed to get there: a redo merges it again."""
-    return _was_merged(files) or any(tells_of_failed_merge(path) for path in (files.run, _aside(files.run)))
+    return _was_merged(files) or any(is_failed_merge(path) for path in (files.run, _aside(files.run)))
 
 
 def _was_merged(files: SnapshotFiles) -> bool:
@@ -102,7 +102,7 @@ def _repair(files: SnapshotFiles) -> None:
 
 def _awaits_merge(files: SnapshotFiles, aside: list[Path]) -> bool:
     """Return whether only the changes of an older merge are aside, until the new files are merged."""
-    return aside == [files.changes] and not files.changes.exists() and tells_of_failed_merge(files.run)
+    return aside == [files.changes] and not files.changes.exists() and is_failed_merge(files.run)
 
 
 def _is_complete(files: SnapshotFiles, aside: list[Path]) -> bool:
@@ -117,7 +117,7 @@ def _is_complete(files: SnapshotFiles, aside: list[Path]) -> bool:
         return True
     if files.changes in aside:
         return files.changes.exists()
-    return files.run.exists() or (files.changes.exists() and tells_of_failed_merge(_aside(files.run)))
+    return files.run.exists() or (files.changes.exists() and is_failed_merge(_aside(files.run)))
 
 
 def _record_missing_merge(files: SnapshotFiles) -> None:
@@ -143,7 +143,7 @@ def _restore(files: SnapshotFiles) -> bool:
     finds an incomplete snapshot and continues here.
     """
     aside = _paths_aside(files)
-    if tells_of_failed_merge(_aside(files.run)) and files.changes in aside:
+    if is_failed_merge(_aside(files.run)) and files.changes in aside:
         aside.remove(files.changes)  # of an older merge than these files
     if not aside:
         return False

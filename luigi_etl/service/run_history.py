@@ -9,17 +9,17 @@ from operator import attrgetter
 from pathlib import Path
 
 from luigi_etl.common.errors import DamagedFileError
-from luigi_etl.common.job_state import known_jobs
+from luigi_etl.common.job_state import find_jobs
 from luigi_etl.service.run_status import Run, RunStatus, read_run
-from luigi_etl.snapshot.command_options import options_for, query_of_slug
+from luigi_etl.snapshot.command_options import format_options, parse_slug
 from luigi_etl.snapshot.datapackage_reader import read_counts
-from luigi_etl.snapshot.listing import days, slugs, snapshots
+from luigi_etl.snapshot.listing import list_days, list_slugs, list_snapshots
 from luigi_etl.snapshot.paths import sync_slug
 
 _BY_MINUTE = attrgetter("minute")
 
 
-def runs_since(root: Path, since: datetime, remembered: Iterable[Run] = ()) -> Iterator[Run]:
+def list_runs(root: Path, since: datetime, remembered: Iterable[Run] = ()) -> Iterator[Run]:
     """Yield the runs of all queries from `since` (naive UTC) on, newest first; earlier days are not read.
 
     A damaged file makes a `damaged` run. `remembered` are the runs of `read_job_runs`.
@@ -28,7 +28,7 @@ def runs_since(root: Path, since: datetime, remembered: Iterable[Run] = ()) -> I
         OSError: a folder can't be read.
 
     """
-    by_query = [_runs_since(root, slug, since) for slug in slugs(root)]
+    by_query = [_runs_since(root, slug, since) for slug in list_slugs(root)]
     job_runs = sorted((run for run in remembered if run.minute >= since), key=_BY_MINUTE, reverse=True)
     merged = heapq.merge(*by_query, job_runs, key=_BY_MINUTE, reverse=True)
     for _, minute_runs in groupby(merged, key=_BY_MINUTE):
@@ -43,7 +43,7 @@ def read_job_runs(folder: Path) -> Iterator[Run]:
 
     They are the runs under way, and failed runs that could not write a record.
     """
-    for job in known_jobs(folder):
+    for job in find_jobs(folder):
         state = job.read_state()
         for minute in state.unrecorded_minutes:
             yield Run(minute=minute, query=state.slug, outcome="failed", error=state.unrecorded_error)
@@ -68,17 +68,17 @@ def find_query(root: Path, slug: str) -> tuple[str, int] | None:
 
     A shortened slug lacks them; then a Data Package has them, if one exists.
     """
-    return query_of_slug(slug) or _query_of_package(root, slug.removesuffix(sync_slug("")))
+    return parse_slug(slug) or _query_of_package(root, slug.removesuffix(sync_slug("")))
 
 
-def options_of(root: Path, slug: str) -> str:
+def format_run_options(root: Path, slug: str) -> str:
     """Return the options for the query and limit of a slug, quoted for a shell."""
-    return options_for(slug, find_query(root, slug))
+    return format_options(slug, find_query(root, slug))
 
 
 def _query_of_package(root: Path, slug: str) -> tuple[str, int] | None:
-    for day in days(root, slug):
-        for found in snapshots(root, slug, day):
+    for day in list_days(root, slug):
+        for found in list_snapshots(root, slug, day):
             with contextlib.suppress(DamagedFileError):
                 counts = read_counts(found.files.datapackage)
                 if counts.query:
@@ -86,27 +86,27 @@ def _query_of_package(root: Path, slug: str) -> tuple[str, int] | None:
     return None
 
 
-def newest_run(root: Path, slug: str, besides: Collection[RunStatus] = ()) -> Run | None:
+def find_newest_run(root: Path, slug: str, ignoring: Collection[RunStatus] = ()) -> Run | None:
     """Return a query's newest run, or None; read no earlier day than needed.
 
-    `besides` are outcomes to ignore, such as `skipped`.
+    `ignoring` are outcomes to ignore, such as `skipped`.
 
     Raises:
         OSError: a folder can't be read.
 
     """
     runs = _runs_since(root, slug, datetime.min)
-    return next((run for run in runs if run.outcome not in besides), None)
+    return next((run for run in runs if run.outcome not in ignoring), None)
 
 
-def newest_of_each(root: Path, besides: Collection[RunStatus] = ()) -> list[Run]:
+def find_newest_runs(root: Path, ignoring: Collection[RunStatus] = ()) -> list[Run]:
     """Return the newest run of each query, as `newest_run` does.
 
     Raises:
         OSError: a folder can't be read.
 
     """
-    return [run for slug in slugs(root) if (run := newest_run(root, slug, besides))]
+    return [run for slug in list_slugs(root) if (run := find_newest_run(root, slug, ignoring))]
 
 
 def newest_of_all(root: Path) -> Run | None:
@@ -116,13 +116,13 @@ def newest_of_all(root: Path) -> Run | None:
         OSError: a folder can't be read.
 
     """
-    return max(newest_of_each(root), key=attrgetter("minute"), default=None)
+    return max(find_newest_runs(root), key=attrgetter("minute"), default=None)
 
 
 def _runs_since(root: Path, slug: str, since: datetime) -> Iterator[Run]:
-    for day in days(root, slug):
+    for day in list_days(root, slug):
         if day < since.date():
             return
-        for found in snapshots(root, slug, day):
+        for found in list_snapshots(root, slug, day):
             if found.files.timestamp >= since:
                 yield read_run(found)

@@ -11,7 +11,7 @@ from luigi.cmdline_parser import CmdlineParser
 
 from luigi_etl.common.job_state import Job
 from luigi_etl.service.failure_causes import JobLabel
-from luigi_etl.service.luigid import Address, address
+from luigi_etl.service.luigid import Address, read_address
 from luigi_etl.tasks.base import Recorded
 from luigi_etl.tasks.config import service
 
@@ -61,7 +61,7 @@ def make_plan(arguments: tuple[str, ...]) -> Plan:
 
 
 def _create_plan(arguments: tuple[str, ...], task: luigi.Task | None) -> Plan:
-    settings, luigid = service(), address()
+    settings, luigid = service(), read_address()
     unreadable_job = Job(_name_unreadable(arguments), settings.path)
     is_local = "--local-scheduler" in arguments or luigi.interface.core().local_scheduler
     return Plan(

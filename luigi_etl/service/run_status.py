@@ -49,7 +49,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     is_stored_only: bool = False
 
 
-def tells_of_failed_merge(path: Path) -> bool:
+def is_failed_merge(path: Path) -> bool:
     """Return whether the record at a path exists and is of a failed merge."""
     return _is_failed_merge(_read_record(path))
 

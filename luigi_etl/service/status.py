@@ -8,11 +8,11 @@ from sqlalchemy import Connection, func, inspect, literal_column, select, table
 
 from luigi_etl.common.errors import EtlError, NoDatabaseError
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import covered
-from luigi_etl.database.covered_days import CoveredRange, ranges
+from luigi_etl.database.coverage import read_coverage
+from luigi_etl.database.covered_days import CoveredRange, join_ranges
 from luigi_etl.database.rows import count_complaints
 from luigi_etl.database.schema import complaints
-from luigi_etl.service.run_history import newest_of_each
+from luigi_etl.service.run_history import find_newest_runs
 from luigi_etl.service.run_status import Run
 
 
@@ -59,7 +59,7 @@ def read_status(root: Path, address: str | Path) -> Status:
         OSError: a folder can't be read.
 
     """
-    return Status(_read_database(Database(address)), newest_of_each(root), measure_disk_use(root))
+    return Status(_read_database(Database(address)), find_newest_runs(root), measure_disk_use(root))
 
 
 def measure_disk_use(folder: Path) -> DiskUse:
@@ -96,7 +96,7 @@ def _read_database(database: Database) -> DatabaseStatus:
                 ),
                 unverified=_count(connection, "unverified"),
                 held_back=_count(connection, "unverified", "held_since"),
-                coverage=ranges(covered(connection)),
+                coverage=join_ranges(read_coverage(connection)),
             )
     except NoDatabaseError:
         return DatabaseStatus(database.name, exists=False)

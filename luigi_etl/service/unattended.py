@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 import msgspec
 from luigi.retcodes import retcode
 
-from luigi_etl import define
+from luigi_etl import import_tasks
 from luigi_etl.common.errors import EtlError
 from luigi_etl.common.job_state import BusyError, JobState
 from luigi_etl.common.log_files import bounded_log
@@ -30,7 +30,7 @@ def run_unattended(arguments: Sequence[str]) -> int:
         StorageError: the `[service]` folder can't be used.
 
     """
-    define()
+    import_tasks()
     plan = make_plan(("--module", "luigi_etl", *arguments))
     minute, slug = (plan.task.timestamp, plan.task.slug) if plan.task else (None, "")
     try:
@@ -74,7 +74,7 @@ def _record_skip(plan: Plan, busy: BusyError) -> None:
     """Record a skipped minute, unless the other run is of the same minute."""
     with bounded_log(logger, plan.log):
         logger.info("skipped: %s", busy)
-    began = busy.memory.began
+    began = busy.state.began
     if plan.task and not plan.task.is_on_record:
         minute = plan.task.timestamp.replace(tzinfo=timezone.utc)
         if began is None or began.replace(second=0, microsecond=0) != minute:

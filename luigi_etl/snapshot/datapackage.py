@@ -23,7 +23,7 @@ _LICENCE = {
     "path": "https://creativecommons.org/publicdomain/zero/1.0/",
     "title": "CC0 1.0 Universal",
 }
-HASH = "sha256:"  # before a hexadecimal digest
+HASH_PREFIX = "sha256:"  # before a hexadecimal digest
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, spec
         **_titles(summary, spec),
         "licenses": [_LICENCE],
         "sources": [{"title": _SANDBOX if summary.sandbox else _SOURCE, "path": summary.address}],
-        "snapshot": {**snapshot_fields(summary, spec), "parsed_hash": HASH + stored.parsed_sha256},
+        "snapshot": {**snapshot_fields(summary, spec), "parsed_hash": HASH_PREFIX + stored.parsed_sha256},
         "resources": [_resource(csv, stored)],
     }
     descriptor["hash"] = hash_of(descriptor)
@@ -58,7 +58,7 @@ def describe(target: Path, csv: Path, stored: StoredFile, summary: Summary, spec
 def hash_of(descriptor: Descriptor) -> str:
     """Return the hash of a description; spaces and order of its JSON do not matter."""
     text = json.dumps(descriptor, sort_keys=True)
-    return HASH + hashlib.sha256(text.encode()).hexdigest()
+    return HASH_PREFIX + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _titles(summary: Summary, spec: SnapshotSpec) -> Descriptor:
@@ -113,7 +113,7 @@ def _resource(csv: Path, stored: StoredFile) -> Descriptor:
             "header": True,
         },
         "bytes": stored.size,
-        "hash": HASH + stored.sha256,
+        "hash": HASH_PREFIX + stored.sha256,
         "rows": stored.rows,
         "schema": _schema(stored.columns),
     }

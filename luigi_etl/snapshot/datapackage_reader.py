@@ -9,7 +9,7 @@ import msgspec
 
 from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.common.files import read_json
-from luigi_etl.snapshot.datapackage import HASH, Descriptor, hash_of
+from luigi_etl.snapshot.datapackage import HASH_PREFIX, Descriptor, hash_of
 
 _REDO = "luigi-etl redo MINUTE --from store"
 _Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -106,7 +106,7 @@ def hash_of_file(path: Path) -> str:
                 sha256.update(chunk)
     except OSError as error:
         raise DamagedFileError(f"cannot read {path}: {error.strerror or error}") from error
-    return HASH + sha256.hexdigest()
+    return HASH_PREFIX + sha256.hexdigest()
 
 
 def read_counts(path: Path) -> SnapshotCounts:

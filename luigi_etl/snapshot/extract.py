@@ -13,7 +13,7 @@ from typing import NamedTuple
 from luigi_etl.api.client import Client
 from luigi_etl.api.contradiction import Pairs, find_contradiction_in_page
 from luigi_etl.api.page import Page
-from luigi_etl.api.response import SearchResponse, expected, read_response
+from luigi_etl.api.response import SearchResponse, count_expected, read_response
 from luigi_etl.common.errors import TransientError
 from luigi_etl.common.terminal import brief
 from luigi_etl.snapshot.ids import IdSet
@@ -44,7 +44,7 @@ def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report
         PermanentError: the API refused the request, or the file can't be written.
 
     """
-    with PageFile(path).opened() as pages:
+    with PageFile(path).open_locked() as pages:
         if path.exists():  # another process finished it between the caller's check and the lock
             pages.discard()
             return
@@ -93,7 +93,7 @@ class Walk:
         """The number of complaints that a complete walk collects; a guess before the first page."""
         if self._first is None:
             return self.limit or 1
-        return expected(self._first.total, self.limit)
+        return count_expected(self._first.total, self.limit)
 
     @property
     def is_over(self) -> bool:
@@ -179,6 +179,6 @@ def _fetch_pages(walk: Walk, pages: PageFile, client: Client, query: Pairs, repo
 def _fetch_page(walk: Walk, pages: PageFile, client: Client, query: Pairs) -> None:
     """Fetch one page; its memory is free when this returns, before the next page arrives."""
     size = walk.next_size(client.settings.page_size)
-    page, response = client.page(query, size, walk.cursor)
+    page, response = client.fetch_page(query, size, walk.cursor)
     pages.append(page)
     walk.add(response, size)

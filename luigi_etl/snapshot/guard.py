@@ -22,7 +22,7 @@ CURRENT_FIELDS = frozenset(
 )
 _LONGEST_MESSAGE = 500  # characters: the server chooses the names of new fields
 _CONFIRMED_AFTER = timedelta(hours=6)  # and on a later day, because one faulty load can last over midnight
-RELEASE = "wait (a later day confirms a real loss), or accept it in a new run: --guard-accept"
+HELD_BACK_REMEDY = "wait (a later day confirms a real loss), or accept it in a new run: --guard-accept"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from luigi_etl.common.errors import LocksUnsupportedError
 from luigi_etl.common.files import is_temporary
 from luigi_etl.common.locks import is_locked
-from luigi_etl.snapshot.listing import days, entries, slugs, snapshots
+from luigi_etl.snapshot.listing import list_days, list_entries, list_slugs, list_snapshots
 from luigi_etl.snapshot.paths import (
     ASIDE_SUFFIX,
     SnapshotFiles,
@@ -31,7 +31,7 @@ _LOCK = ".lock"
 ErrorCallback = Callable[[Path, OSError], object]
 
 
-def leftovers(root: Path, on_error: ErrorCallback) -> Iterator[Path]:
+def find_leftovers(root: Path, on_error: ErrorCallback) -> Iterator[Path]:
     """Yield the abandoned files below `root`, and the temporary files of killed exports.
 
     Symbolic links to folders are not followed. `on_error` is called for each folder that can't be read.
@@ -47,16 +47,16 @@ def is_young(path: Path) -> bool:
     return _is_newer(path, time.time() - _ABANDONED_AFTER)
 
 
-def killed_redos(root: Path, before: float) -> Iterator[SnapshotFiles]:
+def find_killed_redos(root: Path, before: float) -> Iterator[SnapshotFiles]:
     """Yield the snapshots whose files a killed redo set aside before a moment (Unix time).
 
     Raises:
         OSError: a folder can't be read.
 
     """
-    for slug in slugs(root):
-        for day in days(root, slug):
-            for found in snapshots(root, slug, day):
+    for slug in list_slugs(root):
+        for day in list_days(root, slug):
+            for found in list_snapshots(root, slug, day):
                 aside = [path for path in found.paths if path.name.endswith(ASIDE_SUFFIX)]
                 if aside and all(path.lstat().st_ctime < before for path in aside):
                     yield found.files
@@ -85,7 +85,7 @@ def _find_in_latest(root: Path, before: float, on_error: ErrorCallback) -> Itera
 def _find_in_snapshots(root: Path, before: float, on_error: ErrorCallback) -> Iterator[Path]:
     for query in _folders(snapshots_folder(root), on_error):
         with _continue_on_error(query, on_error):
-            found = days(root, query.name)
+            found = list_days(root, query.name)
             for day in found:
                 for entry in _files(day_folder(root, query.name, day), on_error):
                     if _is_unfinished(entry.name) and _is_abandoned(Path(entry.path), before):
@@ -137,7 +137,7 @@ def _entries(folder: Path, on_error: ErrorCallback) -> list[os.DirEntry[str]]:
     if folder.is_symlink() or not folder.exists():
         return []
     with _continue_on_error(folder, on_error):
-        return entries(folder)
+        return list_entries(folder)
     return []
 
 

@@ -42,28 +42,28 @@ class FoundSnapshot:
         return [folder / f"{prefix}.{ending}" for ending in _ENDINGS if ending in self.endings]
 
 
-def slugs(root: Path) -> list[str]:
+def list_slugs(root: Path) -> list[str]:
     """Return the slugs that have snapshots, sorted."""
-    return sorted(entry.name for entry in entries(snapshots_folder(root)) if entry.is_dir())
+    return sorted(entry.name for entry in list_entries(snapshots_folder(root)) if entry.is_dir())
 
 
-def days(root: Path, slug: str) -> list[date]:
+def list_days(root: Path, slug: str) -> list[date]:
     """Return the days that have snapshots of a query, newest first."""
     found = []
-    for entry in entries(query_folder(root, slug)):
+    for entry in list_entries(query_folder(root, slug)):
         with contextlib.suppress(ValueError):
             if _DAY.fullmatch(entry.name):
                 found.append(date.fromisoformat(entry.name))
     return sorted(found, reverse=True)
 
 
-def snapshots(root: Path, slug: str, day: date) -> list[FoundSnapshot]:
+def list_snapshots(root: Path, slug: str, day: date) -> list[FoundSnapshot]:
     """Return the snapshots of a query on a day, newest first.
 
     Unknown files and files of other days are ignored.
     """
     endings: dict[datetime, set[str]] = {}
-    for entry in entries(day_folder(root, slug, day)):
+    for entry in list_entries(day_folder(root, slug, day)):
         match = _NAME.fullmatch(entry.name)
         with contextlib.suppress(ValueError):
             if match and match[6] in _ENDINGS:
@@ -76,7 +76,7 @@ def snapshots(root: Path, slug: str, day: date) -> list[FoundSnapshot]:
     ]
 
 
-def entries(folder: Path) -> list[os.DirEntry[str]]:
+def list_entries(folder: Path) -> list[os.DirEntry[str]]:
     """Return the entries of a folder, unsorted; an empty list if there is no such folder."""
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as found:
         return list(found)

@@ -6,8 +6,8 @@ from datetime import datetime, timezone
 
 from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.snapshot.datapackage_reader import read_counts
-from luigi_etl.snapshot.guard import RELEASE, Guard, is_confirmed
-from luigi_etl.snapshot.listing import days, snapshots
+from luigi_etl.snapshot.guard import HELD_BACK_REMEDY, Guard, is_confirmed
+from luigi_etl.snapshot.listing import list_days, list_snapshots
 from luigi_etl.snapshot.parse import Summary
 from luigi_etl.snapshot.paths import SnapshotFiles
 
@@ -32,7 +32,7 @@ def find_reason_to_keep(files: SnapshotFiles, summary: Summary, guard: Guard) ->
     flagged = ", and the CFPB flags its data as stale or faulty" if summary.is_flagged else ""
     return (
         f"held back: {summary.parsed:,} complaints, but {files.latest} has {before:,} and stays{flagged}; "
-        f"{RELEASE}"
+        f"{HELD_BACK_REMEDY}"
     )
 
 
@@ -51,10 +51,10 @@ def _rows_of_newest(files: SnapshotFiles, minute: datetime) -> int:
 
 def _is_confirmed(files: SnapshotFiles, newest: datetime, rows: int, guard: Guard) -> bool:
     """Return whether a snapshot of an earlier day, but newer than the newest CSV, had the same loss."""
-    for day in days(files.root, files.slug):
+    for day in list_days(files.root, files.slug):
         if day < newest.date():
             break
-        for found in snapshots(files.root, files.slug, day):
+        for found in list_snapshots(files.root, files.slug, day):
             minute = found.files.timestamp
             if found.is_stored and newest < minute and is_confirmed(minute, files.timestamp):
                 with contextlib.suppress(DamagedFileError):

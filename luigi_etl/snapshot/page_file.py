@@ -60,7 +60,7 @@ class PageFile:
         self._stream: FileIO | None = None
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator["PageFile"]:
+    def open_locked(self) -> Iterator["PageFile"]:
         """Open and lock the partial file.
 
         Raises:

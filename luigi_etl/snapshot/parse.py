@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from luigi_etl.api.page import Page
-from luigi_etl.api.response import SearchResponseOf, expected
+from luigi_etl.api.response import SearchResponseOf, count_expected
 from luigi_etl.common.errors import DamagedFileError, RefusedError, TransientError
 from luigi_etl.common.files import atomic_writes, read_json
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
@@ -110,11 +110,11 @@ def parse_into(
     """
     parser = _Parser(path, parsed, rejected)
     for _ in map(parser.parse_page, pages):  # unlike a loop variable, `map` does not keep the last page
-        done, needed = parser.summary.hits, expected(parser.summary.hits_total, limit)
+        done, needed = parser.summary.hits, count_expected(parser.summary.hits_total, limit)
         if done < needed:
             report(done, needed)
     result = parser.finish()
-    needed = expected(result.hits_total, limit)
+    needed = count_expected(result.hits_total, limit)
     if result.hits < needed:
         raise DamagedFileError.of(path, f"holds {result.hits:,} of {needed:,} complaints", "fetch them again")
     return result

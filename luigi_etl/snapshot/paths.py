@@ -147,7 +147,7 @@ def sync_lock(root: Path, slug: str) -> Path:
     return syncs_folder(root) / f"{slug}.lock"
 
 
-def is_of_syncs(slug: str) -> bool:
+def is_sync_slug(slug: str) -> bool:
     """Return whether a slug is that of a query's syncs."""
     return slug.endswith(_SYNC_SUFFIX)
 

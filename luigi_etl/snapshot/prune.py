@@ -12,8 +12,8 @@ from pathlib import Path
 
 from luigi_etl.common.errors import StorageError
 from luigi_etl.common.terminal import counted
-from luigi_etl.snapshot.leftovers import is_young, leftovers
-from luigi_etl.snapshot.listing import FoundSnapshot, days, slugs, snapshots
+from luigi_etl.snapshot.leftovers import find_leftovers, is_young
+from luigi_etl.snapshot.listing import FoundSnapshot, list_days, list_slugs, list_snapshots
 from luigi_etl.snapshot.paths import day_folder, latest_folder, query_folder, snapshots_folder, syncs_folder
 
 _IGNORED_ERRORS = {errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT}  # the folder has unknown files, or is removed
@@ -35,7 +35,7 @@ class Pruned:
     failures: int = 0
     failure: str = ""
 
-    def told(self, dry_run: bool) -> str:
+    def summarize(self, dry_run: bool) -> str:
         """Return a line like `removed 1,440 snapshots and 2 temporary files, which freed 12.3 MB`."""
         removed, freed = ("would remove", "frees") if dry_run else ("removed", "freed")
         files = f"{counted(self.snapshots, 'snapshot')} and {counted(self.temporaries, 'temporary file')}"
@@ -84,7 +84,7 @@ class _Pruning:
         self._remove_leftovers()
         if not self._count_link(all_snapshots):
             with self._continue_on_error(all_snapshots):
-                for slug in slugs(self._root):
+                for slug in list_slugs(self._root):
                     self._prune_query(slug)
 
     def _prune_query(self, slug: str) -> None:
@@ -93,11 +93,11 @@ class _Pruning:
             return
         newest = _NewestSnapshots()
         with self._continue_on_error(folder):
-            for day in days(self._root, slug):
+            for day in list_days(self._root, slug):
                 path = day_folder(self._root, slug, day)
                 if not self._count_link(path):
                     with self._continue_on_error(path):
-                        self._prune_day(path, snapshots(self._root, slug, day), newest)
+                        self._prune_day(path, list_snapshots(self._root, slug, day), newest)
 
     def _prune_day(self, folder: Path, found: Iterable[FoundSnapshot], newest: "_NewestSnapshots") -> None:
         for snapshot in found:
@@ -122,7 +122,7 @@ class _Pruning:
 
     def _remove_leftovers(self) -> None:
         tops = {syncs_folder(self._root), snapshots_folder(self._root)}
-        for path in leftovers(self._root, self._add_unreadable):
+        for path in find_leftovers(self._root, self._add_unreadable):
             if self._remove(path):
                 self.pruned.temporaries += 1
                 if not self._dry_run:

@@ -12,14 +12,14 @@ from luigi_etl.common.errors import LocksUnsupportedError, StorageError
 from luigi_etl.common.files import TEMPORARY_SUFFIX, storage_errors, sync, sync_folder, temporary_path
 from luigi_etl.common.locks import lock
 from luigi_etl.snapshot.leftovers import is_free, is_young
-from luigi_etl.snapshot.listing import entries
+from luigi_etl.snapshot.listing import list_entries
 from luigi_etl.snapshot.paths import exports_folder
 
 _OTHERS_TO_GROUP = 3  # the shift from the permission bits of others to those of the group
 
 
 @contextlib.contextmanager
-def replacing(path: Path, root: Path, remedy: str) -> Iterator[IO[bytes]]:
+def replace_file(path: Path, root: Path, remedy: str) -> Iterator[IO[bytes]]:
     """Open a binary file that replaces the file at `path` if the block succeeds.
 
     A symbolic link is kept; its target is replaced. Owner and mode of an existing file are kept as far as
@@ -103,8 +103,8 @@ def _remove_abandoned(target: Path, root: Path) -> None:
     own = re.compile(re.escape(stem) + r"[0-9a-f]{8}" + re.escape(TEMPORARY_SUFFIX), re.ASCII)
     with contextlib.suppress(OSError):
         links = exports_folder(root)
-        recorded = {entry.name for entry in entries(links) if entry.is_symlink()}
-        for entry in entries(target.parent):
+        recorded = {entry.name for entry in list_entries(links) if entry.is_symlink()}
+        for entry in list_entries(target.parent):
             path = Path(entry.path)
             is_candidate = entry.name in recorded or (own.fullmatch(entry.name) and not is_young(path))
             if is_candidate and entry.is_file(follow_symlinks=False) and is_free(path):

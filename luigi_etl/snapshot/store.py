@@ -43,7 +43,7 @@ def create_document(path: Path, columns: str) -> int:
     """
     chosen = parse_columns(columns)
     with atomic_write(path) as stream:
-        stream.writelines(block.lines for block in csv_blocks(labels(chosen), []))
+        stream.writelines(block.lines for block in csv_blocks(list_labels(chosen), []))
     return len(chosen)
 
 
@@ -71,7 +71,7 @@ def store(
     rows = 0
     with atomic_write(target) as stream:
         writer = _HashingWriter(stream)
-        for block in filled(columns, parsed, parsed_sha256):
+        for block in format_csv(columns, parsed, parsed_sha256):
             writer.write(block.lines)
             rows += block.rows
             if rows and rows % _ROWS_BETWEEN_REPORTS == 0:
@@ -83,7 +83,7 @@ def store(
     return StoredFile(columns, rows, writer.size, writer.sha256.hexdigest(), parsed_sha256.hexdigest())
 
 
-def labels(columns: Iterable[Column]) -> list[str]:
+def list_labels(columns: Iterable[Column]) -> list[str]:
     """Return the labels of columns, for a header."""
     return [column.label for column in columns]
 
@@ -117,14 +117,14 @@ def _link(latest: Path, stored: Path) -> None:
     temporary.unlink(missing_ok=True)  # a rename between two links to the same file does nothing
 
 
-def filled(columns: Sequence[Column], parsed: Path, sha256: "hashlib._Hash") -> Iterator[Block]:
+def format_csv(columns: Sequence[Column], parsed: Path, sha256: "hashlib._Hash") -> Iterator[Block]:
     """Yield the CSV of the parsed complaints, header first; update `sha256` with the bytes of `parsed`.
 
     Raises:
         DamagedFileError: the file of parsed complaints is damaged.
 
     """
-    return csv_blocks(labels(columns), _read_rows(parsed, columns, sha256))
+    return csv_blocks(list_labels(columns), _read_rows(parsed, columns, sha256))
 
 
 def read_columns(document: Path) -> tuple[Column, ...]:

@@ -218,7 +218,7 @@ class Snapshot(Recorded):
         """The query and the limit as a file name."""
         return self.parsed_query.slug(self.limit)
 
-    def same(self, family: type[S]) -> S:
+    def clone_as(self, family: type[S]) -> S:
         """Return the task of another class for the same snapshot."""
         task: S = self.clone(family)
         return task

@@ -22,7 +22,7 @@ from luigi_etl.snapshot.parse import Summary, parse, read_summary
 from luigi_etl.snapshot.store import create_document, publish, store
 from luigi_etl.tasks.base import Snapshot, Targets, targets
 from luigi_etl.tasks.config import ccdb, guard, storage
-from luigi_etl.tasks.future_minutes import latest_warning
+from luigi_etl.tasks.future_minutes import warn_about_latest
 
 logger = logging.getLogger("luigi_etl")
 
@@ -88,7 +88,7 @@ class ParseComplaints(Snapshot):
 
     def requires(self) -> ExtractComplaints:
         """Return the task that fetches the pages."""
-        return self.same(ExtractComplaints)
+        return self.clone_as(ExtractComplaints)
 
     def output(self) -> Targets:
         """Return the complaints, the rejected hits and the summary."""
@@ -115,7 +115,7 @@ class ParseComplaints(Snapshot):
                 summary.hits,
                 self.files.rejected,
             )
-        if not summary.hits_total and not self.parsed_query.is_of_days_only:
+        if not summary.hits_total and not self.parsed_query.has_only_days:
             renamed = "; product names changed in 2017 and 2023" if "product=" in self.query else ""
             logger.warning(
                 "%s: no complaint matches %s; values must match exactly, including case%s",
@@ -132,7 +132,7 @@ class StoreComplaints(Snapshot):
 
     def requires(self) -> dict[str, Snapshot]:
         """Return the tasks that write the document and the complaints."""
-        return {"document": self.same(CreateDocument), "complaints": self.same(ParseComplaints)}
+        return {"document": self.clone_as(CreateDocument), "complaints": self.clone_as(ParseComplaints)}
 
     def output(self) -> Targets:
         """Return the CSV and its description."""
@@ -176,7 +176,7 @@ class StoreComplaints(Snapshot):
         if problem := find_reason_to_keep(files, summary, limits):
             return problem
         if not publish(files.complaints, files.latest):
-            kept = latest_warning(files.latest) or f"{files.latest} is from a newer minute and stays"
+            kept = warn_about_latest(files.latest) or f"{files.latest} is from a newer minute and stays"
             logger.warning("%s: %s", self.task_family, kept)
         return ""
 

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 logger = logging.getLogger("luigi_etl")
 
 
-def latest_warning(latest: Path) -> str:
+def warn_about_latest(latest: Path) -> str:
     """Return a warning if the newest CSV is over five minutes in the future, or an empty text."""
-    minute = minute_of(latest)
-    return remedy(latest, minute) if minute and _is_future(minute) else ""
+    minute = read_minute(latest)
+    return describe_future_minute(latest, minute) if minute and _is_future(minute) else ""
 
 
-def database_warning(database: "Database") -> str:
+def warn_about_database(database: "Database") -> str:
     """Return a warning if the database has a minute over five minutes in the future, or an empty text.
 
     Raises:
@@ -33,8 +33,8 @@ def database_warning(database: "Database") -> str:
 
     """
     with database.reading() as connection:
-        minute = find_later_in_database(connection)
-    return remedy(database.name, minute) if minute else ""
+        minute = find_future_minute(connection)
+    return describe_future_minute(database.name, minute) if minute else ""
 
 
 def warn_about_future_minutes(task: str) -> None:
@@ -42,11 +42,11 @@ def warn_about_future_minutes(task: str) -> None:
     from luigi_etl.database.connection import Database
 
     with contextlib.suppress(EtlError):
-        if warning := database_warning(Database(storage().database_address)):
+        if warning := warn_about_database(Database(storage().database_address)):
             logger.warning("%s: %s", task, warning)
 
 
-def find_later_in_database(connection: "Connection") -> datetime | None:
+def find_future_minute(connection: "Connection") -> datetime | None:
     """Return the newest minute of a database if it is over five minutes in the future."""
     from sqlalchemy import func, select
 
@@ -56,7 +56,7 @@ def find_later_in_database(connection: "Connection") -> datetime | None:
     return max((minute for minute in newest if minute and _is_future(minute)), default=None)
 
 
-def minute_of(stored: Path) -> datetime | None:
+def read_minute(stored: Path) -> datetime | None:
     """Return the minute (naive UTC) of a snapshot's CSV, or None if it is missing."""
     try:
         return datetime.fromtimestamp(stored.stat().st_mtime, timezone.utc).replace(tzinfo=None)
@@ -64,7 +64,7 @@ def minute_of(stored: Path) -> datetime | None:
         return None
 
 
-def remedy(where: object, minute: datetime) -> str:
+def describe_future_minute(where: object, minute: datetime) -> str:
     """Return a line with a future minute and the command that removes it."""
     return (
         f"{where}: {as_parameter(minute)} is later than now, a clock was ahead; "

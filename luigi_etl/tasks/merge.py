@@ -33,7 +33,7 @@ class MergeComplaints(Snapshot):
 
     def requires(self) -> StoreComplaints:
         """Return the task that completes the snapshot."""
-        stored = self.same(StoreComplaints)
+        stored = self.clone_as(StoreComplaints)
         stored.is_check_deferred = True
         return stored
 
@@ -56,7 +56,7 @@ class MergeComplaints(Snapshot):
         self.set_file_status(self.files.changes, str(counts))
         summary = read_summary(self.files.summary)
         problem = problem or find_reason_to_keep(self.files, summary, guard().limits())
-        self.same(StoreComplaints).check(summary, problem)
+        self.clone_as(StoreComplaints).check(summary, problem)
 
     def _attempt(self) -> "tuple[str, Counts]":
         """Merge; return why withdrawals are held back (or an empty text), and the changes."""

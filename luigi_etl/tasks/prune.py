@@ -23,6 +23,6 @@ class PruneSnapshots(Repeated):
         before = now - timedelta(days=self.keep_days)
         pruned = prune(storage().path, before, dry_run=self.dry_run)
         days = "day" if self.keep_days == 1 else "days"
-        self.print_result(f"older than {self.keep_days} {days}: {pruned.told(self.dry_run)}")
+        self.print_result(f"older than {self.keep_days} {days}: {pruned.summarize(self.dry_run)}")
         pruned.check()
         self._has_run = True

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import NoReturn
 
 from luigi_etl.common.errors import USAGE_ERROR
-from luigi_etl.common.luigi_cfg import check_readable, files, without_values
+from luigi_etl.common.luigi_cfg import check_readable, describe_config_error, find_config_files
 from luigi_etl.common.terminal import make_printable, one_line
 
 EXIT_CODES = {
@@ -43,10 +43,10 @@ def import_luigi() -> None:
     """Import Luigi, which reads luigi.cfg; end the program with one line if it can't be read."""
     _choose_temporary_folder()
     try:
-        check_readable(files())
+        check_readable(find_config_files())
         import luigi  # noqa: F401
     except (configparser.Error, UnicodeDecodeError) as error:
-        refuse(f"luigi.cfg can't be read ({without_values(error)}): correct it", "luigi_etl")
+        refuse(f"luigi.cfg can't be read ({describe_config_error(error)}): correct it", "luigi_etl")
     except ValueError as error:
         refuse(str(error), "luigi_etl")
 
@@ -64,7 +64,7 @@ def set_up() -> None:
     from luigi_etl.tasks.luigi_log import OneLineFilter
 
     try:
-        check_readable(files())
+        check_readable(find_config_files())
     except ValueError as error:
         refuse(str(error))
     _set_exit_codes()

@@ -46,7 +46,7 @@ class ParseWindow(Window, ParseComplaints):
 
     def requires(self) -> ExtractWindow:
         """Return the task that fetches the pages."""
-        return self.same(ExtractWindow)
+        return self.clone_as(ExtractWindow)
 
 
 class MergeWindow(Window):
@@ -54,7 +54,7 @@ class MergeWindow(Window):
 
     def requires(self) -> ParseWindow:
         """Return the task that parses the pages."""
-        return self.same(ParseWindow)
+        return self.clone_as(ParseWindow)
 
     def output(self) -> Targets:
         """Return the changes."""
@@ -122,7 +122,7 @@ class SyncComplaints(Repeated, Recorded):
 
         self._syncer.lock_out_others()
         with Client(ccdb().settings(), self.set_status) as client:
-            sync = self._syncer.interrupted(client, self.timestamp) or self._syncer.begin(
+            sync = self._syncer.resume(client, self.timestamp) or self._syncer.begin(
                 client, self.timestamp, self.first_day, guard().limits()
             )
         if sync:
@@ -143,13 +143,15 @@ class SyncComplaints(Repeated, Recorded):
         """Report that nothing changed; first look up complaints that the last sync left unverified."""
         from luigi_etl.database.change_log import Counts
 
-        counts, last = Counts(), self._syncer.last()
+        counts, last = Counts(), self._syncer.last_sync()
         if last is None:
             return counts
         before = len(last.lookups)
         problem = self._verify(last)
         if len(last.lookups) > before:
-            counts = self.with_retries(lambda: self._syncer.report(last, before, self.files.changes))
+            counts = self.with_retries(
+                lambda: self._syncer.write_lookup_changes(last, before, self.files.changes)
+            )
             self.print_result(f"{counts}, among complaints missing from earlier syncs: {self.files.changes}")
         else:
             self.print_result("up to date: nothing changed since the last sync")

@@ -25,7 +25,7 @@ NOWHERE = "http://127.0.0.1:9/"
 
 def fetch(client: Client, size: int = 10, search_after: str | None = None) -> tuple[Page, SearchResponse]:
     with client:
-        return client.page((), size, search_after)
+        return client.fetch_page((), size, search_after)
 
 
 def response(status: int = 429, body: bytes = b"", **headers: str) -> Response:
@@ -46,8 +46,8 @@ def test_next_page_has_the_cursor_and_the_same_sort(served: Serve) -> None:
     server = served()
 
     with server.client() as client:
-        _, first = client.page((), 10, None)
-        _, second = client.page((), 10, first.cursor)
+        _, first = client.fetch_page((), 10, None)
+        _, second = client.fetch_page((), 10, first.cursor)
 
     assert "sort=created_date_desc" in server.asked[1]
     assert f"search_after={first.cursor}" in server.asked[1]
@@ -58,7 +58,7 @@ def test_query_is_sent_before_the_paging(served: Serve) -> None:
     server = served()
 
     with server.client() as client:
-        client.page((("company", "A & B"), ("state", "CA"), ("state", "NY")), 1, None)
+        client.fetch_page((("company", "A & B"), ("state", "CA"), ("state", "NY")), 1, None)
 
     assert "company=A+%26+B&state=CA&state=NY&sort=" in server.asked[0]
 
@@ -162,7 +162,7 @@ def test_query_that_the_engine_always_refuses_is_permanent(served: Serve) -> Non
     server = served()
 
     with server.client() as client, pytest.raises(RefusedError, match="always refuses this query"):
-        client.page((("search_term", '"unbalanced'), ("field", "all")), 10, None)
+        client.fetch_page((("search_term", '"unbalanced'), ("field", "all")), 10, None)
 
     assert server.statuses == [424, 424, 424, 424, 200]
 
@@ -170,7 +170,7 @@ def test_query_that_the_engine_always_refuses_is_permanent(served: Serve) -> Non
 def test_search_term_with_the_engine_down_is_transient(served: Serve) -> None:
     server = served(50, "every 1:status=424")
     with server.client() as client, pytest.raises(TransientError, match="did not answer"):
-        client.page((("search_term", "words"), ("field", "all")), 10, None)
+        client.fetch_page((("search_term", "words"), ("field", "all")), 10, None)
 
 
 @pytest.mark.slow
@@ -250,7 +250,7 @@ def test_no_request_is_sent_after_the_deadline(served: Serve) -> None:
     with server.client(deadline=0.05) as client:
         time.sleep(0.1)
         with pytest.raises(TransientError, match="deadline"):
-            client.page((), 10, None)
+            client.fetch_page((), 10, None)
 
     assert server.asked == []
 
@@ -296,7 +296,7 @@ def test_wait_for_a_turn_after_the_deadline_is_not_started(served: Serve, tmp_pa
         pytest.raises(TransientError, match="the limit of 1 requests per minute allows no request before"),
     ):
         for _ in range(2):
-            client.page((), 10, None)
+            client.fetch_page((), 10, None)
 
     assert time.monotonic() - begun < 10
     assert len(server.asked) == 1

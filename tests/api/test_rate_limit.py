@@ -24,7 +24,7 @@ WALK = (
     "import sys, pathlib; from luigi_etl.api.client import Client\n"
     "from luigi_etl.api.settings import Settings\n"
     "with Client(Settings(url=sys.argv[1], pace_file=pathlib.Path(sys.argv[2]))) as client:\n"
-    "    for _ in range(int(sys.argv[3])): client.page((), 1, None)\n"
+    "    for _ in range(int(sys.argv[3])): client.fetch_page((), 1, None)\n"
 )
 
 REFUSED = (
@@ -33,7 +33,7 @@ REFUSED = (
     "from luigi_etl.common.retry import with_retries; from luigi_etl.api.settings import Settings\n"
     "messages = []; path = pathlib.Path(sys.argv[2])\n"
     "with Client(Settings(url=sys.argv[1], pace_file=path, backoff=0.001), messages.append) as client:\n"
-    "    try: with_retries(lambda: client.page((), 1, None), 10, 0.001, lambda _: None)\n"
+    "    try: with_retries(lambda: client.fetch_page((), 1, None), 10, 0.001, lambda _: None)\n"
     "    except TransientError as error: print(error, *messages)\n"
 )
 
@@ -252,7 +252,7 @@ def test_interrupted_request_stays_counted(served: Serve, tmp_path: Path) -> Non
         server.client(requests_per_minute=20, pace_file=tmp_path / "pace") as client,
         contextlib.suppress(TransientError),
     ):
-        client.page((), 1, None)
+        client.fetch_page((), 1, None)
 
     ((_, times),) = msgspec.json.decode((tmp_path / "pace").read_bytes(), type=dict[str, list[int]]).items()
     assert len(times) == len(server.asked) == 4

@@ -171,7 +171,7 @@ def test_headers_name_the_agent_and_accepted_types(start: Start) -> None:
             Settings(url=f"http://{server.host}/", requests_per_minute=0, backoff=0, user_agent=agent)
         )
         with client, suppress(TransientError):
-            client.page((), 10, None)
+            client.fetch_page((), 10, None)
 
     first, last = server.asked[0][1], server.asked[-1][1]
 

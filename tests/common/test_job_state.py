@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from luigi_etl.common.errors import StorageError
-from luigi_etl.common.job_state import BusyError, Job, JobState, known_jobs
+from luigi_etl.common.job_state import BusyError, Job, JobState, find_jobs
 from luigi_etl.common.reason import LONGEST_REASON
 from tests.conftest import read_only
 
@@ -217,10 +217,10 @@ def test_lock_that_is_only_tested_does_not_block_a_run(job: Job) -> None:
 
 
 def test_jobs_of_the_replacement_are_known(unusable: Job) -> None:
-    assert known_jobs(unusable.folder) == []
+    assert find_jobs(unusable.folder) == []
 
     with unusable.exclusive():
-        (found,) = known_jobs(unusable.folder)
+        (found,) = find_jobs(unusable.folder)
         assert found.is_under_way()
 
     assert found == unusable

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from luigi.configuration import LuigiConfigParser, LuigiTomlParser
 
-from luigi_etl.common.luigi_cfg import check_readable, files
+from luigi_etl.common.luigi_cfg import check_readable, find_config_files
 from tests.conftest import Chain, without_rights
 
 COMMANDS = [
@@ -70,4 +70,4 @@ def test_file_names_are_those_of_luigi(
 ) -> None:
     monkeypatch.setenv("LUIGI_CONFIG_PARSER", parser)
 
-    assert list(files()) == kind._config_paths
+    assert list(find_config_files()) == kind._config_paths

@@ -10,9 +10,9 @@ from sqlalchemy import text
 
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import covered
+from luigi_etl.database.coverage import read_coverage
 from luigi_etl.database.covered_days import CoverageRow
-from luigi_etl.database.doubts import doubts
+from luigi_etl.database.doubts import find_doubts
 from luigi_etl.database.merge import merge
 from tests.conftest import Beside
 from tests.made import taken
@@ -65,11 +65,11 @@ class Merges:
 
     def covered(self) -> list[CoverageRow]:
         with self.database.reading() as connection:
-            return covered(connection)
+            return read_coverage(connection)
 
     def doubts(self, question: str = "") -> list[str]:
         with self.database.reading() as connection:
-            return doubts(connection, parse_query(question), NOW)
+            return find_doubts(connection, parse_query(question), NOW)
 
     def view(self) -> list[tuple[Any, ...]]:
         """Return the view, with days and minutes as text."""

@@ -12,12 +12,12 @@ from sqlalchemy import Connection, NullPool, create_engine, text
 from luigi_etl import SyncComplaints
 from luigi_etl.database.coverage import (
     confirm_coverage,
-    covered,
     is_confirmation_due,
-    rebuild,
+    read_coverage,
+    rebuild_coverage,
     record_snapshot,
 )
-from luigi_etl.database.covered_days import CoverageRow, ranges
+from luigi_etl.database.covered_days import CoverageRow, join_ranges
 from luigi_etl.database.migration import create_or_migrate
 from tests.conftest import Beside, Pipeline, Serve
 from tests.database.conftest import COVERAGE_OF_OLDER, NOW, VIEW, Merges, at, complaint, days, query, row
@@ -81,14 +81,14 @@ def test_adjoining_windows_are_one_row(connection: Connection) -> None:
     for first, last in [("2026-11-20", None), ("2026-11-10", "2026-11-19"), ("2026-11-01", "2026-11-09")]:
         record(connection, NOW, f"date_received_min={first}", (last and f"date_received_max={last}") or "")
 
-    assert covered(connection) == [row("", "2026-11-01", None)]
+    assert read_coverage(connection) == [row("", "2026-11-01", None)]
 
 
 def test_newer_observation_replaces_the_days_it_contains(connection: Connection) -> None:
     record(connection, at(1), "state=CA")
     record(connection, at(5), "state=CA&date_received_min=2026-11-01")
 
-    assert covered(connection) == [
+    assert read_coverage(connection) == [
         row("state=CA", None, "2026-10-31", at(1)),
         row("state=CA", "2026-11-01", None, at(5)),
     ]
@@ -98,7 +98,7 @@ def test_newest_few_are_implied_by_all(connection: Connection) -> None:
     record(connection, at(1), limit=10, whole=False)
     record(connection, at(5))
 
-    assert covered(connection) == [row("", None, None, at(5))]
+    assert read_coverage(connection) == [row("", None, None, at(5))]
 
 
 def test_newest_few_are_kept_once(connection: Connection) -> None:
@@ -106,7 +106,7 @@ def test_newest_few_are_kept_once(connection: Connection) -> None:
     record(connection, at(7), limit=10, whole=False)
     record(connection, at(6), limit=10, whole=False)
 
-    assert covered(connection) == [row("", None, None, at(7), 10)]
+    assert read_coverage(connection) == [row("", None, None, at(7), 10)]
 
 
 def test_months_of_syncs_are_one_row_of_the_view(connection: Connection) -> None:
@@ -144,7 +144,7 @@ def test_view_and_ranges_agree(connection: Connection) -> None:
             f"{one.newest_as_of:%Y-%m-%d %H:%M}",
             one.row_limit,
         )
-        for one in ranges(covered(connection))
+        for one in join_ranges(read_coverage(connection))
     }
 
 
@@ -163,7 +163,7 @@ def test_order_of_observations_does_not_matter(seen: list[Any], random: Any) -> 
         with in_memory() as connection:
             for first, last, minute, limit in observations:
                 record(connection, at(minute), days(first, last), limit=limit, whole=not limit)
-            held.append(covered(connection))
+            held.append(read_coverage(connection))
 
     assert held[0] == held[1]
 
@@ -176,7 +176,7 @@ def test_newest_observation_of_each_day_counts(seen: list[Any]) -> None:
     with in_memory() as connection:
         for first, last, minute, _ in seen:
             record(connection, at(minute), days(first, last))
-        rows = covered(connection)
+        rows = read_coverage(connection)
 
     for day in (date(2026, 10, 31) + number * DAY for number in range(10)):
         expected = [at(one[2]) for one in seen if (one[0] or day) <= day <= (one[1] or day)]
@@ -195,7 +195,7 @@ def test_unchanged_index_confirms_the_days_of_a_sync(connection: Connection) -> 
     assert is_confirmation_due(connection, NOW, query("state=CA"), synced)
     confirm_coverage(connection, NOW, query("state=CA"), synced)
 
-    assert covered(connection) == [
+    assert read_coverage(connection) == [
         row("state=CA", None, "2026-08-31", synced - 9 * DAY),
         row("state=CA", "2026-09-01", None),
     ]
@@ -230,7 +230,7 @@ def test_sync_of_an_unchanged_index_confirms_coverage(pipeline: Pipeline, served
 
 def _covered(pipeline: Pipeline) -> list[CoverageRow]:
     with pipeline.database.reading() as connection:
-        return covered(connection)
+        return read_coverage(connection)
 
 
 # --- version 1 -----------------------------------------------------------------------------------
@@ -256,7 +256,7 @@ def test_rebuild_drops_later_snapshots(merges: Merges) -> None:
     with merges.database.writing() as connection:
         connection.execute(text("DELETE FROM history"))
         connection.execute(text("DELETE FROM snapshots WHERE query LIKE '%date_received_min%'"))
-        rebuild(connection, until=at(2))
+        rebuild_coverage(connection, until=at(2))
 
     assert merges.covered() == [
         row("state=CA", None, None, at(1)),

@@ -16,7 +16,7 @@ from luigi_etl.api.query import parse_query, parse_stored_query
 from luigi_etl.common.errors import DatabaseError, DatabaseUnavailableError, EtlError
 from luigi_etl.database.change_log import Key, write_changes
 from luigi_etl.database.connection import Database
-from luigi_etl.database.export import as_csv, matching
+from luigi_etl.database.export import as_csv, open_matches
 from luigi_etl.database.merge import merge
 from luigi_etl.database.schema import VIEWS, metadata
 from luigi_etl.database.sync import Syncer
@@ -64,9 +64,9 @@ def uses(database: Database, folder: Path) -> list[Callable[[], object]]:
     """Return the uses of a database: merge, export, changes, sync."""
 
     def export() -> None:
-        with matching(database, parse_query("company=x")) as rows:
+        with open_matches(database, parse_query("company=x")) as rows:
             list(as_csv(rows))
-        with matching(database, parse_query("")) as rows:
+        with open_matches(database, parse_query("")) as rows:
             list(as_csv(rows))
 
     key = Key(MINUTE, str(parse_query("")), 0)
@@ -74,7 +74,7 @@ def uses(database: Database, folder: Path) -> list[Callable[[], object]]:
         lambda: merge(database, snapshot(folder, 2)),
         export,
         lambda: write_changes(database, [key], folder / "changes.csv"),
-        lambda: Syncer(database, folder, parse_stored_query("sort=created_date_desc")).last(),
+        lambda: Syncer(database, folder, parse_stored_query("sort=created_date_desc")).last_sync(),
     ]
 
 
@@ -216,7 +216,7 @@ def test_bytes_in_a_text_column_are_named(sqlite_address: Path, tmp_path: Path) 
 
     with (
         pytest.raises(DatabaseError, match="is damaged: complaints.company is not of type str in 3 rows"),
-        matching(database, parse_query("")) as rows,
+        open_matches(database, parse_query("")) as rows,
     ):
         list(as_csv(rows))
 

@@ -18,7 +18,7 @@ from luigi_etl.cli.main import run
 from luigi_etl.database.connection import Database
 from luigi_etl.database.covered_days import CoverageRow
 from luigi_etl.database.doubts import contains, find_gaps
-from luigi_etl.database.export import as_csv, matching
+from luigi_etl.database.export import as_csv, open_matches
 from tests.conftest import Beside, Chain
 from tests.database.conftest import COVERAGE_OF_OLDER, NOW, Merges, at, complaint, days, query, row
 
@@ -220,7 +220,7 @@ def test_answer_without_a_doubt_is_the_truth(
 
 
 def exported(database: Database, question: str) -> set[str]:
-    with matching(database, parse_query(question)) as rows:
+    with open_matches(database, parse_query(question)) as rows:
         lines = b"".join(block.lines for block in as_csv(rows)).decode()
     return {one[-1] for one in list(csv.reader(io.StringIO(lines)))[1:]}
 

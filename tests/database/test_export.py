@@ -22,7 +22,7 @@ from luigi_etl.cli.main import run
 from luigi_etl.common.minutes import this_minute
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import record_snapshot
-from luigi_etl.database.export import matching
+from luigi_etl.database.export import open_matches
 from luigi_etl.database.schema import DATES, FIELDS, complaints
 from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.store import create_document, store
@@ -226,7 +226,7 @@ def test_message_about_a_missing_database_names_the_remedy(
 @pytest.mark.slow
 def test_concurrent_merge_does_not_change_an_export(database: Database) -> None:
     insert(database, *generate(5000))
-    with matching(database, parse_query("")) as rows:
+    with open_matches(database, parse_query("")) as rows:
         next(rows)
         insert(database, {"complaint_id": "later"})
         with database.writing() as connection:

@@ -17,7 +17,7 @@ from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import QueryError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import DATES, FIELDS, complaints
-from luigi_etl.database.sql_filter import condition, is_lasting
+from luigi_etl.database.sql_filter import is_lasting, to_condition
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import Index, Row, generated_index
 from luigi_etl.sandbox.parameters import read_search
@@ -72,7 +72,9 @@ def found(database: Database) -> Iterator[Find]:
     with database.writing() as connection:
         connection.execute(insert(complaints), [stored(row) for row in ROWS])
     with database.reading() as connection:
-        yield lambda query: set(connection.scalars(select(complaints.c.complaint_id).where(condition(query))))
+        yield lambda query: set(
+            connection.scalars(select(complaints.c.complaint_id).where(to_condition(query)))
+        )
 
 
 def expected(query: Query) -> set[str]:
@@ -197,7 +199,7 @@ def test_complaint_without_a_value_is_not_excluded(found: Find, name: str) -> No
 )
 def test_search_term_is_refused(query: str) -> None:
     with pytest.raises(QueryError) as caught:
-        condition(parse_query(query))
+        to_condition(parse_query(query))
     assert str(caught.value) == "query: only the API can search for search_term; remove it here"
 
 

@@ -18,7 +18,7 @@ from luigi_etl.service.doctor.report import CHECKS
 from luigi_etl.service.forget.deletion import forget
 from luigi_etl.service.forget.preview import Removal, find_later_snapshots, preview
 from luigi_etl.snapshot.store import publish
-from luigi_etl.tasks.future_minutes import database_warning, latest_warning, remedy
+from luigi_etl.tasks.future_minutes import describe_future_minute, warn_about_database, warn_about_latest
 from tests.conftest import Chain, Pipeline, Serve, read_only
 from tests.database.test_merge import ASKED, HISTORY, MINUTE, Book, complaint, merge_state, minute
 from tests.made import merged, stored, synced, taken
@@ -415,9 +415,13 @@ def test_later_minute_is_found(database: Database, tmp_path: Path, ahead: int, i
     files = book.merge(_number(at), complaint(1))
     publish(files.complaints, files.latest)
 
-    warnings = [database_warning(database), latest_warning(files.latest)]
+    warnings = [warn_about_database(database), warn_about_latest(files.latest)]
 
-    assert warnings == ([remedy(database.name, at), remedy(files.latest, at)] if is_later else ["", ""])
+    assert warnings == (
+        [describe_future_minute(database.name, at), describe_future_minute(files.latest, at)]
+        if is_later
+        else ["", ""]
+    )
 
 
 def _number(at: datetime) -> int:
@@ -425,13 +429,13 @@ def _number(at: datetime) -> int:
 
 
 def test_remedy_names_the_minute_and_the_command() -> None:
-    assert remedy("complaints.db", minute(90)).startswith(
+    assert describe_future_minute("complaints.db", minute(90)).startswith(
         "complaints.db: 2026-11-22T1056 is later than now, a clock was ahead; `luigi-etl forget --after 20"
     )
 
 
 def test_missing_latest_is_not_later(tmp_path: Path) -> None:
-    assert latest_warning(tmp_path / "latest.csv") == ""
+    assert warn_about_latest(tmp_path / "latest.csv") == ""
 
 
 def test_doctor_fails_for_a_later_minute(pipeline: Pipeline) -> None:

@@ -17,7 +17,7 @@ import luigi
 import pytest
 
 from luigi_etl.service.listeners import find_foreign_listener
-from luigi_etl.service.luigid import Address, address, is_usable, problem_of
+from luigi_etl.service.luigid import Address, find_problem, is_usable, read_address
 from tests.conftest import Chain, Luigid, Serve
 
 pytestmark = pytest.mark.slow
@@ -289,7 +289,7 @@ def test_luigid_with_unknown_owner_is_not_used(tmp_path: Path, monkeypatch: pyte
         f"the owner of luigid at http://127.0.0.1:8082 is unknown ({tmp_path}/tcp: No such file or directory)"
     )
 
-    assert problem_of(Address("127.0.0.1", 8082)) == problem
+    assert find_problem(Address("127.0.0.1", 8082)) == problem
 
 
 # --- the address ---------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_invalid_scheduler_url_is_one_line(chain: Chain, url: str) -> None:
 )
 def test_address_is_shown_without_credentials(url: str, shown: str) -> None:
     with luigi.cmdline_parser.CmdlineParser.global_instance(["SomeTask", "--scheduler-url", url]):
-        assert str(address()) == shown
+        assert str(read_address()) == shown
 
 
 class SomeTask(luigi.Task):

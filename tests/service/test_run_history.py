@@ -9,7 +9,7 @@ import pytest
 
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.job_state import Job, JobState
-from luigi_etl.service.run_history import find_query, newest_run, read_job_runs, runs_since
+from luigi_etl.service.run_history import find_newest_run, find_query, list_runs, read_job_runs
 from luigi_etl.service.run_status import Run
 from luigi_etl.snapshot.paths import sync_slug
 from tests.made import SLUG, ended, stored, taken
@@ -24,7 +24,7 @@ def test_newest_run_of_all_queries_is_first(tmp_path: Path) -> None:
     for slug, minutes in (("all", (0, 3, 1441)), (SLUG, (1, 2, 1440))):
         for minute in minutes:
             ended(tmp_path, MINUTE - minute * ONE, "failed", slug=slug)
-    found = [(MINUTE - run.minute) // ONE for run in runs_since(tmp_path, datetime.min)]
+    found = [(MINUTE - run.minute) // ONE for run in list_runs(tmp_path, datetime.min)]
 
     assert found == [0, 1, 2, 3, 1440, 1441]
 
@@ -32,17 +32,17 @@ def test_newest_run_of_all_queries_is_first(tmp_path: Path) -> None:
 def test_runs_begin_with_the_given_minute(tmp_path: Path) -> None:
     for minute in range(3):
         ended(tmp_path, MINUTE - minute * ONE, "failed")
-    assert [run.minute for run in runs_since(tmp_path, MINUTE - ONE)] == [MINUTE, MINUTE - ONE]
-    assert [run.minute for run in runs_since(tmp_path, MINUTE - timedelta(seconds=59))] == [MINUTE]
+    assert [run.minute for run in list_runs(tmp_path, MINUTE - ONE)] == [MINUTE, MINUTE - ONE]
+    assert [run.minute for run in list_runs(tmp_path, MINUTE - timedelta(seconds=59))] == [MINUTE]
 
 
 def test_earlier_days_are_not_read(tmp_path: Path) -> None:
     before = stored(tmp_path, MINUTE).folder.with_name("2026-11-21")
     before.symlink_to(before)  # reading it fails
-    assert len(list(runs_since(tmp_path, MINUTE - timedelta(hours=9)))) == 1
-    assert newest_run(tmp_path, SLUG)
+    assert len(list(list_runs(tmp_path, MINUTE - timedelta(hours=9)))) == 1
+    assert find_newest_run(tmp_path, SLUG)
     with pytest.raises(OSError, match="2026-11-21"):
-        list(runs_since(tmp_path, MINUTE - timedelta(hours=10)))
+        list(list_runs(tmp_path, MINUTE - timedelta(hours=10)))
 
 
 def test_damaged_snapshot_does_not_hide_others(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_damaged_snapshot_does_not_hide_others(tmp_path: Path) -> None:
         stored(tmp_path, MINUTE - minute * ONE)
     next(tmp_path.rglob("*0924Z.datapackage.json")).write_bytes(b"\0")
 
-    assert [run.outcome for run in runs_since(tmp_path, datetime.min)] == [
+    assert [run.outcome for run in list_runs(tmp_path, datetime.min)] == [
         "stored",
         "stored",
         "damaged",
@@ -63,24 +63,24 @@ def test_newest_run_may_be_skipped_unless_it_is_ignored(tmp_path: Path) -> None:
     ended(tmp_path, MINUTE, "skipped")
     stored(tmp_path, MINUTE - timedelta(days=3))
     stored(tmp_path, MINUTE + ONE, slug="all")
-    assert newest_run(tmp_path, SLUG) == Run(
+    assert find_newest_run(tmp_path, SLUG) == Run(
         minute=MINUTE, query=SLUG, outcome="skipped", seconds=1.5, error="no luck"
     )
-    besides = newest_run(tmp_path, SLUG, besides={"skipped"})
+    besides = find_newest_run(tmp_path, SLUG, ignoring={"skipped"})
     assert besides
     assert (besides.minute, besides.outcome) == (MINUTE - timedelta(days=3), "stored")
 
 
 def test_newest_run_is_found_before_empty_days(tmp_path: Path) -> None:
     stored(tmp_path, MINUTE).folder.with_name("2026-11-23").mkdir()
-    newest = newest_run(tmp_path, SLUG)
+    newest = find_newest_run(tmp_path, SLUG)
 
     assert newest
     assert newest.minute == MINUTE
 
 
 def test_query_without_runs_has_no_newest_run(tmp_path: Path) -> None:
-    assert newest_run(tmp_path, SLUG) is None
+    assert find_newest_run(tmp_path, SLUG) is None
 
 
 def long_query() -> Query:
@@ -98,7 +98,7 @@ def test_query_of_a_shortened_slug_is_in_its_data_package(tmp_path: Path, slug: 
 
 
 def outcomes(root: Path) -> list[tuple[str, str, str]]:
-    runs = runs_since(root, datetime.min, read_job_runs(root / "service"))
+    runs = list_runs(root, datetime.min, read_job_runs(root / "service"))
     return [(f"{run.minute:%H%M}", run.outcome, run.error) for run in runs]
 
 

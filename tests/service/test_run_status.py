@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from luigi_etl.service.run_history import runs_since
+from luigi_etl.service.run_history import list_runs
 from luigi_etl.service.run_status import Run
 from tests.made import SLUG, ended, merged, record, stored, synced
 
@@ -20,7 +20,7 @@ ESCAPE = "\x1b[2J"
 
 
 def only_run(root: Path) -> Run:
-    (found,) = runs_since(root, datetime.min)
+    (found,) = list_runs(root, datetime.min)
     return found
 
 

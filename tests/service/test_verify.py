@@ -94,7 +94,7 @@ def difference(files: SnapshotFiles) -> str:
 
 def rewrite(files: SnapshotFiles, pages: list[Page]) -> None:
     files.extracted.unlink()
-    with PageFile(files.extracted).opened() as writer:
+    with PageFile(files.extracted).open_locked() as writer:
         for page in pages:
             writer.append(page)
         writer.finish()

@@ -13,7 +13,7 @@ from luigi_etl.api.query import parse_query
 from luigi_etl.common.errors import DamagedFileError, QueryError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.merge import merge
-from luigi_etl.snapshot.command_options import options_for, query_of_slug, redo_command
+from luigi_etl.snapshot.command_options import format_options, parse_slug, redo_command
 from luigi_etl.snapshot.paths import SnapshotFiles, sync_slug
 from tests.made import taken
 
@@ -27,20 +27,20 @@ def test_slug_yields_query_and_limit(company: str, limit: int) -> None:
     except QueryError:
         return
 
-    found = query_of_slug(query.slug(limit))
+    found = parse_slug(query.slug(limit))
 
     if "~" not in query.slug(limit):
         assert found == (str(query), limit)
-        assert query_of_slug(sync_slug(query.slug(0))) == (str(query), 0)
+        assert parse_slug(sync_slug(query.slug(0))) == (str(query), 0)
 
 
 @pytest.mark.parametrize("slug", ["", "x", "state=ca", "all-newest-", "all-newest-x", "all-newest-010", "~"])
 def test_invalid_slug_yields_none(slug: str) -> None:
-    assert query_of_slug(slug) is None
+    assert parse_slug(slug) is None
 
 
 def test_sync_has_no_limit() -> None:
-    assert options_for("state=CA~sync", ("state=CA", 0)) == "--query state=CA"
+    assert format_options("state=CA~sync", ("state=CA", 0)) == "--query state=CA"
 
 
 def test_damaged_package_error_has_the_redo_command(tmp_path: Path) -> None:

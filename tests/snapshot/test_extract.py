@@ -325,7 +325,7 @@ def test_finished_extraction_is_not_repeated(served: Serve, tmp_path: Path) -> N
 
 
 def test_second_process_cannot_extract_the_same_file(served: Serve, tmp_path: Path) -> None:
-    with PageFile(tmp_path / "gz").opened(), pytest.raises(TransientError, match="another process"):
+    with PageFile(tmp_path / "gz").open_locked(), pytest.raises(TransientError, match="another process"):
         walk(served(50), tmp_path / "gz")
 
 

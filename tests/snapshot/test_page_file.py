@@ -14,7 +14,7 @@ SECOND = Page("http://api/?size=1&search_after=1_2", b'{"page": 2}')
 
 
 def write_finished(path: Path, *pages: Page) -> Path:
-    with PageFile(path).opened() as file:
+    with PageFile(path).open_locked() as file:
         for page in pages:
             file.append(page)
         file.finish()
@@ -22,7 +22,7 @@ def write_finished(path: Path, *pages: Page) -> Path:
 
 
 def write_partial(path: Path, *pages: Page) -> Path:
-    with PageFile(path).opened() as file:
+    with PageFile(path).open_locked() as file:
         for page in pages:
             file.append(page)
     return file.partial
@@ -74,7 +74,7 @@ def test_file_without_pages_is_removed(tmp_path: Path) -> None:
 
 def test_extraction_resumes_after_the_last_complete_page(tmp_path: Path) -> None:
     write_partial(tmp_path / "pages.gz", FIRST)
-    with PageFile(tmp_path / "pages.gz").opened() as file:
+    with PageFile(tmp_path / "pages.gz").open_locked() as file:
         assert [page.address for page in file.recover()] == [FIRST.address]
         file.append(SECOND)
         file.finish()
@@ -88,7 +88,7 @@ def test_incomplete_page_is_cut_off(tmp_path: Path, kept: int) -> None:
     whole = partial.stat().st_size
     write_partial(tmp_path / "pages.gz", SECOND)
     os.truncate(partial, whole + kept)
-    with PageFile(tmp_path / "pages.gz").opened() as file:
+    with PageFile(tmp_path / "pages.gz").open_locked() as file:
         assert [page.address for page in file.recover()] == [FIRST.address]
 
     assert partial.stat().st_size == whole
@@ -98,13 +98,13 @@ def test_invalid_bytes_after_a_page_are_cut_off(tmp_path: Path) -> None:
     partial = write_partial(tmp_path / "pages.gz", FIRST)
     with partial.open("ab") as stream:
         stream.write(b"rubbish" * 100)
-    with PageFile(tmp_path / "pages.gz").opened() as file:
+    with PageFile(tmp_path / "pages.gz").open_locked() as file:
         assert len(list(file.recover())) == 1
 
 
 def test_discarded_pages_are_removed(tmp_path: Path) -> None:
     write_partial(tmp_path / "pages.gz", FIRST)
-    with PageFile(tmp_path / "pages.gz").opened() as file:
+    with PageFile(tmp_path / "pages.gz").open_locked() as file:
         file.discard()
         file.append(SECOND)
         file.finish()
@@ -114,9 +114,9 @@ def test_discarded_pages_are_removed(tmp_path: Path) -> None:
 
 def test_two_processes_cannot_write_one_file(tmp_path: Path) -> None:
     with (
-        PageFile(tmp_path / "pages.gz").opened(),
+        PageFile(tmp_path / "pages.gz").open_locked(),
         pytest.raises(TransientError, match=r"another process is extracting pages\.gz"),
-        PageFile(tmp_path / "pages.gz").opened(),
+        PageFile(tmp_path / "pages.gz").open_locked(),
     ):
         pass
 
@@ -130,7 +130,7 @@ def test_error_names_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
         pytest.raises(StorageError, match=r"file/pages\.gz\.partial"),
-        PageFile(tmp_path / "file/pages.gz").opened(),
+        PageFile(tmp_path / "file/pages.gz").open_locked(),
     ):
         pass
 

@@ -54,7 +54,7 @@ def hit(identifier: Any, **source: Any) -> dict[str, Any]:
 
 def write_pages(path: Path, *bodies: bytes) -> None:
     """Write a page file."""
-    with PageFile(path).opened() as pages:
+    with PageFile(path).open_locked() as pages:
         for number, body in enumerate(bodies):
             pages.append(Page(f"{API}?state=CA&search_after={number}", body))
         pages.finish()

@@ -19,7 +19,7 @@ import pytest
 from luigi_etl import PruneSnapshots, StoreComplaints
 from luigi_etl.common.errors import StorageError
 from luigi_etl.common.files import atomic_write
-from luigi_etl.service.run_history import runs_since
+from luigi_etl.service.run_history import list_runs
 from luigi_etl.snapshot.paths import SnapshotFiles
 from luigi_etl.snapshot.prune import Pruned, prune
 from luigi_etl.snapshot.store import publish
@@ -35,7 +35,7 @@ WHOLE = {
 
 
 def kept_minutes(root: Path) -> list[datetime]:
-    return [run.minute for run in runs_since(root, datetime.min)]
+    return [run.minute for run in list_runs(root, datetime.min)]
 
 
 def tree(root: Path) -> set[str]:
@@ -130,7 +130,7 @@ def test_old_syncs_are_removed_except_the_newest(tmp_path: Path) -> None:
         synced(tmp_path, NOW - age * DAY, changes=True)
 
     assert prune(tmp_path, BEFORE).snapshots == 2
-    assert [(run.minute, run.outcome) for run in runs_since(tmp_path, datetime.min)] == [
+    assert [(run.minute, run.outcome) for run in list_runs(tmp_path, datetime.min)] == [
         (NOW - 300 * DAY, "synced")
     ]
     assert len(list((tmp_path / "snapshots/all~sync").iterdir())) == 1
@@ -152,7 +152,7 @@ def test_newest_complete_snapshot_is_kept(tmp_path: Path) -> None:
         stored(tmp_path, NOW - age * DAY)
 
     assert prune(tmp_path, BEFORE).snapshots == 2
-    assert [(run.minute, run.outcome) for run in runs_since(tmp_path, datetime.min)] == [
+    assert [(run.minute, run.outcome) for run in list_runs(tmp_path, datetime.min)] == [
         (NOW - 299 * DAY, "skipped"),
         (NOW - 301 * DAY, "stored"),
     ]
@@ -175,7 +175,7 @@ def test_files_of_a_snapshot_are_removed_last_first(tmp_path: Path) -> None:
         "summary.json",
         "complaints.csv",
     }
-    assert [run.outcome for run in runs_since(tmp_path, datetime.min)] == ["stored", "unfinished"]
+    assert [run.outcome for run in list_runs(tmp_path, datetime.min)] == ["stored", "unfinished"]
     files.complaints.rmdir()
 
     assert prune(tmp_path, BEFORE).snapshots == 1
@@ -358,7 +358,7 @@ def test_folders_behind_a_symbolic_link_are_skipped(tmp_path: Path, link: str) -
 
     assert (pruned.links, pruned.snapshots, pruned.temporaries) == (1, 0, 0)
     assert tree(elsewhere) == before
-    assert pruned.told(dry_run=False).endswith("; left alone: 1 symbolic link")
+    assert pruned.summarize(dry_run=False).endswith("; left alone: 1 symbolic link")
 
 
 def test_symbolic_link_is_removed_but_not_its_target(tmp_path: Path) -> None:
@@ -422,7 +422,7 @@ def test_dry_run_reports_the_same_and_removes_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_result_is_formatted_as_one_line(pruned: Pruned, line: str) -> None:
-    assert pruned.told(dry_run=False) == line
+    assert pruned.summarize(dry_run=False) == line
 
 
 def test_failure_is_reported_and_other_files_are_removed(tmp_path: Path) -> None:

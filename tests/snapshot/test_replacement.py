@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from luigi_etl.common.errors import StorageError
-from luigi_etl.snapshot.leftovers import leftovers
+from luigi_etl.snapshot.leftovers import find_leftovers
 from luigi_etl.snapshot.prune import prune
-from luigi_etl.snapshot.replacement import replacing
+from luigi_etl.snapshot.replacement import replace_file
 from tests.conftest import without_rights
 from tests.made import TWO_DAYS
 from tests.snapshot.test_prune import BEFORE
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def write(path: Path, root: Path, content: bytes = b"new") -> None:
-    with replacing(path, root, REMEDY) as stream:
+    with replace_file(path, root, REMEDY) as stream:
         stream.write(content)
 
 
@@ -50,7 +50,7 @@ def kill_while_writing(path: Path, root: Path) -> Path:
     before = set(path.parent.iterdir())
     child = os.fork()
     if child == 0:
-        with replacing(path, root, REMEDY) as stream:
+        with replace_file(path, root, REMEDY) as stream:
             stream.write(b"half")
             stream.flush()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -107,7 +107,7 @@ def test_temporary_file_has_no_wider_mode_than_the_file(folder: Path, root: Path
     path.touch()
     path.chmod(0o640)
 
-    with replacing(path, root, REMEDY):
+    with replace_file(path, root, REMEDY):
         modes = [mode(one) for one in folder.iterdir()]
 
     assert all(one & ~0o640 == 0 for one in modes)
@@ -177,7 +177,7 @@ def test_longest_names_can_be_written(folder: Path, root: Path, name: str) -> No
 
 def test_no_temporary_file_remains_after_success_or_failure(folder: Path, root: Path) -> None:
     write(folder / "file.csv", root)
-    with pytest.raises(RuntimeError), replacing(folder / "file.csv", root, REMEDY):
+    with pytest.raises(RuntimeError), replace_file(folder / "file.csv", root, REMEDY):
         raise RuntimeError
 
     assert os.listdir(folder) == ["file.csv"]
@@ -203,7 +203,7 @@ def test_next_write_to_the_folder_cleans_up_after_a_kill(folder: Path, root: Pat
 
 
 def test_file_that_is_being_written_is_not_removed(folder: Path, root: Path) -> None:
-    with replacing(folder / "file.csv", root, REMEDY) as stream:
+    with replace_file(folder / "file.csv", root, REMEDY) as stream:
         write(folder / "another.csv", root)
         write(folder / "file.csv", root)
         stream.write(b"slow")
@@ -218,7 +218,7 @@ def test_prune_cleans_up_a_day_after_a_kill(folder: Path, root: Path) -> None:
     assert prune(root, BEFORE).temporaries == 0
     os.utime(note, (time.time() - TWO_DAYS,) * 2, follow_symlinks=False)
     assert prune(root, BEFORE, dry_run=True).temporaries == 2
-    assert list(leftovers(root, lambda *_: None)) == [left, note]
+    assert list(find_leftovers(root, lambda *_: None)) == [left, note]
     assert prune(root, BEFORE).temporaries == 2
     assert not left.exists()
     assert not note.is_symlink()
@@ -237,7 +237,7 @@ def test_prune_follows_no_link_to_another_file(folder: Path, root: Path) -> None
 
 
 def test_export_that_runs_for_days_is_not_pruned(folder: Path, root: Path) -> None:
-    with replacing(folder / "file.csv", root, REMEDY):
+    with replace_file(folder / "file.csv", root, REMEDY):
         (note,) = (root / "exports").iterdir()
         os.utime(note, (time.time() - TWO_DAYS,) * 2, follow_symlinks=False)
         pruned = prune(root, BEFORE)

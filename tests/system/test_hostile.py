@@ -45,7 +45,7 @@ HEAD = "HTTP/1.1 {} X\r\nContent-Type: application/json\r\n"
 def fetch(sent: Sent, query: tuple[tuple[str, str], ...] = (), **others: Any) -> None:
     quick = {"requests_per_minute": 0, "backoff": 0.0, **others}
     with serving(sent) as server, Client(Settings(server.url, **quick)) as client:
-        client.page(query, 10, None)
+        client.fetch_page(query, 10, None)
 
 
 # --- size ----------------------------------------------------------------------------------------

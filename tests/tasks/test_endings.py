@@ -15,7 +15,7 @@ from luigi_etl.api.rate_limit import Pace
 from luigi_etl.common.errors import DamagedFileError, StorageError
 from luigi_etl.common.job_state import Job
 from luigi_etl.database.observations import read_observations, read_rejected_ids
-from luigi_etl.service.run_history import runs_since
+from luigi_etl.service.run_history import list_runs
 from luigi_etl.snapshot.parse import read_summary
 from luigi_etl.snapshot.run_record import read_record
 from tests.conftest import Chain, Run, Serve
@@ -112,7 +112,7 @@ def test_deeply_nested_file_is_one_line(tmp_path: Path, name: str) -> None:
 def test_deeply_nested_record_is_a_damaged_run(tmp_path: Path) -> None:
     ended(tmp_path, MINUTE, "failed").run.write_bytes(NESTED)
 
-    assert [run.outcome for run in runs_since(tmp_path, datetime.min)] == ["damaged"]
+    assert [run.outcome for run in list_runs(tmp_path, datetime.min)] == ["damaged"]
 
 
 def test_deeply_nested_state_of_a_job_is_empty(tmp_path: Path) -> None:

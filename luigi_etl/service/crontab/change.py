@@ -9,7 +9,7 @@ from pathlib import Path
 
 from luigi_etl.common.errors import CrontabError, LocksUnsupportedError
 from luigi_etl.common.locks import lock
-from luigi_etl.common.private import make_private, open_private, others_can_write, own_folders
+from luigi_etl.common.private import find_user_folders, is_writable_by_others, make_private, open_private
 from luigi_etl.service.crontab.program import install_crontab, read_crontab
 
 LOCK_SECONDS = 30.0
@@ -63,11 +63,11 @@ def _locked() -> Iterator[tuple[Path, int]]:
 def _open_lock(opened: contextlib.ExitStack) -> tuple[Path, int]:
     """Open the lock file in the user's first private folder that supports locks (some NFS does not)."""
     problems = []
-    for folder in own_folders():
+    for folder in find_user_folders():
         path = folder / "crontab.lock"
         try:
             make_private(folder)
-            if others_can_write(folder):
+            if is_writable_by_others(folder):
                 raise PermissionError(errno.EPERM, "others can write it", str(folder))
             file = open_private(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)
             opened.callback(os.close, file)

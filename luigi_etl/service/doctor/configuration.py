@@ -9,7 +9,7 @@ from pathlib import Path
 import luigi
 from luigi.task_register import Register
 
-from luigi_etl import define
+from luigi_etl import import_tasks
 from luigi_etl.service.doctor.finding import Finding, describe_refusal, failed, passed
 from luigi_etl.tasks.startup import READ_BY_LUIGI
 
@@ -22,7 +22,7 @@ def check_configuration() -> Iterator[Finding]:
     if not path.is_file():
         yield failed(f"{path.absolute()} does not exist: run this command in the folder of luigi.cfg")
         return
-    define()
+    import_tasks()
     unknown, unusable = list(_unknown_settings()), list(_unusable_settings())
     yield from (failed(f"{path}: {setting} is unknown: correct or remove it") for setting in unknown)
     yield from (failed(f"{path}: {setting}: correct it") for setting in unusable)

@@ -10,19 +10,19 @@ from luigi_etl.common.errors import NoDatabaseError, TransientError
 from luigi_etl.common.minutes import as_text, this_minute
 from luigi_etl.common.terminal import counted
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import covered
-from luigi_etl.database.covered_days import CoveredRange, ranges
-from luigi_etl.database.damage import find_missing
+from luigi_etl.database.coverage import read_coverage
+from luigi_etl.database.covered_days import CoveredRange, join_ranges
+from luigi_etl.database.damage import find_missing_part
 from luigi_etl.database.rows import count_complaints
 from luigi_etl.database.schema import RESTORE
 from luigi_etl.service.doctor.finding import Finding, failed, passed
 from luigi_etl.service.doctor.runs import DAY, describe_run
-from luigi_etl.service.run_history import newest_of_each
+from luigi_etl.service.run_history import find_newest_runs
 from luigi_etl.service.run_status import TROUBLE, Run
 from luigi_etl.service.status import count_held_back
-from luigi_etl.snapshot.guard import RELEASE
+from luigi_etl.snapshot.guard import HELD_BACK_REMEDY
 from luigi_etl.tasks.config import storage
-from luigi_etl.tasks.future_minutes import find_later_in_database, remedy
+from luigi_etl.tasks.future_minutes import describe_future_minute, find_future_minute
 
 MOST_RANGES = 5  # of the coverage
 
@@ -38,10 +38,10 @@ class _Content:
 def check_database() -> Iterator[Finding]:
     """Check that the database can be read and is whole; list its coverage."""
     database = Database(storage().database_address)
-    succeeded = newest_of_each(storage().path, besides=TROUBLE | {"skipped"})
+    succeeded = find_newest_runs(storage().path, ignoring=TROUBLE | {"skipped"})
     try:
         with database.reading() as connection:
-            count, missing = count_complaints(connection), find_missing(connection)
+            count, missing = count_complaints(connection), find_missing_part(connection)
             content = None if missing else _read_content(connection, count)
     except NoDatabaseError:
         yield _check_absence(database.name, succeeded)
@@ -57,19 +57,21 @@ def check_database() -> Iterator[Finding]:
 def _read_content(connection: Connection, complaints: int) -> _Content:
     return _Content(
         complaints,
-        find_later_in_database(connection),
-        ranges(covered(connection)),
+        find_future_minute(connection),
+        join_ranges(read_coverage(connection)),
         count_held_back(connection),
     )
 
 
 def _check_content(name: str, content: _Content, succeeded: list[Run]) -> Iterator[Finding]:
     if content.later_minute:
-        yield failed(remedy(name, content.later_minute))
+        yield failed(describe_future_minute(name, content.later_minute))
     yield passed(f"{name}: {counted(content.complaints, 'complaint')}, {_last_sync(succeeded)}")
     yield from _list_coverage(content.coverage)
     if content.held_back:
-        yield failed(f"the withdrawal of {counted(content.held_back, 'complaint')} is held back: {RELEASE}")
+        yield failed(
+            f"the withdrawal of {counted(content.held_back, 'complaint')} is held back: {HELD_BACK_REMEDY}"
+        )
 
 
 def _list_coverage(coverage: list[CoveredRange]) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from luigi_etl.common.terminal import counted
 from luigi_etl.service.doctor.finding import Finding, failed, passed
 from luigi_etl.service.doctor.runs import DAY
 from luigi_etl.snapshot.command_options import redo_command
-from luigi_etl.snapshot.leftovers import killed_redos, leftovers
+from luigi_etl.snapshot.leftovers import find_killed_redos, find_leftovers
 from luigi_etl.tasks.config import service, storage
 
 MINIMUM_FREE_BYTES = 1_000_000_000
@@ -52,7 +52,7 @@ def check_temporary_files() -> Iterator[Finding]:
     """Check for old temporary files and killed redos."""
     root = storage().path
     unreadable: dict[Path, OSError] = {}
-    old = len(list(leftovers(root, unreadable.setdefault)))
+    old = len(list(find_leftovers(root, unreadable.setdefault)))
     for folder, error in unreadable.items():
         yield failed(f"{folder.absolute()} can't be read ({error.strerror}): give access to it")
     if old:
@@ -62,7 +62,7 @@ def check_temporary_files() -> Iterator[Finding]:
         )
     elif not unreadable:
         yield passed("no temporary file is older than a day")
-    for killed in killed_redos(root, time.time() - DAY.total_seconds()):
+    for killed in find_killed_redos(root, time.time() - DAY.total_seconds()):
         minute = as_parameter(killed.timestamp)
         command = redo_command(killed, "store")
         yield failed(f"a redo of {minute} UTC of {killed.slug} was killed: `{command}` repairs it")

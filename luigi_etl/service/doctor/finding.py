@@ -3,7 +3,7 @@
 import io
 from dataclasses import dataclass
 
-from luigi_etl.common.luigi_cfg import without_values
+from luigi_etl.common.luigi_cfg import describe_config_error
 
 
 @dataclass(frozen=True)
@@ -28,4 +28,4 @@ def failed(message: str) -> Finding:
 def describe_refusal(stderr: io.StringIO, error: BaseException) -> str:
     """Return why a setting was refused, without its value."""
     refusal = stderr.getvalue().removeprefix("luigi: error: ").strip()
-    return refusal or without_values(error) or type(error).__name__
+    return refusal or describe_config_error(error) or type(error).__name__

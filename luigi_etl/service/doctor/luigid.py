@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 
 from luigi_etl.service.doctor.finding import Finding, failed, passed
-from luigi_etl.service.listeners import IS_LISTED, Listener, listeners, local_addresses
-from luigi_etl.service.luigid import Address, address, problem_of
+from luigi_etl.service.listeners import IS_LISTED, Listener, find_listeners, find_local_addresses
+from luigi_etl.service.luigid import Address, find_problem, read_address
 
 
 def check_luigid() -> Iterator[Finding]:
     """Check that luigid answers, and that other machines can't reach it."""
-    luigid = address()
-    if problem := problem_of(luigid):
+    luigid = read_address()
+    if problem := find_problem(luigid):
         yield failed(f"{problem}: {_remedy(luigid, problem)}; until then runs don't use luigid")
         return
-    if not local_addresses(luigid.host, luigid.port):
+    if not find_local_addresses(luigid.host, luigid.port):
         yield passed(f"luigid answers at {luigid}, on another machine: its owner can't be checked")
         return
     reachable = sorted({_interface(one) for one in _find_listeners(luigid.port) if not one.is_loopback})
@@ -33,7 +33,7 @@ def _remedy(luigid: Address, problem: str) -> str:
 
 
 def _find_listeners(port: int) -> list[Listener]:
-    return list(listeners(port)) if IS_LISTED else []
+    return list(find_listeners(port)) if IS_LISTED else []
 
 
 def _interface(listener: Listener) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from luigi_etl.api.settings import MAXIMUM_CLOCK_SKEW
 from luigi_etl.common.minutes import as_parameter, as_text, this_minute
 from luigi_etl.service.doctor.finding import Finding, failed, passed
-from luigi_etl.service.run_history import newest_of_each, newest_run, options_of
+from luigi_etl.service.run_history import find_newest_run, find_newest_runs, format_run_options
 from luigi_etl.service.run_status import TROUBLE, Run
-from luigi_etl.snapshot.paths import is_of_syncs, latest_folder
+from luigi_etl.snapshot.paths import is_sync_slug, latest_folder
 from luigi_etl.tasks.config import service, storage
-from luigi_etl.tasks.future_minutes import latest_warning, remedy
+from luigi_etl.tasks.future_minutes import describe_future_minute, warn_about_latest
 
 MAXIMUM_AGE = timedelta(minutes=10)  # of the newest run
 DAY = timedelta(days=1)
@@ -21,16 +21,16 @@ DAY = timedelta(days=1)
 def check_runs() -> Iterator[Finding]:
     """Check that runs are recent, and that no query needs a repair."""
     root, now = storage().path, this_minute()
-    runs = newest_of_each(root)
+    runs = find_newest_runs(root)
     if not runs:
         yield failed(f"no run has left a file in {root.absolute()}: wait a minute, or correct [storage] root")
         return
     yield from _check_last_run(max(runs, key=lambda run: run.minute), now)
     for latest in sorted(latest_folder(root).glob("*.csv")):
-        if warning := latest_warning(latest):
+        if warning := warn_about_latest(latest):
             yield failed(warning)
     for newest in runs:
-        run = newest_run(root, newest.query, besides=["skipped"])
+        run = find_newest_run(root, newest.query, ignoring=["skipped"])
         if run and _needs_repair(run, newest, now):
             yield failed(f"{describe_run(run)}: {run.error}; {_remedy(root, run)}")
 
@@ -38,7 +38,7 @@ def check_runs() -> Iterator[Finding]:
 def _check_last_run(last: Run, now: datetime) -> Iterator[Finding]:
     name = f"the last run, {describe_run(last)}"
     if last.minute > now + MAXIMUM_CLOCK_SKEW:
-        yield failed(f"{remedy(name, last.minute)}; keep the clock right with NTP")
+        yield failed(f"{describe_future_minute(name, last.minute)}; keep the clock right with NTP")
     elif now - last.minute > MAXIMUM_AGE:
         yield failed(
             f"{name}, is more than ten minutes old: check cron, and the logs in {service().path.absolute()}"
@@ -58,9 +58,9 @@ def _needs_repair(run: Run, newest: Run, now: datetime) -> bool:
 
 
 def _remedy(root: Path, run: Run) -> str:
-    if is_of_syncs(run.query):
+    if is_sync_slug(run.query):
         return f"the next run tries again{_name_logs(run)}"
-    command = f"luigi-etl redo {as_parameter(run.minute)} {options_of(root, run.query)}"
+    command = f"luigi-etl redo {as_parameter(run.minute)} {format_run_options(root, run.query)}"
     if run.is_stored_only:
         return f"`{command} --from merge` merges it"
     if run.rows is not None and run.outcome == "failed":

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, select, update
 
 from luigi_etl.database.connection import Database
-from luigi_etl.database.coverage import rebuild
+from luigi_etl.database.coverage import rebuild_coverage
 from luigi_etl.database.merge import BATCH, merge_again
 from luigi_etl.database.observations import ALL_UNSET, Observation, read_observations, read_rejected_ids
 from luigi_etl.database.schema import snapshots, syncs, unverified
@@ -49,7 +49,7 @@ def _forget_rows(connection: Connection, root: Path, after: datetime) -> None:
     connection.execute(delete(snapshots).where(snapshots.c.timestamp > after))
     connection.execute(delete(unverified).where(unverified.c.since > after))
     connection.execute(update(unverified).where(unverified.c.held_since > after).values(held_since=None))
-    rebuild(connection, after)
+    rebuild_coverage(connection, after)
     for one in remaining:
         merge_again(connection, one.snapshot, _touched_observations(connection, one))
     _TOUCHED.drop(connection)

@@ -8,17 +8,17 @@ from pathlib import Path
 from luigi_etl.common.files import storage_errors
 from luigi_etl.common.minutes import as_parameter
 from luigi_etl.common.terminal import counted
-from luigi_etl.snapshot.listing import FoundSnapshot, days, entries, slugs
-from luigi_etl.snapshot.listing import snapshots as on_disk
+from luigi_etl.snapshot.listing import FoundSnapshot, list_days, list_entries, list_slugs
+from luigi_etl.snapshot.listing import list_snapshots as on_disk
 from luigi_etl.snapshot.paths import SnapshotFiles, latest_folder
 from luigi_etl.snapshot.store import publish
-from luigi_etl.tasks.future_minutes import minute_of
+from luigi_etl.tasks.future_minutes import read_minute
 
 
 def find_later_files(root: Path, after: datetime) -> Iterator[FoundSnapshot]:
     """Yield the later snapshots on the disk."""
-    for slug in slugs(root):
-        for day in days(root, slug):
+    for slug in list_slugs(root):
+        for day in list_days(root, slug):
             if day >= after.date():
                 yield from (one for one in on_disk(root, slug, day) if one.files.timestamp > after)
 
@@ -49,9 +49,9 @@ def remove_files(root: Path, after: datetime) -> int:
         with contextlib.suppress(OSError):  # not empty
             found.files.folder.rmdir()
     published = {
-        Path(entry.name).stem for entry in entries(latest_folder(root)) if entry.name.endswith(".csv")
+        Path(entry.name).stem for entry in list_entries(latest_folder(root)) if entry.name.endswith(".csv")
     }
-    for slug in sorted(published.union(slugs(root))):
+    for slug in sorted(published.union(list_slugs(root))):
         _restore_latest(SnapshotFiles(root, slug, after))
     return count
 
@@ -59,11 +59,13 @@ def remove_files(root: Path, after: datetime) -> int:
 def _restore_latest(files: SnapshotFiles) -> None:
     """Publish the newest remaining snapshot of a query as `latest`, also after a killed call."""
     with storage_errors(files.latest):
-        minute = minute_of(files.latest)
+        minute = read_minute(files.latest)
         if minute and minute <= files.timestamp:
             return
         files.latest.unlink(missing_ok=True)
-    remaining = (one for day in days(files.root, files.slug) for one in on_disk(files.root, files.slug, day))
+    remaining = (
+        one for day in list_days(files.root, files.slug) for one in on_disk(files.root, files.slug, day)
+    )
     newest = next((one for one in remaining if one.is_stored), None)
     if newest:
         publish(newest.files.complaints, newest.files.latest)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from luigi_etl.api.query import parse_stored_query
 from luigi_etl.database.rows import SnapshotRef
 from luigi_etl.database.schema import snapshots
-from luigi_etl.snapshot.datapackage import HASH
+from luigi_etl.snapshot.datapackage import HASH_PREFIX
 from luigi_etl.snapshot.paths import SnapshotFiles
 
 
@@ -48,6 +48,6 @@ def _are_as_merged(files: SnapshotFiles, content_hash: str) -> bool:
             sha256 = hashlib.sha256()
             while part := stream.read(1 << 20):
                 sha256.update(part)
-        return HASH + sha256.hexdigest() == content_hash and files.rejected.exists()
+        return HASH_PREFIX + sha256.hexdigest() == content_hash and files.rejected.exists()
     except OSError:
         return False

@@ -58,7 +58,7 @@ def _state_at(cut: datetime, now: StoredComplaint, changes: Sequence[_Change]) -
     """Return a complaint's state at the minute `cut`, as far as its history holds it."""
     before = [change for change in changes if change.timestamp <= cut]
     changed = [change.timestamp for change in before if change.change == "changed"]
-    observed = [now.observed(at) for at in range(len(FIELDS))]
+    observed = [now.last_sent_at(at) for at in range(len(FIELDS))]
     last_seen = _last_seen_at(cut, now, before, observed)
     values: list[Value] = []
     sent, times = 0, {}

@@ -11,11 +11,11 @@ from luigi_etl.api.query import Query, parse_stored_query
 from luigi_etl.common.errors import DamagedFileError, EtlError, NoDatabaseError
 from luigi_etl.common.terminal import brief
 from luigi_etl.database.connection import Database
-from luigi_etl.database.observations import Observation, ObservedValue, as_text, read_observations
+from luigi_etl.database.observations import Observation, ObservedValue, as_history_text, read_observations
 from luigi_etl.database.rows import StoredComplaint, load_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, unverified
 from luigi_etl.database.schema import snapshots as merged_snapshots
-from luigi_etl.database.sql_filter import condition
+from luigi_etl.database.sql_filter import to_condition
 from luigi_etl.service.verify.verdict import Verdict
 from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.datapackage_reader import read_description
@@ -112,7 +112,7 @@ def _check_other_complaints(connection: Connection, query: Query, minute: dateti
     if not inspect(connection).has_table(unverified.name):  # schema version 1
         return
     unexplained = (
-        condition(query),
+        to_condition(query),
         complaints.c.last_seen < minute,
         complaints.c.withdrawn.is_(None),
         complaints.c.complaint_id.not_in(select(unverified.c.complaint_id)),
@@ -141,4 +141,4 @@ def _has_changed(
         .order_by(merged_snapshots.c.timestamp, history.c.id)
         .limit(1)
     ).one_or_none()
-    return change is not None and change.old == as_text(seen)
+    return change is not None and change.old == as_history_text(seen)

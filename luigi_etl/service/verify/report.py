@@ -8,7 +8,7 @@ from luigi_etl.database.connection import Database
 from luigi_etl.service.verify.database import verify_database
 from luigi_etl.service.verify.snapshot import verify_snapshot
 from luigi_etl.service.verify.verdict import Verdict
-from luigi_etl.snapshot.listing import FoundSnapshot, days, slugs, snapshots
+from luigi_etl.snapshot.listing import FoundSnapshot, list_days, list_slugs, list_snapshots
 
 
 def verify(
@@ -24,7 +24,7 @@ def verify(
         DatabaseError, DatabaseUnavailableError: as `Database` raises them.
 
     """
-    for slug in filter(is_wanted, slugs(root)):
+    for slug in filter(is_wanted, list_slugs(root)):
         for found in _snapshots(root, slug, since):
             verdict = verify_snapshot(found)
             if verdict and not (verdict.difference and _is_pruned(found)):
@@ -35,9 +35,9 @@ def verify(
 
 
 def _snapshots(root: Path, slug: str, since: datetime) -> Iterator[FoundSnapshot]:
-    for day in days(root, slug):
+    for day in list_days(root, slug):
         if day >= since.date():
-            yield from (one for one in snapshots(root, slug, day) if one.files.timestamp >= since)
+            yield from (one for one in list_snapshots(root, slug, day) if one.files.timestamp >= since)
 
 
 def _is_pruned(found: FoundSnapshot) -> bool:

@@ -15,14 +15,14 @@ from luigi_etl.service.verify.proof import PageProof
 from luigi_etl.service.verify.verdict import Verdict
 from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.csv_format import csv_blocks
-from luigi_etl.snapshot.datapackage import HASH, SnapshotSpec, snapshot_fields
+from luigi_etl.snapshot.datapackage import HASH_PREFIX, SnapshotSpec, snapshot_fields
 from luigi_etl.snapshot.datapackage_reader import Description, read_description
 from luigi_etl.snapshot.leftovers import is_young
 from luigi_etl.snapshot.listing import FoundSnapshot
 from luigi_etl.snapshot.page_file import read_pages
 from luigi_etl.snapshot.parse import Summary, parse_into
 from luigi_etl.snapshot.paths import SnapshotFiles
-from luigi_etl.snapshot.store import filled, labels, read_columns
+from luigi_etl.snapshot.store import format_csv, list_labels, read_columns
 
 SUMMARY_FIELDS = {
     *("address", "last_indexed", "hits_total", "pages"),
@@ -109,17 +109,17 @@ def _verify_summary(path: Path, summary: Summary) -> None:
 def _verify_csv(files: SnapshotFiles, description: Description, summary: Summary) -> None:
     columns = read_columns(files.document)
     with ExpectedFile(files.document) as document:
-        for block in csv_blocks(labels(columns), []):
+        for block in csv_blocks(list_labels(columns), []):
             document.write(block.lines)
     sha256 = hashlib.sha256()
     size = rows = 0
     with ExpectedFile(files.complaints) as csv:
-        for block in filled(columns, files.parsed, sha256):
+        for block in format_csv(columns, files.parsed, sha256):
             csv.write(block.lines)
             size, rows = size + len(block.lines), rows + block.rows
     if rows != summary.parsed:
         raise DamagedFileError(f"{files.complaints} has {rows:,} rows, not {summary.parsed:,}")
-    if HASH + sha256.hexdigest() != description.snapshot.parsed_hash:
+    if HASH_PREFIX + sha256.hexdigest() != description.snapshot.parsed_hash:
         raise DamagedFileError(f"{files.parsed} has changed since it was stored (its hash differs)")
     resource = description.resource
     if (resource.path, resource.bytes, resource.rows) != (files.complaints.name, size, rows):

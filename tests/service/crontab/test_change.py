@@ -105,7 +105,7 @@ def test_lock_held_too_long_is_one_line(
 ) -> None:
     own = checkout.parent / "own"
     own.mkdir(mode=0o700)
-    monkeypatch.setattr(change, "own_folders", lambda: [own])
+    monkeypatch.setattr(change, "find_user_folders", lambda: [own])
     monkeypatch.setattr(change, "LOCK_SECONDS", 0.1)
 
     with (own / "crontab.lock").open("w") as held:
@@ -124,7 +124,7 @@ def test_folder_that_others_can_write_is_not_used(
     loose = checkout.parent / "loose"
     loose.mkdir()
     loose.chmod(0o777)
-    monkeypatch.setattr(change, "own_folders", lambda: [loose])
+    monkeypatch.setattr(change, "find_user_folders", lambda: [loose])
 
     ran = crontab_command("--install")
 
@@ -139,7 +139,7 @@ def test_folder_without_locks_is_not_used(
 ) -> None:
     """Some NFS servers do not support locks."""
     homes = [checkout.parent / "nfs", checkout.parent / "own"]
-    monkeypatch.setattr(change, "own_folders", lambda: homes)
+    monkeypatch.setattr(change, "find_user_folders", lambda: homes)
     real = fcntl.flock
 
     def flock(file: int, operation: int) -> None:
@@ -158,7 +158,7 @@ def test_temporary_crontab_is_private_and_removed(
     checkout: Path, crontab_command: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = checkout.parent / "own"
-    monkeypatch.setattr(change, "own_folders", lambda: [own])
+    monkeypatch.setattr(change, "find_user_folders", lambda: [own])
     replace_program(
         checkout.parent, '[ "$1" = -l ] || stat -c %a "$1" >"${1%/*}/mode"; exec $CRONTAB "$@"', monkeypatch
     )
@@ -198,7 +198,7 @@ def test_full_disk_leaves_the_old_crontab(
 ) -> None:
     monkeypatch.setenv("LUIGI_CONFIG_PATH", str(copy_checkout(tmp_path / "checkout") / "luigi.cfg"))
     small_disk.chmod(0o700)
-    monkeypatch.setattr(change, "own_folders", lambda: [small_disk])
+    monkeypatch.setattr(change, "find_user_folders", lambda: [small_disk])
     crontab.write(LONG)
 
     ran = crontab_command("--install")

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from luigi_etl.common.minutes import this_minute
-from luigi_etl.snapshot.leftovers import killed_redos
+from luigi_etl.snapshot.leftovers import find_killed_redos
 from tests.conftest import Chain
 from tests.made import stored
 from tests.service.doctor.helpers import RunCheck, failure_of, findings_of
@@ -97,7 +97,7 @@ def test_killed_redo_is_reported_after_a_day(chain: Chain, root: Path) -> None:
     aside = files.run.rename(files.run.with_name(files.run.name + ".redo"))
 
     assert findings_of(chain, "temporary files") == [(True, "no temporary file is older than a day")]
-    assert [one.timestamp for one in killed_redos(root, time.time() + 1)] == [files.timestamp]
+    assert [one.timestamp for one in find_killed_redos(root, time.time() + 1)] == [files.timestamp]
     assert aside.exists()
 
 

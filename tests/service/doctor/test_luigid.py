@@ -53,8 +53,8 @@ def test_luigid_of_another_user_fails(chain: Chain) -> None:
 
 
 def test_luigid_on_another_machine_passes_unchecked(here: RunCheck, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(luigid_check, "problem_of", lambda _: "")
-    monkeypatch.setattr(luigid_check, "local_addresses", lambda *_: set())
+    monkeypatch.setattr(luigid_check, "find_problem", lambda _: "")
+    monkeypatch.setattr(luigid_check, "find_local_addresses", lambda *_: set())
 
     ((well, message),) = here("luigid")
 
