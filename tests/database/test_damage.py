@@ -110,6 +110,7 @@ def test_missing_table_is_named(filled: Database, beside: Beside, tmp_path: Path
     }
 
 
+@pytest.mark.slow  # all 62 together
 @pytest.mark.parametrize(("table", "column"), COLUMNS)
 def test_missing_column_is_named(whole_file: Path, tmp_path: Path, table: str, column: str) -> None:
     """A missing column may stay unnoticed only if nothing reads it."""
