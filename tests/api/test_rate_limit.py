@@ -45,6 +45,7 @@ def rewrite(path: Path, *, seconds: float) -> None:
     path.write_bytes(msgspec.json.encode({host: [moment] * len(times) for host, times in counted.items()}))
 
 
+@pytest.mark.slow
 def test_processes_share_one_count(tmp_path: Path) -> None:
     command = [sys.executable, "-c", TAKE, str(tmp_path / "pace")]
     takers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
