@@ -5,8 +5,8 @@ them. So the file contains the times of recent requests for each host. A process
 under the file's lock (flock), and waits without the lock.
 
 The file needs no fsync: after a power cut, lost times are older than a minute. It is overwritten in place,
-one block (200 requests) at once, within its allocated space. So a kill or a full disk can't truncate it, and
-all users who may write it can share it.
+one block (room for more than 200 requests) at once, within its allocated space. So a kill or a full disk
+can't truncate it, and all users who may write it can share it.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from luigi_etl.common.locks import lock
 WINDOW_MILLISECONDS = 61_000
 _BLOCK = 4096  # bytes
 
-Counted = dict[str, list[int]]
+RequestTimes = dict[str, list[int]]
 
 
 def default_pace_file() -> Path:
@@ -87,9 +87,9 @@ class Pace:
         return 0.0
 
     def give_back(self) -> None:
-        """Uncount the last request, because it was never sent.
+        """Remove the last request from the count: it was never sent.
 
-        Only its own time is removed; without an older one, the next request would be sent too early.
+        Remove exactly its time. Without an older time, the next request would come too early.
         """
         with contextlib.suppress(OSError, ValueError), self._locked() as file:  # on failure it stays counted
             counted = _read(file)
@@ -107,7 +107,7 @@ class Pace:
             os.close(file)
 
 
-def _drop_expired(counted: Counted, now: int) -> Counted:
+def _drop_expired(counted: RequestTimes, now: int) -> RequestTimes:
     """Return the requests of the last minute; future times come from a clock that was set back."""
     recent = {
         host: [sent for sent in times if now - WINDOW_MILLISECONDS < sent <= now]
@@ -116,7 +116,7 @@ def _drop_expired(counted: Counted, now: int) -> Counted:
     return {host: times for host, times in recent.items() if times}
 
 
-def _read(file: int) -> Counted:
+def _read(file: int) -> RequestTimes:
     content = os.pread(file, os.fstat(file).st_size, 0)
     is_empty = not content.strip(b" \0")  # a power cut may leave NULs
-    return {} if is_empty else msgspec.json.decode(content, type=Counted)
+    return {} if is_empty else msgspec.json.decode(content, type=RequestTimes)

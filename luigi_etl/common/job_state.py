@@ -103,7 +103,7 @@ class Job:
         """Return whether a run holds the job's lock; the test does not block a run that begins."""
         for folder in self._file.folders():
             with contextlib.suppress(OSError, LocksUnsupportedError):
-                if is_locked(folder / f"{self.name}.lock"):
+                if is_locked(self._file.lock_path(folder)):
                     return True
         return False
 

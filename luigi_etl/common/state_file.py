@@ -1,6 +1,6 @@
-"""State files, which survive the outages that they describe.
+"""State files, which can be written even during an outage such as a full disk.
 
-A state file is overwritten in place, within disk space that it already occupies: a full disk does not matter.
+A state file is overwritten in place, within disk space that it already occupies.
 If the folder can't be written, a private folder among the temporary files replaces it.
 """
 
@@ -22,7 +22,7 @@ from luigi_etl.common.locks import lock
 from luigi_etl.common.private import make_private
 
 BLOCK = 4096  # bytes, overwritten in one write
-LOCAL = "set [service] folder to one on a local disk"
+LOCAL_DISK_REMEDY = "set [service] folder to one on a local disk"
 LOCK_TEST = 0.05  # seconds: longer than another process takes to test a lock
 
 
@@ -37,7 +37,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True)
 class StateFile(Generic[R]):
-    """A file that keeps a record through restarts and outages."""
+    """A file that keeps a record through restarts and outages; it occupies `room` bytes."""
 
     name: str
     folder: Path
@@ -88,13 +88,15 @@ class StateFile(Generic[R]):
         """
         problem: OSError | LocksUnsupportedError | None = None
         for folder in self.folders():
-            path = folder / f"{self.name}.lock"
+            path = self.lock_path(folder)
             for flags in (os.O_RDWR | os.O_CREAT, os.O_RDONLY):  # a lock needs no write permission
                 try:
                     make_private(folder)
                     descriptor = os.open(path, flags | os.O_NOFOLLOW, 0o600)
                     opened.callback(os.close, descriptor)
-                    return lock(descriptor, path, LOCAL, wait=wait) or _lock_again(descriptor, path)
+                    return lock(descriptor, path, LOCAL_DISK_REMEDY, wait=wait) or _lock_again(
+                        descriptor, path
+                    )
                 except (OSError, LocksUnsupportedError) as error:
                     problem = problem or error
         if isinstance(problem, LocksUnsupportedError):
@@ -107,16 +109,20 @@ class StateFile(Generic[R]):
         """Return the path of the file in a folder."""
         return folder / f"{self.name}.state"
 
+    def lock_path(self, folder: Path) -> Path:
+        """Return the path of the lock file in a folder."""
+        return folder / f"{self.name}.lock"
+
     def folders(self) -> list[Path]:
-        """Return the folder and its replacement, unless others can write to the replacement."""
+        """Return the folder and its replacement, unless other users have access to the replacement."""
         private = Path(tempfile.gettempdir()) / f"luigi_etl-{os.getuid()}"
         return [self.folder, private / _flatten(self.folder)] if _is_private(private) else [self.folder]
 
 
 def _lock_again(descriptor: int, path: Path) -> bool:
-    """Lock a file after a short wait: another process may only have tested the lock."""
+    """Lock a file after a short wait: `is_locked` in another process holds the lock for a moment."""
     time.sleep(LOCK_TEST)
-    return lock(descriptor, path, LOCAL)
+    return lock(descriptor, path, LOCAL_DISK_REMEDY)
 
 
 def _flatten(folder: Path) -> str:

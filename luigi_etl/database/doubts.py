@@ -25,7 +25,7 @@ from luigi_etl.database.covered_days import (
     to_span,
 )
 from luigi_etl.database.schema import complaints
-from luigi_etl.database.sql_filter import CHILDREN, is_lasting, to_condition
+from luigi_etl.database.sql_filter import CHILDREN, has_stable_filters, to_condition
 
 FIRST_DAY = date(2011, 12, 1)  # the CFPB's first complaint
 STALE = timedelta(days=2)  # the CFPB loads its index daily
@@ -135,7 +135,7 @@ def _may_have_changed(
 
     Snapshots of stable filters mark such complaints as unverified. Others (tags, for example) do not.
     """
-    lasting = [row for row in rows if (query := parse_if_valid(row.query)) and is_lasting(query)]
+    lasting = [row for row in rows if (query := parse_if_valid(row.query)) and has_stable_filters(query)]
     days = _days_asked(question, now)
     used = _within(days, _spans_for(question, rows))
     if used == _within(days, _spans_for(question, lasting)):
@@ -147,7 +147,7 @@ def _may_have_changed(
     count = _count(connection, question, unseen)
     if not count:
         return []
-    others = Query(tuple(pair for pair in question.pairs if is_lasting(Query((pair,)))))
+    others = Query(tuple(pair for pair in question.pairs if has_stable_filters(Query((pair,)))))
     return [
         f"{_counted(count)} of these may no longer match {describe_query(str(split_days(question)[0]))}; "
         f"to make sure run {_sync_command(others, days[0])}"

@@ -32,7 +32,7 @@ from luigi_etl.database.rows import (
     set_times,
 )
 from luigi_etl.database.schema import FIELDS, snapshots
-from luigi_etl.database.sql_filter import is_lasting
+from luigi_etl.database.sql_filter import has_stable_filters
 from luigi_etl.database.withdrawals import mark_withdrawn, undo_withdrawals
 from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.datapackage_reader import hash_of_file, read_facts
@@ -169,7 +169,7 @@ def _has_every_hit(summary: Summary) -> bool:
 
 def _can_prove_absence(files: SnapshotFiles, query: Query) -> bool:
     """Return whether each hit has an id and complaints stay in the query as they grow older."""
-    return is_lasting(query) and None not in read_rejected_ids(files.rejected)
+    return has_stable_filters(query) and None not in read_rejected_ids(files.rejected)
 
 
 def _all_observations(files: SnapshotFiles, parsed_hash: str) -> Iterator[Observation]:

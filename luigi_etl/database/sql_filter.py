@@ -43,7 +43,7 @@ def read_lookup_ids(query: Query) -> list[str]:
     return found[1].split(" OR ") if found and len(query.pairs) == 2 else []
 
 
-def is_lasting(query: Query) -> bool:
+def has_stable_filters(query: Query) -> bool:
     """Return whether all filters are stable: a missing complaint is gone or has moved, not just changed."""
     return all(name in LASTING and value == value.strip() for name, value in query.pairs) or bool(
         read_lookup_ids(query)

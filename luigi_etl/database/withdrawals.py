@@ -30,15 +30,15 @@ from luigi_etl.database.covered_days import parse_if_valid
 from luigi_etl.database.losses import Loss, hold_back, is_held
 from luigi_etl.database.rows import Change, SnapshotRef, StoredComplaint, append_history, set_times
 from luigi_etl.database.schema import Minute, complaints, history, snapshots, unverified
-from luigi_etl.database.sql_filter import is_lasting, proves_withdrawal, to_condition
+from luigi_etl.database.sql_filter import has_stable_filters, proves_withdrawal, to_condition
 from luigi_etl.snapshot.guard import Guard
 
 
 def mark_withdrawn(connection: Connection, snapshot: SnapshotRef, guard: Guard | None = None) -> Loss | None:
     """Mark the complaints that a merged snapshot lacks; return the loss that `guard` holds back, if any.
 
-    Also mark the complaints that it holds but that complete snapshots of later minutes, merged before it,
-    lack.
+    If the snapshot is merged late, later complete snapshots are already in the database. Also mark its
+    complaints that those lack.
     """
     loss = _mark_missing(connection, snapshot, true(), guard) if snapshot.is_complete else None
     if later := _next_complete_snapshots(connection, snapshot):
@@ -66,11 +66,11 @@ def undo_withdrawals(connection: Connection, snapshot: SnapshotRef, rows: Iterab
     if not withdrawn:
         return
     since = select(unverified.c.complaint_id, unverified.c.since)
-    doubted = connection.execute(since.where(unverified.c.complaint_id.in_(list(withdrawn))))
-    # Unverified since a later minute: it is missing again, but the withdrawal itself was proven.
-    doubtful = {row.complaint_id for row in doubted if row.since <= withdrawn[row.complaint_id]}
+    unverified_rows = connection.execute(since.where(unverified.c.complaint_id.in_(list(withdrawn))))
+    # Leave out complaints that are unverified since a later minute: their withdrawal was proven.
+    unproven = {row.complaint_id for row in unverified_rows if row.since <= withdrawn[row.complaint_id]}
     earlier = {one for one, minute in withdrawn.items() if minute < snapshot.timestamp}
-    undone = {one for one, minute in withdrawn.items() if minute == snapshot.timestamp} | (earlier & doubtful)
+    undone = {one for one, minute in withdrawn.items() if minute == snapshot.timestamp} | (earlier & unproven)
     returned = earlier - undone
     lines = select(_newest_withdrawal_line()).where(complaints.c.complaint_id.in_(list(undone)))
     connection.execute(delete(history).where(history.c.id.in_(lines)))
@@ -84,53 +84,57 @@ _SEEN_LATE = Table(
 
 
 def _mark_missing(
-    connection: Connection, by: SnapshotRef, among: ColumnElement[bool], guard: Guard | None
+    connection: Connection, snapshot: SnapshotRef, condition: ColumnElement[bool], guard: Guard | None
 ) -> Loss | None:
-    covered = to_condition(by.query)
-    expected = and_(covered, complaints.c.last_seen < by.timestamp, among)
-    if not proves_withdrawal(by.query):
-        _mark_unverified(connection, by, expected)
+    covered = to_condition(snapshot.query)
+    missing = and_(covered, complaints.c.last_seen < snapshot.timestamp, condition)
+    if not proves_withdrawal(snapshot.query):
+        _mark_unverified(connection, snapshot, missing)
         return None
     loss = None
     if guard:
-        _mark_unverified(connection, by, expected)
-        loss = hold_back(connection, expected, covered, by.timestamp, guard)
-        held_ids = select(unverified.c.complaint_id).where(is_held(by.timestamp))
-        expected = and_(expected, complaints.c.complaint_id.not_in(held_ids))
-    _withdraw(connection, by, expected)
+        _mark_unverified(connection, snapshot, missing)
+        loss = hold_back(connection, missing, covered, snapshot.timestamp, guard)
+        held_ids = select(unverified.c.complaint_id).where(is_held(snapshot.timestamp))
+        missing = and_(missing, complaints.c.complaint_id.not_in(held_ids))
+    _withdraw(connection, snapshot, missing)
     return loss
 
 
-def _withdraw(connection: Connection, by: SnapshotRef, expected: ColumnElement[bool]) -> None:
-    new = and_(expected, complaints.c.withdrawn.is_(None))
-    later = and_(expected, complaints.c.withdrawn > by.timestamp)
+def _withdraw(connection: Connection, snapshot: SnapshotRef, missing: ColumnElement[bool]) -> None:
+    new = and_(missing, complaints.c.withdrawn.is_(None))
+    later = and_(missing, complaints.c.withdrawn > snapshot.timestamp)
     columns = ["complaint_id", "change", "snapshot_id"]
-    gone = select(complaints.c.complaint_id, literal("withdrawn"), literal(by.id)).where(new)
+    gone = select(complaints.c.complaint_id, literal("withdrawn"), literal(snapshot.id)).where(new)
     connection.execute(history.insert().from_select(columns, gone))
     lines = select(_newest_withdrawal_line()).where(later)
-    connection.execute(update(history).where(history.c.id.in_(lines)).values(snapshot_id=by.id))
-    connection.execute(update(complaints).where(or_(new, later)).values(withdrawn=by.timestamp))
-    verified = select(complaints.c.complaint_id).where(expected)
+    connection.execute(update(history).where(history.c.id.in_(lines)).values(snapshot_id=snapshot.id))
+    connection.execute(update(complaints).where(or_(new, later)).values(withdrawn=snapshot.timestamp))
+    verified = select(complaints.c.complaint_id).where(missing)
     connection.execute(
-        delete(unverified).where(unverified.c.since <= by.timestamp, unverified.c.complaint_id.in_(verified))
+        delete(unverified).where(
+            unverified.c.since <= snapshot.timestamp, unverified.c.complaint_id.in_(verified)
+        )
     )
 
 
-def _mark_unverified(connection: Connection, by: SnapshotRef, expected: ColumnElement[bool]) -> None:
+def _mark_unverified(connection: Connection, snapshot: SnapshotRef, missing: ColumnElement[bool]) -> None:
     """Mark complaints as unverified since a snapshot, unless a later one did so."""
-    lacking = select(complaints.c.complaint_id).where(expected, complaints.c.withdrawn.is_(None))
+    lacking = select(complaints.c.complaint_id).where(missing, complaints.c.withdrawn.is_(None))
     known = select(unverified.c.complaint_id)
     connection.execute(
         update(unverified)
-        .where(unverified.c.complaint_id.in_(lacking), unverified.c.since < by.timestamp)
-        .values(since=by.timestamp)
+        .where(unverified.c.complaint_id.in_(lacking), unverified.c.since < snapshot.timestamp)
+        .values(since=snapshot.timestamp)
     )
-    added = lacking.where(complaints.c.complaint_id.not_in(known)).add_columns(literal(by.timestamp, Minute))
+    added = lacking.where(complaints.c.complaint_id.not_in(known)).add_columns(
+        literal(snapshot.timestamp, Minute)
+    )
     connection.execute(unverified.insert().from_select(["complaint_id", "since"], added))
 
 
 def _next_complete_snapshots(connection: Connection, snapshot: SnapshotRef) -> list[SnapshotRef]:
-    """Return the first later complete snapshot of each query; the others prove no more."""
+    """Return the first later complete snapshot of each query; later ones add no proof."""
     is_later = (snapshots.c.timestamp > snapshot.timestamp, snapshots.c.is_complete)
     first = func.min(snapshots.c.timestamp).label("timestamp")
     firsts = select(snapshots.c.query, first).where(*is_later).group_by(snapshots.c.query).subquery()
@@ -145,7 +149,7 @@ def _next_complete_snapshots(connection: Connection, snapshot: SnapshotRef) -> l
     return [
         SnapshotRef(row.id, row.timestamp, query, is_complete=True)
         for row, query in queries
-        if query and is_lasting(query)
+        if query and has_stable_filters(query)
     ]
 
 

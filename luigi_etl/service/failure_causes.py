@@ -15,11 +15,11 @@ from luigi_etl.common.state_file import Record
 
 DAY = timedelta(days=1)
 STALE = timedelta(hours=1)  # an older failure no longer keeps a cause active: the job may be gone
-MOST_CAUSES = 8  # with MOST_JOBS each and the longest errors: less than ROOM
+MOST_CAUSES = 8  # 8 causes, each with 32 jobs and the longest errors, fit into ROOM
 MOST_JOBS = 32
 ROOM = 32_768  # bytes
 
-# Errors of the machine: each job meets them at another path.
+# Errors of the machine: each job reports them with another path.
 _MACHINE_ERRORS = {
     "full": "No space left on device|Disk quota exceeded|no room on the disk|disk is full|disk I/O error",
     "read-only": "Read-only file system",
@@ -50,7 +50,7 @@ class Cause(msgspec.Struct, frozen=True, kw_only=True):
     - `since`, `job` (its title), `error`: the first failure. `runs`: the number of failures.
     - `reported`, `reporter` (a job), `text` (hash of the error): the last message.
     - `reporter_works`: the first success of `reporter` after that message.
-    - `changed`: the last message about a changed reason.
+    - `changed`: when a message last reported that the reason had changed.
     - `failing`: jobs with their last failure. `recovered`: jobs that succeeded after their last failure.
     """
 

@@ -56,7 +56,9 @@ def extract(client: Client, query: Pairs, limit: int, path: Path, report: Report
                 return
             pages.discard()
             problem, walk = walk.problem, Walk(limit)
-    raise TransientError(f"{client.host}: no complete walk in {_MOST_WALKS} attempts: {problem}")
+    raise TransientError(
+        f"{client.host}: the pages were read {_MOST_WALKS} times and were never complete: {problem}"
+    )
 
 
 class _IndexState(NamedTuple):
@@ -70,7 +72,7 @@ class Walk:
     """A walk over pages, and the proof of its completeness.
 
     It ends when the complaints are complete, or with a page without new complaints. A page with fewer hits
-    than requested does not end it, because the API may cap pages.
+    than requested does not end it, because the API may send smaller pages than requested.
     """
 
     def __init__(self, limit: int) -> None:
@@ -118,7 +120,7 @@ class Walk:
         """Add a page; `requested` is the number of complaints in its request, if known."""
         state = _IndexState(response.total, response.meta.last_indexed)
         first = self._first = self._first or state
-        collected = self.collected
+        collected_before = self.collected
         self._pages += 1
         identities = [hit.identity for hit in response.hits.hits]
         self._ids.add([identity for identity in identities if identity is not None])
@@ -132,11 +134,14 @@ class Walk:
             before, after = brief(first.last_indexed), brief(state.last_indexed)
             self.problem = f"the index changed from {before} to {after}"
         elif not self.is_proven:
-            self.problem = self._find_dead_end(collected)
+            self.problem = self._find_dead_end(collected_before)
 
-    def _find_dead_end(self, collected: int) -> str:
-        """Return why no further page can complete the walk, or ""; `collected`: before the last page."""
-        if self.collected == collected or self.collected > self.expected:
+    def _find_dead_end(self, collected_before: int) -> str:
+        """Return why no further page can complete the walk, or "".
+
+        `collected_before` is the number of complaints before the last page.
+        """
+        if self.collected == collected_before or self.collected > self.expected:
             return f"received {self.collected:,} of {self.expected:,} complaints{self._cap_hint}"
         return "" if self.cursor else "a page has no cursor for the next page"
 
@@ -144,7 +149,7 @@ class Walk:
 def _hint_at_cap(received: int, requested: int) -> str:
     return (
         f"; a page had {received:,} of {requested:,} requested complaints: "
-        f"if the API caps pages, set [ccdb] page_size={received}"
+        f"if the API sends no larger pages, set [ccdb] page_size={received}"
     )
 
 
@@ -152,9 +157,9 @@ def _resume(pages: PageFile, client: Client, query: Pairs, limit: int) -> Walk:
     """Continue the walk of an interrupted extraction, if its pages are from this API and match the query."""
     walk = Walk(limit)
     for page in pages.recover():
-        if not page.address.startswith(f"{client.settings.url}?") or walk.problem:
+        if not page.address.startswith(f"{client.settings.url}?"):
             walk.problem = "its pages are from another address"
-        else:
+        if not walk.problem:
             _add_saved_page(walk, page, query)
         del page  # frees the memory before the next page is read
     if walk.problem:

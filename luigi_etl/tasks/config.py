@@ -1,11 +1,11 @@
 """The sections of luigi.cfg with their settings."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import luigi
 
 from luigi_etl.api.settings import LARGEST_PAGE, Settings
+from luigi_etl.snapshot.guard import Guard
 from luigi_etl.tasks.parameters import (
     AddressParameter,
     PercentParameter,
@@ -24,12 +24,10 @@ from luigi_etl.tasks.setting_checks import (
 )
 from luigi_etl.tasks.startup import set_up
 
-if TYPE_CHECKING:
-    from luigi_etl.snapshot.guard import Guard
-
 set_up()
 
 _DEFAULT = Settings()
+_LIMITS = Guard()
 
 
 class ccdb(luigi.Config):  # noqa: N801  # the name of the section
@@ -77,18 +75,20 @@ class ccdb(luigi.Config):  # noqa: N801  # the name of the section
 class guard(luigi.Config):  # noqa: N801  # the name of the section
     """Limits above which a run holds its conclusions back, because the source seems faulty."""
 
-    lost_percent = PercentParameter(5, "a larger loss of known complaints is implausible")
-    lost_complaints = WholeNumberParameter(100, 0, description="losses up to this number are plausible")
-    rejected_percent = PercentParameter(1, "a larger share of invalid hits fails a run")
+    lost_percent = PercentParameter(_LIMITS.lost_percent, "a larger loss of known complaints is implausible")
+    lost_complaints = WholeNumberParameter(
+        _LIMITS.lost_complaints, 0, description="losses up to this number are plausible"
+    )
+    rejected_percent = PercentParameter(
+        _LIMITS.rejected_percent, "a larger share of invalid hits fails a run"
+    )
     expected_fields = TextParameter(
         "", accept_any_text, "fields, comma-separated, that may be missing or new without failing the run"
     )
     accept = SwitchParameter(description="accept conclusions that were held back")
 
-    def limits(self) -> "Guard":
+    def limits(self) -> Guard:
         """Return the settings as a record."""
-        from luigi_etl.snapshot.guard import Guard
-
         fields = filter(None, map(str.strip, self.expected_fields.split(",")))
         return Guard(
             self.lost_percent, self.lost_complaints, self.rejected_percent, frozenset(fields), self.accept

@@ -81,9 +81,9 @@ class MergeComplaints(Snapshot):
 
         """
         from luigi_etl.database.id_lookup import QueryRead, Verifier
-        from luigi_etl.database.sql_filter import is_lasting
+        from luigi_etl.database.sql_filter import has_stable_filters
 
-        if self.limit or not is_lasting(self.parsed_query):
+        if self.limit or not has_stable_filters(self.parsed_query):
             return
         with Client(ccdb().settings(), self.set_status) as client:
             verifier = Verifier(database, client)

@@ -162,9 +162,9 @@ class SyncComplaints(Repeated, Recorded):
         """Look up unverified complaints; return why withdrawals are held back, or an empty text."""
         from luigi_etl.api.client import Client
         from luigi_etl.database.id_lookup import QueryRead, Verifier
-        from luigi_etl.database.sql_filter import is_lasting
+        from luigi_etl.database.sql_filter import has_stable_filters
 
-        if not is_lasting(self.parsed_query):
+        if not has_stable_filters(self.parsed_query):
             return ""
         now = self.timestamp
         covered = QueryRead(self.parsed_query, self._syncer.days_of(sync))

@@ -17,7 +17,7 @@ from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import QueryError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import DATES, FIELDS, complaints
-from luigi_etl.database.sql_filter import is_lasting, to_condition
+from luigi_etl.database.sql_filter import has_stable_filters, to_condition
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import Index, Row, generated_index
 from luigi_etl.sandbox.parameters import read_search
@@ -217,7 +217,7 @@ def test_search_term_is_refused(query: str) -> None:
     ],
 )
 def test_query_on_stable_fields_is_lasting(query: str) -> None:
-    assert is_lasting(parse_query(query))
+    assert has_stable_filters(parse_query(query))
 
 
 @pytest.mark.parametrize(
@@ -236,4 +236,4 @@ def test_query_on_stable_fields_is_lasting(query: str) -> None:
     ],
 )
 def test_query_on_changing_fields_is_not_lasting(query: str) -> None:
-    assert not is_lasting(parse_query(query))
+    assert not has_stable_filters(parse_query(query))

@@ -87,7 +87,7 @@ def test_walk_restarts_when_the_index_changes(served: Serve, tmp_path: Path, rul
 def test_index_that_changes_on_every_walk_is_an_error(served: Serve, tmp_path: Path) -> None:
     server = served(50, "every 1:arrive=1")
 
-    with pytest.raises(TransientError, match="in 3 attempts: the number of matches changed from"):
+    with pytest.raises(TransientError, match="were never complete: the number of matches changed from"):
         walk(server, tmp_path / "gz", page_size=20)
 
     assert list(tmp_path.iterdir()) == []
@@ -139,7 +139,10 @@ def test_page_that_lacks_a_hit_is_an_error(served: Serve, tmp_path: Path) -> Non
     rows = served(50).sandbox.index
     server = served(index=Short(rows.rows.values(), rows.last_indexed, rows._generator, "short"))
 
-    with pytest.raises(TransientError, match="no complete walk in 3 attempts: received 49 of 50 complaints"):
+    with pytest.raises(
+        TransientError,
+        match="3 times and were never complete: received 49 of 50 complaints",
+    ):
         walk(server, tmp_path / "gz")
 
 
@@ -193,9 +196,9 @@ def test_walk_over_capped_pages_is_resumed(served: Serve, tmp_path: Path) -> Non
 def test_error_after_a_capped_page_names_the_setting(served: Serve, tmp_path: Path) -> None:
     server = serve_index(served, CappedOnce)
     expected = (
-        "no complete walk in 3 attempts: received 7 of 50 complaints; "
+        "the pages were read 3 times and were never complete: received 7 of 50 complaints; "
         "a page had 7 of 10,000 requested complaints: "
-        r"if the API caps pages, set \[ccdb\] page_size=7$"
+        r"if the API sends no larger pages, set \[ccdb\] page_size=7$"
     )
 
     with pytest.raises(TransientError, match=expected):
