@@ -183,7 +183,11 @@ def matches(one: tuple[str, date, str | None], asked: tuple[str, date | None, da
 
 
 @pytest.mark.slow
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     before=WORLD,
     now=WORLD,

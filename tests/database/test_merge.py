@@ -527,7 +527,11 @@ ASKED = ["", "date_received_max=2026-10-31", "date_received_min=2026-11-01", "ne
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(history=HISTORY, ends=st.integers(0, 5), data=st.data())
 def test_order_of_snapshots_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, history: list[Any], ends: int, data: st.DataObject

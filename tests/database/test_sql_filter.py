@@ -143,7 +143,9 @@ def queries(names: list[str], most: int) -> st.SearchStrategy[Query]:
 
 EXCLUSIONS = [name for name in PARTS if name.startswith("not_")]
 shared_database = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=200
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    deadline=None,
+    max_examples=200,
 )
 
 

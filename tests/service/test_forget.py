@@ -188,7 +188,11 @@ def orders(data: st.DataObject, states: dict[int, Any]) -> tuple[list[int], list
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(history=HISTORY, wrong=HISTORY, ends=st.integers(0, 9), data=st.data())
 def test_forgotten_snapshots_leave_no_trace(
     tmp_path_factory: pytest.TempPathFactory,
@@ -214,7 +218,11 @@ def test_forgotten_snapshots_leave_no_trace(
 
 
 @pytest.mark.slow
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(history=HISTORY, wrong=HISTORY, data=st.data())
 def test_without_files_values_and_changes_are_exact(
     tmp_path_factory: pytest.TempPathFactory, history: list[Any], wrong: list[Any], data: st.DataObject
