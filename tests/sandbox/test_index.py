@@ -1,4 +1,4 @@
-"""Which complaints a request finds, in which order, page by page; and where they come from."""
+"""Tests of the index: filters, search terms, order, pages, recordings and changes."""
 
 import json
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from luigi_etl.sandbox.index import generated_index, replayed_index
 from tests.conftest import Serve
 
 TODAY = ERAS["2026-08"]
-Holding = Callable[..., str]
+ServeHits = Callable[..., str]
 
 
 def complaint(identifier: str, **fields: Any) -> dict[str, Any]:
-    """Return a recorded hit."""
+    """Return a complaint as a recorded hit."""
     source = {
         "complaint_id": identifier,
         "date_received": "2026-01-15T12:00:00.000Z",
@@ -30,40 +30,40 @@ def complaint(identifier: str, **fields: Any) -> dict[str, Any]:
     return {"_id": identifier, "_source": source}
 
 
-def recording(file: Path, *hits: Any) -> Path:
+def write_recording(file: Path, *hits: Any) -> Path:
     file.write_text(json.dumps({"hits": {"hits": hits}}))
     return file
 
 
 @pytest.fixture
-def holding(served: Serve, tmp_path: Path) -> Holding:
-    """Give a function that serves the complaints it is given."""
+def serve_hits(served: Serve, tmp_path: Path) -> ServeHits:
+    """Provide a function that serves its hits and returns the address."""
 
-    def serve(*hits: dict[str, Any]) -> str:
-        index = replayed_index([recording(tmp_path / "hits.json", *hits)], 1, TODAY)
+    def start(*hits: dict[str, Any]) -> str:
+        index = replayed_index([write_recording(tmp_path / "hits.json", *hits)], 1, TODAY)
         return served(index=index).url
 
-    return serve
+    return start
 
 
-def ask(url: str, **params: Any) -> requests.Response:
+def get(url: str, **params: Any) -> requests.Response:
     return requests.get(url, {"no_aggs": "true", **params}, timeout=10)
 
 
-def answer(url: str, **params: Any) -> dict[str, Any]:
-    response = ask(url, **params)
+def get_content(url: str, **params: Any) -> dict[str, Any]:
+    response = get(url, **params)
     assert response.status_code == 200, response.text
     content: dict[str, Any] = response.json()
     return content
 
 
 def hits(url: str, **params: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = answer(url, **params)["hits"]["hits"]
+    found: list[dict[str, Any]] = get_content(url, **params)["hits"]["hits"]
     return found
 
 
 def ids(url: str, **params: Any) -> list[str]:
-    """Return the ids found, in their order as text."""
+    """Return the ids found, sorted as text."""
     return sorted(hit["_id"] for hit in hits(url, **{"sort": "created_date_desc", **params}))
 
 
@@ -81,32 +81,33 @@ def walk(url: str, size: int, **params: Any) -> list[dict[str, Any]]:
 # --- filters -------------------------------------------------------------------------------------
 
 
-def test_values_of_one_filter_are_alternatives(holding: Holding) -> None:
-    url = holding(complaint("1", state="CA"), complaint("2", state="TX"), complaint("3", state="FL"))
+def test_values_of_one_filter_are_combined_with_or(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("1", state="CA"), complaint("2", state="TX"), complaint("3", state="FL"))
 
     assert ids(url, state=["CA", "TX"]) == ["1", "2"]
 
 
-def test_different_filters_must_all_match(holding: Holding) -> None:
-    url = holding(complaint("1", state="CA", timely="Yes"), complaint("2", state="CA", timely="No"))
+def test_filters_are_combined_with_and(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("1", state="CA", timely="Yes"), complaint("2", state="CA", timely="No"))
 
     assert ids(url, state="CA", timely="Yes") == ["1"]
 
 
 @pytest.mark.parametrize("company", ["acme", "ACM", "ACME "])
-def test_values_are_exact(holding: Holding, company: str) -> None:
-    assert ids(holding(complaint("1", company="ACME.")), company=company) == []
+def test_filter_values_match_exactly(serve_hits: ServeHits, company: str) -> None:
+    assert ids(serve_hits(complaint("1", company="ACME.")), company=company) == []
 
 
-def test_two_tags_in_one_value_are_one_value(holding: Holding) -> None:
-    url = holding(complaint("1", tags="Servicemember"), complaint("2", tags="Older American, Servicemember"))
+def test_value_with_two_tags_does_not_match_one_tag(serve_hits: ServeHits) -> None:
+    both = "Older American, Servicemember"
+    url = serve_hits(complaint("1", tags="Servicemember"), complaint("2", tags=both))
 
     assert ids(url, tags="Servicemember") == ["1"]
 
 
 @pytest.mark.parametrize("name", ["product", "issue"])
-def test_a_parent_matches_with_all_its_children(holding: Holding, name: str) -> None:
-    url = holding(
+def test_parent_matches_all_its_children(serve_hits: ServeHits, name: str) -> None:
+    url = serve_hits(
         complaint("1", **{name: "A", f"sub_{name}": "a"}), complaint("2", **{name: "A", f"sub_{name}": None})
     )
 
@@ -114,8 +115,8 @@ def test_a_parent_matches_with_all_its_children(holding: Holding, name: str) -> 
 
 
 @pytest.mark.parametrize("name", ["product", "issue"])
-def test_a_child_is_chosen_behind_a_bullet(holding: Holding, name: str) -> None:
-    url = holding(
+def test_bullet_separates_parent_and_child(serve_hits: ServeHits, name: str) -> None:
+    url = serve_hits(
         complaint("1", **{name: "A", f"sub_{name}": "a"}),
         complaint("2", **{name: "A", f"sub_{name}": "b"}),
         complaint("3", **{name: "B", f"sub_{name}": "a"}),
@@ -126,11 +127,11 @@ def test_a_child_is_chosen_behind_a_bullet(holding: Holding, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["product", "issue"])
 @pytest.mark.parametrize("values", [["A", "A•a"], ["A•a", "A"]])
-def test_a_parent_with_one_of_its_children_is_the_child_alone(
-    holding: Holding, name: str, values: list[str]
+def test_parent_with_a_child_matches_only_the_child(
+    serve_hits: ServeHits, name: str, values: list[str]
 ) -> None:
-    """The API's builder of queries (es_builders.py) gathers values by parent, and asks for both if it can."""
-    url = holding(
+    """The API's query builder (es_builders.py) groups the values by parent and requires both."""
+    url = serve_hits(
         complaint("1", **{name: "A", f"sub_{name}": "a"}), complaint("2", **{name: "A", f"sub_{name}": "b"})
     )
 
@@ -138,8 +139,8 @@ def test_a_parent_with_one_of_its_children_is_the_child_alone(
 
 
 @pytest.mark.parametrize("name", ["product", "issue"])
-def test_children_of_two_parents_widen(holding: Holding, name: str) -> None:
-    url = holding(
+def test_child_and_another_parent_are_combined_with_or(serve_hits: ServeHits, name: str) -> None:
+    url = serve_hits(
         complaint("1", **{name: "A", f"sub_{name}": "a"}),
         complaint("2", **{name: "A", f"sub_{name}": "b"}),
         complaint("3", **{name: "B", f"sub_{name}": None}),
@@ -148,14 +149,14 @@ def test_children_of_two_parents_widen(holding: Holding, name: str) -> None:
     assert ids(url, **{name: ["A•a", "B"]}) == ["1", "3"]
 
 
-def test_one_exclusion_excludes_what_has_any_of_its_values(holding: Holding) -> None:
-    url = holding(complaint("1", state="CA"), complaint("2", state="TX"), complaint("3", state="FL"))
+def test_exclusion_removes_each_of_its_values(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("1", state="CA"), complaint("2", state="TX"), complaint("3", state="FL"))
 
     assert ids(url, not_state=["CA", "TX"]) == ["3"]
 
 
-def test_two_different_exclusions_exclude_only_what_matches_both(holding: Holding) -> None:
-    url = holding(
+def test_two_exclusions_remove_only_complaints_that_match_both(serve_hits: ServeHits) -> None:
+    url = serve_hits(
         complaint("1", state="CA", tags="Servicemember"),
         complaint("2", state="CA", tags=None),
         complaint("3", state="TX", tags="Servicemember"),
@@ -164,8 +165,8 @@ def test_two_different_exclusions_exclude_only_what_matches_both(holding: Holdin
     assert ids(url, not_state="CA", not_tags="Servicemember") == ["2", "3"]
 
 
-def test_an_exclusion_narrows_a_filter(holding: Holding) -> None:
-    url = holding(
+def test_exclusion_narrows_a_filter(serve_hits: ServeHits) -> None:
+    url = serve_hits(
         complaint("1", company="A", state="CA"),
         complaint("2", company="B", state="CA"),
         complaint("3", company="B", state="TX"),
@@ -178,15 +179,15 @@ def test_an_exclusion_narrows_a_filter(holding: Holding) -> None:
 
 
 @pytest.fixture
-def three_days(holding: Holding) -> str:
-    """Serve complaints of the 1st to the 3rd of March: the first and last instant of the 2nd, and around."""
+def three_days(serve_hits: ServeHits) -> str:
+    """Serve complaints of the first and last instants of 2 March, and of the instants next to these."""
     instants = {
         "1": "2026-03-01T23:59:59.999Z",
         "2": "2026-03-02T00:00:00.000Z",
         "3": "2026-03-02T23:59:59.999Z",
         "4": "2026-03-03T00:00:00.000Z",
     }
-    return holding(
+    return serve_hits(
         *(
             complaint(key, date_received=instant, date_sent_to_company=instant)
             for key, instant in instants.items()
@@ -204,32 +205,26 @@ def three_days(holding: Holding) -> str:
         ({"min": "2026-03-03", "max": "2026-03-01"}, []),
     ],
 )
-def test_dates_are_utc_days_and_inclusive(
+def test_date_bounds_are_inclusive_utc_days(
     three_days: str, name: str, bounds: dict[str, str], found: list[str]
 ) -> None:
     assert ids(three_days, **{f"{name}_{end}": day for end, day in bounds.items()}) == found
 
 
-def test_an_old_noon_belongs_to_its_own_day(holding: Holding) -> None:
-    url = holding(complaint("1", date_received="2024-11-06T12:00:00-05:00"))
+def test_noon_at_utc_minus_5_is_on_the_same_utc_day(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("1", date_received="2024-11-06T12:00:00-05:00"))
 
     assert ids(url, date_received_min="2024-11-06", date_received_max="2024-11-06") == ["1"]
 
 
-@pytest.mark.parametrize(
-    "end",
-    [
-        "min",
-        pytest.param("max"),
-    ],
-)
-def test_a_complaint_not_sent_to_its_company_is_in_no_range(holding: Holding, end: str) -> None:
-    url = holding(complaint("1", date_sent_to_company=None))
+@pytest.mark.parametrize("end", ["min", "max"])
+def test_complaint_without_a_sent_date_is_in_no_range(serve_hits: ServeHits, end: str) -> None:
+    url = serve_hits(complaint("1", date_sent_to_company=None))
 
     assert ids(url, **{f"company_received_{end}": "2026-01-15"}) == []
 
 
-# --- words ---------------------------------------------------------------------------------------
+# --- search terms --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -241,23 +236,23 @@ def test_a_complaint_not_sent_to_its_company_is_in_no_range(holding: Holding, en
         ("fee late", ["1", "2"]),
         ("late rent", []),
         ('"late fee"', ["1"]),
-        pytest.param("lat", []),
+        ("lat", []),
     ],
 )
-def test_all_words_of_a_term_are_required(holding: Holding, term: str, found: list[str]) -> None:
-    url = holding(complaint("1", issue="A late fee"), complaint("2", issue="The fee was late"))
+def test_all_words_of_a_term_are_required(serve_hits: ServeHits, term: str, found: list[str]) -> None:
+    url = serve_hits(complaint("1", issue="A late fee"), complaint("2", issue="The fee was late"))
 
     assert ids(url, search_term=term, field="all") == found
 
 
-def test_a_term_can_be_looked_for_in_the_company_alone(holding: Holding) -> None:
-    url = holding(complaint("1", company="Acme Bank"), complaint("2", issue="My bank"))
+def test_term_can_be_searched_in_the_company_only(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("1", company="Acme Bank"), complaint("2", issue="My bank"))
 
     assert ids(url, search_term="bank", field="company") == ["1"]
 
 
-def test_without_narratives_a_term_finds_nothing_by_default(holding: Holding) -> None:
-    assert ids(holding(complaint("1", company="Acme Bank")), search_term="bank") == []
+def test_term_finds_nothing_by_default_without_narratives(serve_hits: ServeHits) -> None:
+    assert ids(serve_hits(complaint("1", company="Acme Bank")), search_term="bank") == []
 
 
 @pytest.mark.parametrize(
@@ -278,48 +273,47 @@ def test_without_narratives_a_term_finds_nothing_by_default(holding: Holding) ->
         ("complaint_id:(0123)", []),
     ],
 )
-def test_complaints_can_be_looked_up_by_their_ids(holding: Holding, term: str, found: list[str]) -> None:
-    url = holding(complaint("123"), complaint("456"), complaint("1234", zip_code="789", issue="123"))
+def test_id_lookup_finds_complaints_by_id(serve_hits: ServeHits, term: str, found: list[str]) -> None:
+    url = serve_hits(complaint("123"), complaint("456"), complaint("1234", zip_code="789", issue="123"))
 
     assert ids(url, search_term=term, field="all") == found
 
 
-def test_complaints_looked_up_by_their_ids_are_filtered(holding: Holding) -> None:
-    url = holding(complaint("123", state="CA"), complaint("456", state="NY"))
+def test_id_lookup_obeys_the_filters(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("123", state="CA"), complaint("456", state="NY"))
 
     assert ids(url, search_term="complaint_id:(123 OR 456)", field="all", state="NY") == ["456"]
 
 
 @pytest.mark.parametrize("term", ["complaint_id:", "complaint_id:()", "complaint_id:(123"])
-def test_what_is_no_lookup_of_ids_is_424(served: Serve, term: str) -> None:
-    assert ask(served(1).url, search_term=term, field="all").status_code == 424
+def test_invalid_id_lookup_is_424(served: Serve, term: str) -> None:
+    assert get(served(1).url, search_term=term, field="all").status_code == 424
 
 
 @pytest.mark.parametrize("term", ['"late fee', "(late", "late AND", "company:[a", "late^", "fee/"])
-def test_a_syntax_error_in_a_term_is_424(served: Serve, term: str) -> None:
-    assert ask(served(1).url, search_term=term, field="all").status_code == 424
+def test_syntax_error_in_a_term_is_424(served: Serve, term: str) -> None:
+    assert get(served(1).url, search_term=term, field="all").status_code == 424
 
 
 # --- order ---------------------------------------------------------------------------------------
 
 
-def test_ids_sort_as_text_and_by_default_backwards(holding: Holding) -> None:
-    url = holding(complaint("10014692"), complaint("9999999"), complaint("55555"))
+def test_default_order_is_descending_ids_as_text(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("10014692"), complaint("9999999"), complaint("55555"))
 
     assert [hit["_id"] for hit in hits(url)] == ["9999999", "55555", "10014692"]
 
 
-def test_ascending_relevance_is_ids_forwards(holding: Holding) -> None:
-    url = holding(complaint("9999999"), complaint("10014692"))
+def test_ascending_relevance_is_ascending_ids_as_text(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("9999999"), complaint("10014692"))
 
     assert [hit["_id"] for hit in hits(url, sort="relevance_asc")] == ["10014692", "9999999"]
 
 
 @pytest.mark.parametrize("direction", ["asc", "desc"])
-def test_created_date_sorts_by_instant_then_by_id_as_text(holding: Holding, direction: str) -> None:
-    url = holding(
-        complaint("9999999"), complaint("10014692"), complaint("1", date_received="2026-01-16T00:00:00Z")
-    )
+def test_created_date_sorts_by_instant_then_id_as_text(serve_hits: ServeHits, direction: str) -> None:
+    later = complaint("1", date_received="2026-01-16T00:00:00Z")
+    url = serve_hits(complaint("9999999"), complaint("10014692"), later)
     expected = ["10014692", "9999999", "1"]
 
     found = [hit["_id"] for hit in hits(url, sort=f"created_date_{direction}")]
@@ -327,17 +321,17 @@ def test_created_date_sorts_by_instant_then_by_id_as_text(holding: Holding, dire
     assert found == (expected if direction == "asc" else expected[::-1])
 
 
-def test_a_hit_of_a_date_sort_holds_its_epoch_milliseconds_and_id(holding: Holding) -> None:
-    (hit,) = hits(
-        holding(complaint("123", date_received="2025-06-30T23:45:02.000Z")), sort="created_date_desc"
-    )
+def test_hit_sorted_by_date_has_milliseconds_and_id(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("123", date_received="2025-06-30T23:45:02.000Z"))
+
+    (hit,) = hits(url, sort="created_date_desc")
 
     assert hit["sort"] == [1751327102000, "123"]
     assert hit["_score"] is None
 
 
-def test_a_hit_of_a_relevance_sort_holds_its_score_and_id(holding: Holding) -> None:
-    (hit,) = hits(holding(complaint("123")))
+def test_hit_sorted_by_relevance_has_score_and_id(serve_hits: ServeHits) -> None:
+    (hit,) = hits(serve_hits(complaint("123")))
 
     assert hit["sort"] == [hit["_score"], "123"]
     assert isinstance(hit["_score"], float)
@@ -346,33 +340,33 @@ def test_a_hit_of_a_relevance_sort_holds_its_score_and_id(holding: Holding) -> N
 # --- pages ---------------------------------------------------------------------------------------
 
 
-def test_a_page_has_25_complaints_by_default(served: Serve) -> None:
+def test_page_has_25_complaints_by_default(served: Serve) -> None:
     assert len(hits(served(60).url)) == 25
 
 
-def test_a_page_of_no_complaints_tells_the_total(served: Serve) -> None:
-    content = answer(served(60).url, size=0)
+def test_page_of_size_0_has_the_total(served: Serve) -> None:
+    content = get_content(served(60).url, size=0)
 
     assert content["hits"] == {"total": {"value": 60, "relation": "eq"}, "max_score": None, "hits": []}
 
 
-def test_the_total_counts_all_matches_on_every_page(served: Serve) -> None:
+def test_total_counts_all_matches_on_every_page(served: Serve) -> None:
     url = served(60).url
     matching = len(hits(url, size=60, company="EQUIFAX, INC."))
     (first,) = hits(url, size=1, company="EQUIFAX, INC.")
 
-    content = answer(url, size=1, company="EQUIFAX, INC.", search_after="{}_{}".format(*first["sort"]))
+    content = get_content(url, size=1, company="EQUIFAX, INC.", search_after="{}_{}".format(*first["sort"]))
 
     assert 1 < matching < 60
     assert content["hits"]["total"] == {"value": matching, "relation": "eq"}
 
 
 @pytest.mark.parametrize(("size", "status"), [(10_000, 200), (10_001, 424), (100_000, 424)])
-def test_a_page_of_more_than_10000_is_424(served: Serve, size: int, status: int) -> None:
-    assert ask(served(1).url, size=size).status_code == status
+def test_page_of_more_than_10000_is_424(served: Serve, size: int, status: int) -> None:
+    assert get(served(1).url, size=size).status_code == status
 
 
-def test_frm_is_no_offset(served: Serve) -> None:
+def test_frm_does_not_change_the_page(served: Serve) -> None:
     url = served(60).url
 
     assert hits(url, frm=50) == hits(url)
@@ -380,40 +374,38 @@ def test_frm_is_no_offset(served: Serve) -> None:
 
 @pytest.mark.parametrize("size", [7, 100, 250, 1000])
 @pytest.mark.parametrize("sort", ["created_date_desc", "created_date_asc", "relevance_desc", "relevance_asc"])
-@pytest.mark.parametrize("era", ["2025-11", "2026-08"])  # many of one instant; hardly any
-def test_a_walk_gives_every_complaint_once_and_in_order(
-    served: Serve, era: str, sort: str, size: int
-) -> None:
+@pytest.mark.parametrize("era", ["2025-11", "2026-08"])  # many or hardly any share an instant
+def test_walk_returns_every_complaint_once_in_order(served: Serve, era: str, sort: str, size: int) -> None:
     collected = walk(served(250, era=era, days=5).url, size, sort=sort)
-    keys = [tuple(hit["sort"]) for hit in collected]
 
+    keys = [tuple(hit["sort"]) for hit in collected]
     assert len(collected) == len({hit["_id"] for hit in collected}) == 250
     assert keys == sorted(keys, reverse=sort.endswith("desc"))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [100, 1000, 10_000])
-def test_a_walk_has_no_limit_of_depth(served: Serve, size: int) -> None:
+def test_walk_has_no_depth_limit(served: Serve, size: int) -> None:
     collected = walk(served(25_000).url, size, sort="created_date_desc")
 
     assert len(collected) == len({hit["_id"] for hit in collected}) == 25_000
 
 
-def test_a_walk_of_a_filter_stays_within_it(served: Serve) -> None:
+def test_walk_with_a_filter_returns_only_matches(served: Serve) -> None:
     collected = walk(served(250).url, 10, sort="created_date_desc", state=["FL", "TX"])
 
     assert len(collected) > 10
     assert {hit["_source"]["state"] for hit in collected} == {"FL", "TX"}
 
 
-def test_0_0_is_the_start_of_an_ascending_walk(served: Serve) -> None:
+def test_cursor_0_0_starts_an_ascending_walk(served: Serve) -> None:
     url = served(60).url
 
     assert hits(url, sort="created_date_asc", search_after="0_0") == hits(url, sort="created_date_asc")
 
 
 @pytest.mark.parametrize("size", [10, 20])
-def test_the_end_is_a_page_that_is_not_full(served: Serve, size: int) -> None:
+def test_page_after_the_last_complaint_is_empty(served: Serve, size: int) -> None:
     url = served(20).url
     last = hits(url, size=20, sort="created_date_desc")[-1]
     cursor = "{}_{}".format(*last["sort"])
@@ -421,15 +413,15 @@ def test_the_end_is_a_page_that_is_not_full(served: Serve, size: int) -> None:
     assert hits(url, size=size, sort="created_date_desc", search_after=cursor) == []
 
 
-def test_a_date_cursor_without_its_sort_gives_page_1_again(served: Serve) -> None:
+def test_date_cursor_without_a_date_sort_returns_page_1(served: Serve) -> None:
     url = served(60).url
     last = hits(url, sort="created_date_desc")[-1]
 
     assert hits(url, search_after="{}_{}".format(*last["sort"])) == hits(url)
 
 
-def test_a_cursor_need_not_be_of_a_complaint_that_still_exists(holding: Holding) -> None:
-    url = holding(complaint("1"), complaint("3"))
+def test_cursor_of_a_missing_complaint_works(serve_hits: ServeHits) -> None:
+    url = serve_hits(complaint("1"), complaint("3"))
     milliseconds = hits(url, sort="created_date_asc")[0]["sort"][0]
 
     (hit,) = hits(url, sort="created_date_asc", search_after=f"{milliseconds}_2")
@@ -444,38 +436,39 @@ def test_a_cursor_need_not_be_of_a_complaint_that_still_exists(holding: Holding)
         ("created_date_desc", "1730912400000.5_1"),
         ("created_date_desc", "_1"),
         ("relevance_desc", "high_1"),
-        pytest.param("created_date_desc", "1730912400000"),
-        pytest.param("created_date_desc", "1730912400000_1_2"),
-        pytest.param("created_date_desc", "-5_1"),
-        pytest.param("relevance_desc", "1.0"),
+        ("created_date_desc", "1730912400000"),
+        ("created_date_desc", "1730912400000_1_2"),
+        ("created_date_desc", "-5_1"),
+        ("relevance_desc", "1.0"),
     ],
 )
-def test_a_bad_cursor_is_424(served: Serve, sort: str, cursor: str) -> None:
-    assert ask(served(1).url, sort=sort, search_after=cursor).status_code == 424
+def test_invalid_cursor_is_424(served: Serve, sort: str, cursor: str) -> None:
+    assert get(served(1).url, sort=sort, search_after=cursor).status_code == 424
 
 
 # --- break points --------------------------------------------------------------------------------
 
 
-def test_break_points_are_where_the_next_pages_begin(served: Serve) -> None:
+def test_break_points_are_cursors_of_the_next_pages(served: Serve) -> None:
     url = served(60).url
-    points = answer(url, size=25, sort="created_date_desc")["_meta"]["break_points"]
-    after = {
+    everything = hits(url, size=60, sort="created_date_desc")
+
+    points = get_content(url, size=25, sort="created_date_desc")["_meta"]["break_points"]
+
+    pages = {
         page: hits(url, size=25, sort="created_date_desc", search_after="{}_{}".format(*point))
         for page, point in points.items()
     }
-    everything = hits(url, size=60, sort="created_date_desc")
-
-    assert after == {"2": everything[25:50], "3": everything[50:]}
+    assert pages == {"2": everything[25:50], "3": everything[50:]}
 
 
 @pytest.mark.parametrize("size", [200, 250, 0])
 def test_large_pages_have_no_break_points(served: Serve, size: int) -> None:
-    assert answer(served(500).url, size=size)["_meta"]["break_points"] == {}
+    assert get_content(served(500).url, size=size)["_meta"]["break_points"] == {}
 
 
 def test_break_points_look_200_complaints_ahead(served: Serve) -> None:
-    points = answer(served(500).url, size=25)["_meta"]["break_points"]
+    points = get_content(served(500).url, size=25)["_meta"]["break_points"]
 
     assert sorted(points) == list("2345678")
 
@@ -483,7 +476,7 @@ def test_break_points_look_200_complaints_ahead(served: Serve) -> None:
 # --- recorded complaints -------------------------------------------------------------------------
 
 
-def test_recorded_hits_come_back_verbatim(served: Serve, recorded: Path) -> None:
+def test_recorded_hits_are_replayed_unchanged(served: Serve, recorded: Path) -> None:
     file = recorded / "2024-11-page-1.json"
     index = replayed_index([file], 1, TODAY)
 
@@ -492,19 +485,19 @@ def test_recorded_hits_come_back_verbatim(served: Serve, recorded: Path) -> None
     assert replayed == json.loads(file.read_bytes())["hits"]["hits"]
 
 
-def test_what_is_no_complaint_is_replayed_too(holding: Holding) -> None:
+def test_recorded_hit_with_unknown_fields_is_replayed(serve_hits: ServeHits) -> None:
     hit = {"_id": "7", "_source": {"unheard": [1, None]}, "sort": [1730912400000, "7"]}
 
-    (replayed,) = hits(holding(hit), sort="created_date_desc")
+    (replayed,) = hits(serve_hits(hit), sort="created_date_desc")
 
     assert replayed["_source"] == {"unheard": [1, None]}
 
 
 @pytest.mark.parametrize("source", [{}, {"date_received": None}])
 def test_recording_without_a_date_is_replayed(served: Serve, tmp_path: Path, source: dict[str, Any]) -> None:
-    """The engine sorts what has no date behind all that has one."""
+    """In descending order, complaints without a date come last."""
     dated, undated = complaint("1"), {"_id": "2", "_source": {"complaint_id": "2", **source}}
-    file = recording(tmp_path / "two.json", undated, dated)
+    file = write_recording(tmp_path / "two.json", undated, dated)
     url = served(0, "3:redate=1", index=replayed_index([file], 1, TODAY)).url
 
     found = hits(url, sort="created_date_desc")
@@ -516,27 +509,29 @@ def test_recording_without_a_date_is_replayed(served: Serve, tmp_path: Path, sou
 
 
 def test_several_recordings_make_one_index(served: Serve, tmp_path: Path) -> None:
-    files = [recording(tmp_path / f"{number}.json", complaint(str(number))) for number in (1, 2)]
+    files = [write_recording(tmp_path / f"{number}.json", complaint(str(number))) for number in (1, 2)]
 
     assert ids(served(index=replayed_index(files, 1, TODAY)).url) == ["1", "2"]
 
 
-def test_of_two_recorded_complaints_with_one_id_the_later_counts(served: Serve, tmp_path: Path) -> None:
-    files = [recording(tmp_path / f"{state}.json", complaint("1", state=state)) for state in ("CA", "TX")]
+def test_last_of_two_recordings_with_the_same_id_counts(served: Serve, tmp_path: Path) -> None:
+    files = [
+        write_recording(tmp_path / f"{state}.json", complaint("1", state=state)) for state in ("CA", "TX")
+    ]
 
     (hit,) = hits(served(index=replayed_index(files, 1, TODAY)).url)
 
     assert hit["_source"]["state"] == "TX"
 
 
-def test_a_recording_sorted_by_relevance_keeps_its_dates(holding: Holding) -> None:
-    url = holding({**complaint("1"), "sort": [1.0, "1"]})
+def test_recording_sorted_by_relevance_keeps_its_dates(serve_hits: ServeHits) -> None:
+    url = serve_hits({**complaint("1"), "sort": [1.0, "1"]})
 
     assert ids(url, date_received_min="2026-01-15", date_received_max="2026-01-15") == ["1"]
 
 
-def test_recorded_complaints_can_change_and_new_ones_arrive(served: Serve, tmp_path: Path) -> None:
-    file = recording(tmp_path / "one.json", complaint("1", company_response="In progress"))
+def test_recorded_complaints_change_and_new_ones_arrive(served: Serve, tmp_path: Path) -> None:
+    file = write_recording(tmp_path / "one.json", complaint("1", company_response="In progress"))
     url = served(0, "2:change=1", "2:arrive=1", index=replayed_index([file], 1, TODAY)).url
 
     (before,) = hits(url)
@@ -549,7 +544,7 @@ def test_recorded_complaints_can_change_and_new_ones_arrive(served: Serve, tmp_p
 # --- an index that changes -----------------------------------------------------------------------
 
 
-def test_a_complaint_can_be_removed_and_put_back(served: Serve) -> None:
+def test_complaint_is_removed_and_put_back(served: Serve) -> None:
     server = served(3)
     index = server.sandbox.index
     before = ids(server.url)
@@ -557,11 +552,12 @@ def test_a_complaint_can_be_removed_and_put_back(served: Serve) -> None:
 
     index.remove(before[:1])
     assert ids(server.url) == before[1:]
+
     index.put([source])
     assert ids(server.url) == before
 
 
-def test_a_complaint_that_is_put_is_found_by_its_new_date(served: Serve) -> None:
+def test_replaced_complaint_is_found_by_its_new_date(served: Serve) -> None:
     server = served(3)
     identifier = ids(server.url)[0]
     source = server.sandbox.index.rows[identifier].source
@@ -571,33 +567,33 @@ def test_a_complaint_that_is_put_is_found_by_its_new_date(served: Serve) -> None
     assert ids(server.url, date_received_min="2020-02-02", date_received_max="2020-02-02") == [identifier]
 
 
-def test_all_complaints_lose_what_a_later_era_does_not_send(served: Serve) -> None:
+def test_entering_an_era_removes_fields_from_all_complaints(served: Serve) -> None:
     server = served(3, era="2025-11")
     index = server.sandbox.index
-    sent = {len(hit["_source"]) for hit in hits(server.url)}
+    field_counts = {len(hit["_source"]) for hit in hits(server.url)}
+
     for era in ("2026-06", "2026-08"):
         index.enter(ERAS[era])
         index.arrive(1)
-        sent |= {len(hit["_source"]) for hit in hits(server.url)}
+        field_counts |= {len(hit["_source"]) for hit in hits(server.url)}
 
-    assert sent == {19, 17, 15}
+    assert field_counts == {19, 17, 15}
     assert {len(hit["_source"]) for hit in hits(server.url)} == {15}
 
 
-def test_what_arrives_is_of_the_time_that_the_index_moved_on_to() -> None:
+def test_new_complaints_have_dates_up_to_the_time_of_the_index() -> None:
     begin = datetime(2026, 4, 1, tzinfo=timezone.utc)
     index = generated_index(0, 1, TODAY, 2, begin)
+
     index.arrive(20)
-    before = set(index.rows)
+    early = set(index.rows)
     index.move_on(begin + timedelta(days=30))
     index.arrive(20)
 
-    assert {index.rows[one].received for one in before} <= {"2026-03-30", "2026-03-31", "2026-04-01"}
-    assert {row.received for one, row in index.rows.items() if one not in before} <= {
-        "2026-04-29",
-        "2026-04-30",
-        "2026-05-01",
-    }
+    days_before = {index.rows[one].received for one in early}
+    days_after = {row.received for one, row in index.rows.items() if one not in early}
+    assert days_before <= {"2026-03-30", "2026-03-31", "2026-04-01"}
+    assert days_after <= {"2026-04-29", "2026-04-30", "2026-05-01"}
 
 
 @pytest.mark.parametrize(
@@ -614,7 +610,7 @@ def test_what_arrives_is_of_the_time_that_the_index_moved_on_to() -> None:
         '{"hits": {"hits": [{"_id": "1", "_source": {"date_received": 7}}]}}',
     ],
 )
-def test_what_is_no_recording_is_refused_naming_the_file(tmp_path: Path, content: str) -> None:
+def test_invalid_recording_is_refused_by_file_name(tmp_path: Path, content: str) -> None:
     file = tmp_path / "bad.json"
     file.write_text(content)
 

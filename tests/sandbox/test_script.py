@@ -174,7 +174,7 @@ def test_change_can_happen_at_every_nth_request(served: Serve) -> None:
     assert [total(get_page(url)) for _ in range(5)] == [10, 9, 9, 8, 8]
 
 
-# --- distorted responses --------------------------------------------------------------------------
+# --- distorted responses -------------------------------------------------------------------------
 
 
 def test_stale_sets_both_flags_for_its_request_only(served: Serve) -> None:
