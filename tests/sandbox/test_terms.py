@@ -1,4 +1,4 @@
-"""`search_term` beyond the recorded answers: Lucene's syntax, its analyzers, and what is refused."""
+"""Tests of `search_term`: Lucene's syntax, its analyzers, and unsupported terms."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -36,39 +36,39 @@ def url() -> Iterator[str]:
         yield url
 
 
-def ask(url: str, term: str, **params: str) -> requests.Response:
+def get(url: str, term: str, **params: str) -> requests.Response:
     fixed = {"no_aggs": "true", "sort": "created_date_desc", "field": "all", "search_term": term}
     return requests.get(url, {**fixed, **params}, timeout=10)
 
 
 def ids(url: str, term: str, **params: str) -> list[str]:
-    answer = ask(url, term, **params)
-    assert answer.status_code == 200, answer.text
-    return sorted(hit["_id"] for hit in answer.json()["hits"]["hits"])
+    response = get(url, term, **params)
+    assert response.status_code == 200, response.text
+    return sorted(hit["_id"] for hit in response.json()["hits"]["hits"])
 
 
 @pytest.mark.parametrize(
-    ("term", "found"),
+    ("term", "expected"),
     [
         ("mortgage", ["11", "14"]),
-        ("acme mortgage", []),  # two fields
+        ("acme mortgage", []),  # all words must be in one field
         ("acme bank", ["11"]),
         ("wi fi bank", ["12"]),
         ("the", []),
         ("mortgage, debt", ["11", "12", "14"]),  # a comma: OR between words
         ("AUTO mortgage", ["11", "14"]),
-        ("acme AND mortgage", ["11"]),  # each in a field of its own
+        ("acme AND mortgage", ["11"]),  # with AND, the words may be in different fields
         ("mortgage -acme", ["14"]),
         ("+mortgage acme", ["11", "14"]),
         ("NOT mortgage", ["12", "13"]),
         ("mortgage AND NOT state:TX", ["11"]),
-        ("zeta debt AND collection", ["12"]),  # the first words don't form a series before AND
+        ("zeta debt AND collection", ["12"]),  # AND requires its two words only
         ("(acme OR zeta) AND state:CA", ["11"]),
         ("state:(CA OR NY)", ["11", "12", "13"]),
-        ("state:(CA NY)", []),  # one value of a keyword
+        ("state:(CA NY)", []),  # without OR, the state must be both words
         ("state:ca", []),
         ("company:(acme zeta!)", None),
-        ('company:"wi-fi bank"', []),  # a word that was split takes two places
+        ('company:"wi-fi bank"', []),  # in the index, Wi-Fi takes two positions
         ('company:"acme bank"', ["11"]),
         ('company:"bank wi-fi"', []),
         ('company:"wi bank"~1', ["12"]),
@@ -97,26 +97,27 @@ def ids(url: str, term: str, **params: str) -> list[str]:
         ("nofield:x", []),
     ],
 )
-def test_terms_find_what_lucene_finds(url: str, term: str, found: list[str] | None) -> None:
-    if found is None:
-        assert ask(url, term).status_code == 424
+def test_term_finds_the_matches_of_lucene(url: str, term: str, expected: list[str] | None) -> None:
+    if expected is None:
+        assert get(url, term).status_code == 424
     else:
-        assert ids(url, term) == found
+        assert ids(url, term) == expected
 
 
 @pytest.mark.parametrize(
     "term", ["a/b", "AND", "a OR", "a^ 2", "a^x", "(a", "a)", '"a', "[1 TO 2", "a:b:", "+", "x\\"]
 )
-def test_syntax_errors_are_424(url: str, term: str) -> None:
-    answer = ask(url, term)
+def test_syntax_error_is_424(url: str, term: str) -> None:
+    response = get(url, term)
 
-    assert (answer.status_code, answer.json()) == (424, {"error": "There was an error calling OpenSearch"})
+    assert response.status_code == 424
+    assert response.json() == {"error": "There was an error calling OpenSearch"}
 
 
 @pytest.mark.parametrize("term", ["date_received:soon", "date_received:mort*"])
-def test_wrong_values_are_424_in_one_field(url: str, term: str) -> None:
-    """A search of all fields is lenient, one of a single field is not."""
-    assert ask(url, term, field="company").status_code == 424
+def test_invalid_value_is_424_in_a_single_field(url: str, term: str) -> None:
+    """Only a search in all fields ignores values that a field can't have."""
+    assert get(url, term, field="company").status_code == 424
 
 
 @pytest.mark.parametrize(
@@ -133,24 +134,24 @@ def test_wrong_values_are_424_in_one_field(url: str, term: str) -> None:
         ("消費者 金融", "script"),
     ],
 )
-def test_unknown_answers_are_refused_loudly(
+def test_term_with_an_unknown_result_is_501_and_printed(
     url: str, capfd: pytest.CaptureFixture[str], term: str, reason: str
 ) -> None:
-    answer = ask(url, term)
+    response = get(url, term)
 
-    assert answer.status_code == 501
-    assert "is not supported" in answer.json()["error"]
-    assert reason in answer.json()["error"]
-    assert answer.json()["error"] in capfd.readouterr().err
-
-
-def test_the_order_of_relevance_is_refused(url: str) -> None:
-    assert ask(url, "mortgage", sort="relevance_desc").status_code == 501
-    assert ask(url, "acme", sort="relevance_desc").status_code == 200
-    assert ask(url, "mortgage", sort="relevance_desc", size="0").status_code == 200
+    assert response.status_code == 501
+    assert "is not supported" in response.json()["error"]
+    assert reason in response.json()["error"]
+    assert response.json()["error"] in capfd.readouterr().err
 
 
-def test_a_series_keeps_stop_words_apart(url: str) -> None:
+def test_order_by_relevance_of_several_hits_is_501(url: str) -> None:
+    assert get(url, "mortgage", sort="relevance_desc").status_code == 501
+    assert get(url, "acme", sort="relevance_desc").status_code == 200
+    assert get(url, "mortgage", sort="relevance_desc", size="0").status_code == 200
+
+
+def test_stop_words_are_ignored(url: str) -> None:
     assert ids(url, "the wi-fi", field="company") == ["12"]
     assert ids(url, "the", field="company") == []
     assert ids(url, "the AND zeta", field="company") == ["14"]
@@ -163,11 +164,11 @@ def test_a_series_keeps_stop_words_apart(url: str) -> None:
         ("Escrow, taxes, or insurance", ["escrow", "taxes", "or", "insurance"]),
     ],
 )
-def test_standard_words_break_as_in_unicode(text: str, words: list[str]) -> None:
+def test_standard_words_follow_unicode_word_boundaries(text: str, words: list[str]) -> None:
     assert [word for _, word in standard_words(text)] == words
 
 
-def test_words_of_companies_are_split_within() -> None:
+def test_company_words_are_split_into_parts() -> None:
     assert indexed_words("The Systems,Inc. WiFi2") == (
         (1, "systems,inc."),
         (1, "systems"),
@@ -197,6 +198,6 @@ def test_words_of_companies_are_split_within() -> None:
         ("café", "cafe", False),
     ],
 )
-def test_stems_are_known_or_not(one: str, other: str, same: bool | None) -> None:
+def test_same_stem_is_true_false_or_unknown(one: str, other: str, same: bool | None) -> None:
     assert same_stem(one, other) is same
     assert same_stem(other, one) is same
