@@ -1,4 +1,4 @@
-"""The sandbox answers as the CFPB's own server code did over the same rows, or refuses loudly."""
+"""Tests of the sandbox against recorded responses of the CFPB's server code over the same rows."""
 
 import csv
 import io
@@ -18,13 +18,13 @@ from tests.conftest import RECORDED
 Case = tuple[int, dict[str, Any]]
 
 ORACLE = RECORDED.parent / "oracle"
-ERA = ERAS["2026-07"]  # that of ccdb5-api 1.15.1
-REFUSED: frozenset[str] = frozenset()  # query strings that the sandbox refuses rather than answers
+ERA = ERAS["2026-07"]  # of ccdb5-api 1.15.1
+REFUSED: frozenset[str] = frozenset()  # query strings that the sandbox refuses with 501
 
-pytestmark = pytest.mark.skipif(not ORACLE.exists(), reason=f"no answers of the API's code in {ORACLE}")
+pytestmark = pytest.mark.skipif(not ORACLE.exists(), reason=f"no responses of the server in {ORACLE}")
 
 
-def answers() -> list[Case]:
+def cases() -> list[Case]:
     text = (ORACLE / "answers.json").read_text(encoding="utf-8") if ORACLE.exists() else "[]"
     return list(enumerate(json.loads(text)))
 
@@ -44,31 +44,31 @@ def url() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def throttled_url() -> Iterator[str]:
-    """Serve the same after the two exports that a minute allows."""
+    """Serve the same rows after the two exports that a minute allows."""
     with serve(Sandbox(index(), ERA, throttle=Throttle())) as url:
         for _ in range(2):
             requests.get(f"{url}?format=csv&state=AE", timeout=10)
         yield url
 
 
-def facts(expected: dict[str, Any], answer: requests.Response) -> dict[str, Any]:
-    """Return of an answer what the oracle tells of its own."""
+def observed(expected: dict[str, Any], response: requests.Response) -> dict[str, Any]:
+    """Return the properties of a response that `expected` has, too."""
     found: dict[str, Any] = {
-        "status": answer.status_code,
-        "content_type": answer.headers["Content-Type"].partition(";")[0],
+        "status": response.status_code,
+        "content_type": response.headers["Content-Type"].partition(";")[0],
     }
     if "total" in expected:
-        assert answer.ok, answer.text
-        content = answer.json()
+        assert response.ok, response.text
+        content = response.json()
         found["total"] = content["hits"]["total"]["value"]
         found["ids"] = [hit["_id"] for hit in content["hits"]["hits"]]
         found["has_aggregations"] = "aggregations" in content
     if "lines" in expected:
-        rows = list(csv.reader(io.StringIO(answer.text, newline="")))
-        found["lines"] = answer.text.count("\n")
+        rows = list(csv.reader(io.StringIO(response.text, newline="")))
+        found["lines"] = response.text.count("\n")
         found["header"] = ",".join(rows[0])
     if "body" in expected:
-        found["body"] = answer.text[:400]
+        found["body"] = response.text[:400]
     return found
 
 
@@ -76,24 +76,24 @@ def name_of(case: Case) -> str:
     return f"{case[0]}-{case[1]['query'].rpartition('search_term=')[2][-60:]}"
 
 
-@pytest.mark.parametrize("case", answers(), ids=name_of)
-def test_answer_is_that_of_the_server(
-    request: pytest.FixtureRequest, case: tuple[int, dict[str, Any]]
-) -> None:
+@pytest.mark.parametrize("case", cases(), ids=name_of)
+def test_response_equals_that_of_the_server(request: pytest.FixtureRequest, case: Case) -> None:
     expected = case[1]
-    # The oracle's own exports came too soon after one another.
+    # The oracle exceeded the rate limit for exports in some cases.
     url = request.getfixturevalue("throttled_url" if expected["status"] == 429 else "url")
 
-    answer = requests.request(
+    response = requests.request(
         expected["method"], f"{url}?{expected['query']}", headers={"Accept": expected["accept"]}, timeout=10
     )
 
     if expected["query"] in REFUSED:
-        assert answer.status_code == 501
+        assert response.status_code == 501
         return
-    asked = {"query", "method", "accept"}
-    assert facts(expected, answer) == {name: value for name, value in expected.items() if name not in asked}
+
+    inputs = {"query", "method", "accept"}
+    outputs = {name: value for name, value in expected.items() if name not in inputs}
+    assert observed(expected, response) == outputs
 
 
-def test_most_answers_are_given_rather_than_refused() -> None:
-    assert len(REFUSED) <= 0.02 * len(answers())
+def test_few_queries_are_refused() -> None:
+    assert len(REFUSED) <= 0.02 * len(cases())
