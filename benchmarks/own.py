@@ -18,7 +18,7 @@ from benchmarks.tables import megabytes, ratio, seconds, table
 from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.decoding import read_page
 
-PIECES = Path(__file__).with_name("pieces")
+PIECES = Path(__file__).with_name("libraries")
 ROWS = 100_000
 WRITTEN = "rows.csv"
 OWN, OTHER = "own", "other"  # as the scripts know them
