@@ -1,12 +1,12 @@
-"""Runs a command and writes what it cost, from a process so small that nothing of it is counted.
+"""Run a command and write its cost to a file, from a process with very little memory.
 
     python -I -S launch.py REPORT COMMAND [ARGUMENT...]
 
-The report is the seconds from start to end, those of the CPU (of the command and of all descendants that
-were waited for), the most bytes of memory, and the exit code. Of one process the memory is the most it ever
-had, as the kernel tells it (of a child of a large process it tells the memory of that, too: hence this small
-one). Where there are several it is the most they had together whenever they were looked at: what is theirs
-alone, pages that some of them share counted once, and the most that one of them has of files.
+REPORT receives the wall time and the CPU time in seconds, the peak memory in bytes, and the exit code. CPU
+time includes all descendants that were waited for. The kernel reports the peak memory of a single process.
+For a child it includes the memory of the parent before `exec`, so this parent must stay small. For several
+processes the peak is the largest sum of all samples: the anonymous memory of each process, with shared pages
+counted once, plus the file pages of the process that maps the most.
 """
 
 import os
@@ -15,27 +15,33 @@ import sys
 import time
 from collections.abc import Iterator
 
-MILLISECONDS_BETWEEN_LOOKS = 50  # oftener it would cost what is measured a good part of a core
+SAMPLE_MILLISECONDS = 50  # more samples would take too much of a core from the command
 
 
 def main(report: str, command: list[str]) -> None:
-    """Run the command."""
-    began = time.monotonic()
+    """Run the command and write the report."""
+    start = time.monotonic()
     process = os.posix_spawn(command[0], command, os.environ)
-    ended = select.poll()
-    ended.register(os.pidfd_open(process), select.POLLIN)
-    most = 0
-    while not ended.poll(MILLISECONDS_BETWEEN_LOOKS):
-        processes = list(_tree(process))
-        if len(processes) > 1:
-            own, files = zip(*map(_memory, processes))  # noqa: B905
-            most = max(most, sum(own) + max(files))
-    seconds = time.monotonic() - began
+    peak = _sample_memory(process)
+    seconds = time.monotonic() - start
     _, status, usage = os.wait4(process, 0)
-    most = max(most, usage.ru_maxrss * 1024)
-    cost = (seconds, usage.ru_utime + usage.ru_stime, most, os.waitstatus_to_exitcode(status))
+    peak = max(peak, usage.ru_maxrss * 1024)
+    cost = (seconds, usage.ru_utime + usage.ru_stime, peak, os.waitstatus_to_exitcode(status))
     with open(report, "w") as file:  # noqa: PTH123  # pathlib takes memory
         file.write(" ".join(map(str, cost)))
+
+
+def _sample_memory(process: int) -> int:
+    """Wait for a process; return the peak memory of its tree, 0 if it had no children."""
+    end = select.poll()
+    end.register(os.pidfd_open(process), select.POLLIN)
+    peak = 0
+    while not end.poll(SAMPLE_MILLISECONDS):
+        processes = list(_tree(process))
+        if len(processes) > 1:
+            anonymous, files = zip(*map(_memory, processes))  # noqa: B905
+            peak = max(peak, sum(anonymous) + max(files))
+    return peak
 
 
 def _tree(process: int) -> Iterator[int]:
@@ -45,7 +51,7 @@ def _tree(process: int) -> Iterator[int]:
 
 
 def _children(process: int) -> list[int]:
-    """Return the children that the process's threads began; none of a process that has ended."""
+    """Return the children of a process, or an empty list if it has ended."""
     found: list[int] = []
     try:
         for thread in os.listdir(f"/proc/{process}/task"):  # noqa: PTH208
@@ -57,7 +63,7 @@ def _children(process: int) -> list[int]:
 
 
 def _memory(process: int) -> tuple[int, int]:
-    """Return a process's share of the bytes that are no file's, and those of files; none after its end."""
+    """Return the share of anonymous memory and the file pages in bytes, or zeros if the process has ended."""
     try:
         with open(f"/proc/{process}/smaps_rollup") as file:  # noqa: PTH123
             lines = [line.split() for line in file]
