@@ -1,12 +1,12 @@
-"""A loopback server of generated complaints that costs next to nothing, so that the client is measured.
+"""A loopback server of generated complaints, so cheap that only the client's cost counts.
 
     python -m benchmarks.server COMPLAINTS PORT
 
-The complaints are made and rendered once, newest first, into one long run of bytes: a page is a slice of
-it. The newest N of them are an index of their own at /N/, which answers what the chain and its peers ask
-for (`size`, `search_after`, `date_received_min` and `_max`) as the sandbox does; /N/throttled/ is the same
-behind the API's own throttle. /arrivals tells when requests came since it was last asked, and how each
-was answered. It listens when it is ready, until a signal ends it.
+All complaints are generated and rendered once, newest first, into one block of bytes. A page is a slice of
+it. `/N/` serves the newest N complaints. It understands the parameters that the chain and its peers use:
+`size`, `search_after`, `date_received_min` and `date_received_max`. `/N/throttled/` adds the API's rate
+limit. `/arrivals` returns the time and status of each request since the previous call. The server starts to
+listen when it is ready and runs until a signal stops it.
 """
 
 import gc
@@ -28,15 +28,15 @@ from luigi_etl.sandbox.eras import ERAS, TODAY
 from luigi_etl.sandbox.generate import NOW, Generator, Source
 from luigi_etl.sandbox.server import Throttle
 
-DAYS = 100  # that the complaints are of
+DAYS = 100  # range of the complaints' dates
 DAY = 86_400_000  # milliseconds
 LARGEST_PAGE = 10_000
-Key = tuple[int, str]  # the milliseconds of its date, and its id, which compares as text
+Key = tuple[int, str]  # the date in milliseconds, and the id, which the API sorts as text
 _encode = msgspec.json.encode
 
 
-class SnapshotSpec(NamedTuple):
-    """A request for a page: the first and last day, the cursor, and how many."""
+class PageRequest(NamedTuple):
+    """A request for a page: the first and last day, the cursor, and the size."""
 
     first: str
     last: str
@@ -45,41 +45,41 @@ class SnapshotSpec(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """A request as it came: by the machine's monotonic clock, and with which status it was answered."""
+    """A request: its time by the monotonic clock, and the status of the response."""
 
     seconds: float
     status: int
 
 
 class Complaints:
-    """Every complaint, rendered, in order."""
+    """All complaints, sorted and rendered."""
 
     def __init__(self, sources: Iterable[Source]) -> None:
-        rows = sorted(map(_rendered, sources))
-        self.keys = [key for key, _ in rows]  # ascending, as bisect needs them; the bytes are newest first
+        rows = sorted(map(_render, sources))
+        self.keys = [key for key, _ in rows]  # ascending for bisect; the bytes are newest first
         rows.reverse()
         self.ends = list(accumulate((len(hit) + 1 for _, hit in rows), initial=0))
         self.hits = memoryview(b",".join(hit for _, hit in rows))
 
-    def answer(self, newest: int, asked: SnapshotSpec) -> list[bytes | memoryview]:
-        """Return the page of an index of the `newest` complaints, in parts."""
+    def render_page(self, newest: int, request: PageRequest) -> list[bytes | memoryview]:
+        """Return a page of the `newest` complaints, in parts."""
         total = len(self.keys)
-        oldest = max(total - newest, self._place(asked.first, 0))
-        beyond = self._place(asked.last, DAY) if asked.last else total
-        end = min(beyond, bisect_left(self.keys, _cursor(asked.after))) if asked.after else beyond
-        start = max(oldest, end - asked.size)
+        oldest = max(total - newest, self._count_before(request.first, 0))
+        beyond = self._count_before(request.last, DAY) if request.last else total
+        end = min(beyond, bisect_left(self.keys, _parse_cursor(request.after))) if request.after else beyond
+        start = max(oldest, end - request.size)
         hits = self.hits[self.ends[total - end] : max(0, self.ends[total - start] - 1)]
-        return [_head(max(0, beyond - oldest)), hits if start < end else b"", _tail(newest)]
+        return [_render_head(max(0, beyond - oldest)), hits if start < end else b"", _render_tail(newest)]
 
-    def _place(self, day: str, after: int) -> int:
-        """Return how many were received before a day, or so many milliseconds later; none for no day."""
-        return bisect_left(self.keys, (_milliseconds(day) + after, "")) if day else 0
+    def _count_before(self, day: str, milliseconds: int) -> int:
+        """Return the number of complaints before a day plus `milliseconds`; 0 without a day."""
+        return bisect_left(self.keys, (_to_milliseconds(day) + milliseconds, "")) if day else 0
 
 
 def main() -> None:
-    """Make the complaints, and serve them."""
+    """Generate the complaints and serve them."""
     number, port = map(int, sys.argv[1:])
-    gc.disable()  # nothing made here is ever garbage
+    gc.disable()  # the complaints are never garbage
     complaints = Complaints(Generator(1, ERAS[TODAY], DAYS).complaints(number))
     _Server(port, complaints).serve_forever()
 
@@ -95,16 +95,16 @@ class _Server(ThreadingHTTPServer):
         self.arrivals: list[Arrival] = []
         self.lock = threading.Lock()
 
-    def arrived(self, arrival: Arrival) -> None:
-        """Remember a request."""
+    def add_arrival(self, arrival: Arrival) -> None:
+        """Record a request."""
         with self.lock:
             self.arrivals.append(arrival)
 
-    def told(self) -> list[Arrival]:
-        """Return what came since this was last asked."""
+    def take_arrivals(self) -> list[Arrival]:
+        """Return the requests since the last call."""
         with self.lock:
-            told, self.arrivals = self.arrivals, []
-            return told
+            arrivals, self.arrivals = self.arrivals, []
+            return arrivals
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -113,24 +113,24 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        """Answer a request for a page, or for what was asked."""
-        came = time.monotonic()
+        """Send a page, or the arrivals."""
+        arrived = time.monotonic()
         path, _, query = self.path.partition("?")
         index = re.fullmatch(r"/([0-9]+)/(throttled/)?", path)
         if path == "/arrivals":
-            self._send(200, [_encode(self.server.told())])
+            self._send(200, [_encode(self.server.take_arrivals())])
         elif not index:
             self._send(404, [b'{"detail":"Not found."}'])
         else:
             wait = self.server.throttle.wait("json") if index[2] else 0
-            self.server.arrived(Arrival(came, 429 if wait else 200))
+            self.server.add_arrival(Arrival(arrived, 429 if wait else 200))
             if wait:
                 self._send(429, [b'{"detail":"Request was throttled."}'], ("Retry-After", str(wait)))
             else:
-                self._send(200, self.server.complaints.answer(int(index[1]), _asked(query)))
+                self._send(200, self.server.complaints.render_page(int(index[1]), _parse_request(query)))
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Log nothing."""
 
     def _send(self, status: int, parts: list[bytes | memoryview], *headers: tuple[str, str]) -> None:
         self.send_response(status)
@@ -143,42 +143,42 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(part)
 
 
-def _rendered(source: Source) -> tuple[Key, bytes]:
-    """Return a complaint as a hit, and what it is sorted by."""
+def _render(source: Source) -> tuple[Key, bytes]:
+    """Return a complaint's sort key and its hit as JSON."""
     identifier = source["complaint_id"]
-    key = (_milliseconds(source["date_received"]), identifier)
+    key = (_to_milliseconds(source["date_received"]), identifier)
     hit = {"_index": "complaint-public-v1", "_id": identifier, "_score": None, "_source": source, "sort": key}
     return key, _encode(hit)
 
 
-def _milliseconds(instant: str) -> int:
-    """Return the epoch milliseconds of an instant or a day, both of UTC."""
+def _to_milliseconds(instant: str) -> int:
+    """Return the epoch milliseconds of an instant or a day in UTC."""
     moment = datetime.fromisoformat(instant.removesuffix("Z"))
     return round(moment.replace(tzinfo=timezone.utc).timestamp() * 1000)
 
 
-def _asked(query: str) -> SnapshotSpec:
-    values = {name: said[-1] for name, said in parse_qs(query).items()}
+def _parse_request(query: str) -> PageRequest:
+    values = {name: given[-1] for name, given in parse_qs(query).items()}
     first, last = (values.get(f"date_received_{end}", "") for end in ("min", "max"))
-    return SnapshotSpec(
+    return PageRequest(
         first, last, values.get("search_after", ""), min(int(values.get("size", 25)), LARGEST_PAGE)
     )
 
 
-def _cursor(text: str) -> Key:
+def _parse_cursor(text: str) -> Key:
     milliseconds, _, identifier = text.partition("_")
     return int(milliseconds), identifier
 
 
-def _head(total: int) -> bytes:
-    """Return an answer up to its hits."""
+def _render_head(total: int) -> bytes:
+    """Return a response up to its hits."""
     shards = '"_shards":{"total":5,"successful":5,"skipped":0,"failed":0}'
     found = f'{{"total":{{"value":{total},"relation":"eq"}},"max_score":null,"hits":['
     return f'{{"took":17,"timed_out":false,{shards},"hits":{found}'.encode()
 
 
-def _tail(newest: int) -> bytes:
-    """Return an answer from the end of its hits."""
+def _render_tail(newest: int) -> bytes:
+    """Return a response from the end of its hits."""
     noon = f"{NOW:%Y-%m-%d}T12:00:00-05:00"
     meta = {
         "license": "CC0",
