@@ -1,4 +1,4 @@
-"""The bare script, as anyone would write it: requests, its JSON, and the csv module.
+"""The bare script: requests, its JSON decoder, and the csv module.
 
 python bare.py URL LIMIT TARGET    (LIMIT 0: all)
 """
@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from ccdb import COLUMNS, DATES, PAGE, address
+from ccdb import COLUMNS, DATES, PAGE, page_url
 
 
-def pages(url: str, limit: int) -> Iterator[list[dict[str, Any]]]:
-    """Give the complaints, page by page."""
+def fetch_pages(url: str, limit: int) -> Iterator[list[dict[str, Any]]]:
+    """Yield the complaints of each page."""
     size = limit or PAGE
     cursor = ""
     with requests.Session() as session:
         while True:
-            response = session.get(address(url, size, cursor), timeout=60)
+            response = session.get(page_url(url, size, cursor), timeout=60)
             response.raise_for_status()
             hits = response.json()["hits"]["hits"]
             yield [hit["_source"] for hit in hits]
@@ -33,7 +33,7 @@ def main(url: str, limit: int, target: Path) -> None:
     with target.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS.values())
-        for complaints in pages(url, limit):
+        for complaints in fetch_pages(url, limit):
             for complaint in complaints:
                 for field in DATES:
                     complaint[field] = (complaint[field] or "")[:10]

@@ -1,4 +1,4 @@
-"""What the peers share: the columns of the CFPB's CSV, a page's address, and its cursor without JSON."""
+"""Helpers of all peers: the columns of the CFPB's CSV, page addresses, and cursors."""
 
 import re
 from urllib.parse import urlencode
@@ -25,17 +25,17 @@ COLUMNS = {
     "complaint_id": "Complaint ID",
 }
 DATES = ("date_received", "date_sent_to_company")
-LAST = re.compile(rb'"sort":\[([0-9]+),"([0-9]+)"\]\}\]\}')  # of the hits
-END = 4096  # bytes, in which it is
+LAST_SORT = re.compile(rb'"sort":\[([0-9]+),"([0-9]+)"\]\}\]\}')  # of the last hit
+END = 4096  # the last bytes of a page, which contain it
 
 
-def address(url: str, size: int, cursor: str = "") -> str:
+def page_url(url: str, size: int, cursor: str = "") -> str:
     """Return the address of the page after a cursor."""
-    asked = {"sort": "created_date_desc", "size": size, "no_aggs": "true", "no_highlight": "true"}
-    return f"{url}?{urlencode(asked | ({'search_after': cursor} if cursor else {}))}"
+    parameters = {"sort": "created_date_desc", "size": size, "no_aggs": "true", "no_highlight": "true"}
+    return f"{url}?{urlencode(parameters | ({'search_after': cursor} if cursor else {}))}"
 
 
-def cursor(page: bytes) -> str:
-    """Return what the next page comes after, from the last bytes of a page; nothing of one without hits."""
-    last = LAST.search(page[-END:])
+def find_cursor(page: bytes) -> str:
+    """Return the cursor of the next page without decoding JSON, or "" if the page has no hits."""
+    last = LAST_SORT.search(page[-END:])
     return b"_".join(last.groups()).decode() if last else ""

@@ -1,14 +1,14 @@
-"""The same with dlt: a resource of pages, normalised and loaded as CSV into a folder.
+"""The job with dlt: a resource of pages, normalised and loaded as CSV into a folder.
 
 python with_dlt.py URL LIMIT TARGET [arrow]    (LIMIT 0: all)
 
-dlt lays out its files itself: TARGET is the folder for them. With `arrow` the pages are tables of PyArrow,
-which dlt takes as they are.
+dlt chooses the names of its files: TARGET is their folder. With `arrow` the pages are PyArrow tables, which
+dlt loads without changes.
 
-Its settings are those of contestants.py. Rows, when they are many, are normalised by a process for each core:
-up to a quarter less time where two cores are free, if the extracted files are several to each, and 0.3
-seconds more when they are few. It does not pay for tables. No faster beyond noise were dlt's own orjson for
-the pages, no nesting of tables, and no identifiers for rows; slower was NORMALIZE__START_METHOD=spawn.
+contestants.py has the settings. Many rows are normalised by one process per core. With several files for
+each of two free cores this takes up to a quarter less time; with few rows it takes 0.3 seconds more, and
+tables gain nothing. Not faster: dlt's orjson for the pages, no nested tables, no row identifiers. Slower:
+NORMALIZE__START_METHOD=spawn.
 """
 
 import sys
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import dlt
-from ccdb import COLUMNS, DATES, PAGE, address
+from ccdb import COLUMNS, DATES, PAGE, page_url
 from dlt.sources.helpers import requests
 
 Complaint = dict[str, Any]
@@ -31,12 +31,12 @@ Shape = Callable[[list[Complaint]], Any]
     columns={field: {"data_type": "text"} for field in COLUMNS},
 )
 def complaints(url: str, limit: int, shape: Shape) -> Iterator[Any]:
-    """Give the complaints, page by page."""
+    """Yield the complaints of each page."""
     size = limit or PAGE
     cursor = ""
     session = requests.Client().session
     while True:
-        hits = session.get(address(url, size, cursor)).json()["hits"]["hits"]
+        hits = session.get(page_url(url, size, cursor)).json()["hits"]["hits"]
         page = [hit["_source"] for hit in hits]
         for complaint in page:
             for field in DATES:
@@ -47,8 +47,8 @@ def complaints(url: str, limit: int, shape: Shape) -> Iterator[Any]:
         cursor = "{}_{}".format(*hits[-1]["sort"])
 
 
-def arrow(page: list[Complaint]) -> Any:
-    """Return a page as a table."""
+def to_arrow(page: list[Complaint]) -> Any:
+    """Return a page as a PyArrow table."""
     import pyarrow
 
     return pyarrow.Table.from_pylist(page, pyarrow.schema([(field, pyarrow.string()) for field in COLUMNS]))
@@ -66,4 +66,4 @@ def main(url: str, limit: int, target: Path, shape: Shape = list) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), *[arrow for _ in sys.argv[4:]])
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), *[to_arrow for _ in sys.argv[4:]])

@@ -1,10 +1,10 @@
-"""The same with DuckDB: each page in a file, which a statement of its own turns into CSV, in threads.
+"""The job with DuckDB: one statement per page file converts it to CSV, in threads.
 
 python with_duckdb.py URL LIMIT TARGET    (LIMIT 0: all)
 
-Slower were one statement over all pages when they are there, which DuckDB runs in one thread, and half of
-the time more; a table, filled page by page; read_json instead of read_text, by far; and a page from memory as
-a parameter, which takes a third more, and five times as long where DuckDB folds it as a constant.
+Slower: one statement for all pages, which DuckDB runs in one thread (half more time); a table filled page by
+page; read_json in place of read_text (much slower); a page from memory as a parameter (a third more time, and
+five times as long where DuckDB folds it as a constant).
 """
 
 import json
@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 import requests
-from ccdb import COLUMNS, DATES, END, PAGE, address, cursor
+from ccdb import COLUMNS, DATES, END, PAGE, find_cursor, page_url
 
 THREADS = os.cpu_count() or 1
 SHAPE = json.dumps({"hits": {"hits": [{"_source": dict.fromkeys(COLUMNS, "VARCHAR")}]}})
@@ -30,28 +30,28 @@ COMPLAINTS = f"""
 """  # noqa: S608
 
 
-def pages(url: str, limit: int, folder: Path) -> Iterator[Path]:
-    """Fetch the pages into files."""
+def fetch_pages(url: str, limit: int, folder: Path) -> Iterator[Path]:
+    """Download the pages and yield their files."""
     size = limit or PAGE
     after = ""
     with requests.Session() as session:
         for number in range(sys.maxsize):
             page = folder / f"{number}.json"
             with (
-                session.get(address(url, size, after), stream=True, timeout=60) as response,
+                session.get(page_url(url, size, after), stream=True, timeout=60) as response,
                 page.open("w+b") as file,
             ):
                 response.raise_for_status()
                 shutil.copyfileobj(response.raw, file, 1 << 20)
                 file.seek(max(0, file.tell() - END))
-                after = cursor(file.read())
+                after = find_cursor(file.read())
             yield page
             if limit or not after:
                 return
 
 
-def turned(convert: Callable[[Path], Path], pages: Iterable[Path]) -> Iterator[Path]:
-    """Convert pages in threads; give what came of each, in order, while others are fetched."""
+def convert_in_threads(convert: Callable[[Path], Path], pages: Iterable[Path]) -> Iterator[Path]:
+    """Convert pages in threads during the download; yield the results in order."""
     running: deque[Future[Path]] = deque()
     with ThreadPoolExecutor(THREADS) as threads:
         for page in pages:
@@ -70,14 +70,14 @@ def main(url: str, limit: int, target: Path) -> None:
         target.open("wb") as file,
     ):
 
-        def converted(page: Path) -> Path:
+        def convert(page: Path) -> Path:
             part = page.with_suffix(".csv")
             database.cursor().execute(f"COPY ({COMPLAINTS % page}) TO '{part}' (HEADER false)")
             page.unlink()
             return part
 
         file.write((",".join(COLUMNS.values()) + "\n").encode())
-        for part in turned(converted, pages(url, limit, Path(folder))):
+        for part in convert_in_threads(convert, fetch_pages(url, limit, Path(folder))):
             with part.open("rb") as rows:
                 shutil.copyfileobj(rows, file, 1 << 20)
             part.unlink()

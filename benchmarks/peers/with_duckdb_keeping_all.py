@@ -1,9 +1,9 @@
-"""The same with DuckDB, keeping what the chain keeps: the pages, compressed, the complaints as JSON, the CSV.
+"""The job with DuckDB, keeping the chain's files: compressed pages, complaints as JSON, and CSV.
 
 python with_duckdb_keeping_all.py URL LIMIT TARGET    (LIMIT 0: all)
 
-Each page is turned by itself, in threads, as without; slower was the query run for each file, without a
-table. All is brought to the disk, and the CSV hashed.
+Each page is converted in a thread, as in with_duckdb.py. Without a table, the query would run for each file,
+which was slower. All files are synced to disk, and the CSV is hashed.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 from ccdb import COLUMNS
-from with_duckdb import COMPLAINTS, THREADS, pages, turned
+from with_duckdb import COMPLAINTS, THREADS, convert_in_threads, fetch_pages
 
 PAGES = ".jsonl.gz"
 KINDS = {".jsonl": "(FORMAT json)", ".csv": "(FORMAT csv, HEADER false)"}
@@ -33,17 +33,17 @@ def main(url: str, limit: int, target: Path) -> None:
         files = {kind: opened.enter_context(target.with_suffix(kind).open("wb")) for kind in (PAGES, *KINDS)}
         files[".csv"].write((",".join(COLUMNS.values()) + "\n").encode())
 
-        def converted(page: Path) -> Path:
-            own = database.cursor()
-            own.execute(f"CREATE TABLE page_{page.stem} AS {COMPLAINTS % page}")
+        def convert(page: Path) -> Path:
+            cursor = database.cursor()
+            cursor.execute(f"CREATE TABLE page_{page.stem} AS {COMPLAINTS % page}")
             for kind, options in KINDS.items():
-                own.execute(f"COPY page_{page.stem} TO '{page.with_suffix(kind)}' {options}")
-            own.execute(f"DROP TABLE page_{page.stem}")
+                cursor.execute(f"COPY page_{page.stem} TO '{page.with_suffix(kind)}' {options}")
+            cursor.execute(f"DROP TABLE page_{page.stem}")
             page.with_suffix(PAGES).write_bytes(gzip.compress(page.read_bytes() + b"\n", 1))
             page.unlink()
             return page
 
-        for page in turned(converted, pages(url, limit, Path(folder))):
+        for page in convert_in_threads(convert, fetch_pages(url, limit, Path(folder))):
             for kind, file in files.items():
                 with page.with_suffix(kind).open("rb") as part:
                     shutil.copyfileobj(part, file, 1 << 20)

@@ -1,9 +1,9 @@
-"""The same with Polars: each page a frame, appended to the CSV.
+"""The job with Polars: each page is a frame, appended to the CSV.
 
 python with_polars.py URL LIMIT TARGET    (LIMIT 0: all)
 
-Slower were json_decode of a column of pages; scan_ndjson and sink_csv over all of them; read_ndjson; the
-frames concatenated; and the same in two threads.
+Slower: json_decode of a column of pages; scan_ndjson and sink_csv for all pages; read_ndjson; one frame
+concatenated from all pages; two threads.
 """
 
 import sys
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars
 import requests
-from ccdb import COLUMNS, DATES, PAGE, address, cursor
+from ccdb import COLUMNS, DATES, PAGE, find_cursor, page_url
 
 SOURCE = polars.Struct(dict.fromkeys(COLUMNS, polars.String))
 SCHEMA = {"hits": polars.Struct({"hits": polars.List(polars.Struct({"_source": SOURCE}))})}
@@ -22,17 +22,17 @@ CELLS = [
 ]
 
 
-def pages(url: str, limit: int) -> Iterator[bytes]:
-    """Fetch the pages."""
+def fetch_pages(url: str, limit: int) -> Iterator[bytes]:
+    """Download the pages."""
     size = limit or PAGE
     after = ""
     with requests.Session() as session:
         while True:
-            with session.get(address(url, size, after), stream=True, timeout=60) as response:
+            with session.get(page_url(url, size, after), stream=True, timeout=60) as response:
                 response.raise_for_status()
                 page = b"".join(response.iter_content(1 << 20))
             yield page
-            after = cursor(page)
+            after = find_cursor(page)
             if limit or not after:
                 return
 
@@ -41,7 +41,7 @@ def main(url: str, limit: int, target: Path) -> None:
     """Write the CSV."""
     source = polars.col("hits").struct.field("hits").explode().struct.field("_source")
     with target.open("wb") as file:
-        for number, page in enumerate(pages(url, limit)):
+        for number, page in enumerate(fetch_pages(url, limit)):
             frame = (
                 polars.read_json(page, schema=SCHEMA)
                 .select(source)

@@ -1,4 +1,4 @@
-"""The same with Prefect 3: a flow of four tasks that hand on paths, page by page within.
+"""The job with Prefect 3: a flow of four tasks that pass paths and work page by page.
 
 python with_prefect.py URL LIMIT TARGET    (LIMIT 0: all)
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import requests
-from ccdb import COLUMNS, DATES, PAGE, address
+from ccdb import COLUMNS, DATES, PAGE, page_url
 from prefect import flow, task
 
 
@@ -24,12 +24,12 @@ def create_document(document: Path) -> Path:
 
 @task(retries=10, retry_delay_seconds=30)
 def extract_complaints(url: str, limit: int, pages: Path) -> Path:
-    """Write the API's pages, one a line."""
+    """Write the API's pages, one per line."""
     size = limit or PAGE
     cursor = ""
     with requests.Session() as session, pages.open("wb") as file:
         while True:
-            response = session.get(address(url, size, cursor), timeout=60)
+            response = session.get(page_url(url, size, cursor), timeout=60)
             response.raise_for_status()
             file.write(response.content + b"\n")
             hits = response.json()["hits"]["hits"]
@@ -40,7 +40,7 @@ def extract_complaints(url: str, limit: int, pages: Path) -> Path:
 
 @task
 def parse_complaints(pages: Path, parsed: Path) -> Path:
-    """Write the complaints, one a line."""
+    """Write the complaints, one per line."""
     with pages.open("rb") as file, parsed.open("w", encoding="utf-8") as lines:
         for page in file:
             for hit in json.loads(page)["hits"]["hits"]:
@@ -53,7 +53,7 @@ def parse_complaints(pages: Path, parsed: Path) -> Path:
 
 @task
 def store_complaints(document: Path, parsed: Path, target: Path) -> Path:
-    """Fill the document."""
+    """Append the rows to a copy of the document."""
     shutil.copyfile(document, target)
     with parsed.open(encoding="utf-8") as lines, target.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -64,7 +64,7 @@ def store_complaints(document: Path, parsed: Path, target: Path) -> Path:
 
 @flow
 def complaints(url: str, limit: int, target: Path) -> None:
-    """Leave the CSV."""
+    """Write the CSV."""
     document = create_document(target.with_suffix(".document.csv"))
     pages = extract_complaints(url, limit, target.with_suffix(".extracted.jsonl"))
     parsed = parse_complaints(pages, target.with_suffix(".parsed.jsonl"))
