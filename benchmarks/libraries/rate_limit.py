@@ -1,6 +1,6 @@
-"""A turn, counted in a file that all processes share; from the start of Python on.
+"""Take one turn of a rate limit whose file all processes share.
 
-python pace.py own|other FILE
+python rate_limit.py own|other FILE
 """
 
 import sys
@@ -9,15 +9,15 @@ from pathlib import Path
 PER_MINUTE, MILLISECONDS = 1_000_000, 61_000  # never reached
 
 
-def own(path: Path) -> bool:
-    """Take it from `luigi_etl.api.rate_limit`."""
+def take_own_turn(path: Path) -> bool:
+    """Take a turn with `luigi_etl.api.rate_limit`."""
     from luigi_etl.api.rate_limit import Pace
 
     return Pace(path, "127.0.0.1", PER_MINUTE).take_turn() == 0
 
 
-def other(path: Path) -> bool:
-    """Take it from pyrate-limiter, which keeps the turns in SQLite, here under a lock as ours are."""
+def take_library_turn(path: Path) -> bool:
+    """Take a turn with pyrate-limiter, which keeps turns in SQLite, here with a file lock like ours."""
     from pyrate_limiter import Limiter, Rate, SingleBucketFactory, SQLiteBucket
 
     rates = [Rate(PER_MINUTE, MILLISECONDS)]
@@ -27,5 +27,5 @@ def other(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    if not {"own": own, "other": other}[sys.argv[1]](Path(sys.argv[2])):
-        sys.exit("no turn was given")
+    if not {"own": take_own_turn, "other": take_library_turn}[sys.argv[1]](Path(sys.argv[2])):
+        sys.exit("the rate limit gave no turn")
