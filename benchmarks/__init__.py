@@ -1,1 +1,1 @@
-"""What it costs: measurements to run again, each with its tables in docs/performance.md."""
+"""Benchmarks of the chain and of similar tools; the results are in docs/performance.md."""
