@@ -1,4 +1,4 @@
-"""What is written here though a library, or Python itself, would do, beside that: is it worth its lines?"""
+"""Compare modules of this project with libraries that could replace them."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -10,103 +10,104 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from benchmarks.bench import Costs, fetched, taking_turns
-from benchmarks.contestants import environment
-from benchmarks.environments import OURS, PROJECT, programs
-from benchmarks.processes import BenchmarkError, Command, Cost, measured
-from benchmarks.tables import megabytes, ratio, seconds, table
+from benchmarks.bench import Costs, fetch, run_in_turns
+from benchmarks.contestants import make_environment
+from benchmarks.environments import OURS, PROJECT, prepare_environment
+from benchmarks.processes import BenchmarkError, Command, Cost, measure
+from benchmarks.tables import format_megabytes, format_seconds, format_table, median_ratio
 from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.decoding import read_page
 
-PIECES = Path(__file__).with_name("libraries")
+SCRIPTS = Path(__file__).with_name("libraries")
 ROWS = 100_000
-WRITTEN = "rows.csv"
-OWN, OTHER = "own", "other"  # as the scripts know them
+OUTPUT = "rows.csv"
+OWN, OTHER = "own", "other"  # arguments of the scripts
+HEADER = (
+    "",
+    "our module",
+    "lines",
+    "seconds",
+    "MB",
+    "library",
+    "seconds",
+    "MB",
+    "takes … times as long",
+)
 
 
-class Piece(NamedTuple):
-    """A module, what it stands in for, and the script of PIECES that does the `work` with either.
+class Comparison(NamedTuple):
+    """A module, its library, and the `work` that the script of the module's name does with either.
 
-    `environment` is the one that has the library; `told` are the script's further arguments.
+    `environment` has the library; `arguments` are further arguments of the script.
     """
 
     work: str
     module: str
-    instead_of: str
+    library: str
     environment: str = OURS
-    told: Sequence[str | Path] = ()
+    arguments: Sequence[str | Path] = ()
 
 
-def beside_libraries(folder: Path, url: str, rounds: int) -> str:
-    """Measure each piece and its library in turn, as whole processes; return the table."""
-    rows = _rows_of(url, folder / "rows.json")
-    pieces = [
-        Piece(f"{ROWS:,} rows, from JSON to CSV", "csv_format", "csv", told=[rows, WRITTEN]),
-        Piece("a turn to ask", "rate_limit", "pyrate-limiter", "pyrate", ["turns"]),
+def compare_with_libraries(folder: Path, url: str, rounds: int) -> str:
+    """Measure each module and its library in turn, as whole processes; return the table."""
+    rows = _write_rows(url, folder / "rows.json")
+    comparisons = [
+        Comparison(f"{ROWS:,} rows, from JSON to CSV", "csv_format", "csv", arguments=[rows, OUTPUT]),
+        Comparison("one request's turn", "rate_limit", "pyrate-limiter", "pyrate", ["turns"]),
     ]
-    header = [
-        "",
-        "written here",
-        "lines",
-        "seconds",
-        "MB",
-        "instead of",
-        "seconds",
-        "MB",
-        "which takes … times as long",
-    ]
-    return f"{rounds} rounds:\n\n" + table(
-        header, [_row(piece, _in_turn(piece, folder, rounds)) for piece in pieces]
-    )
+    table = format_table(HEADER, [_row(each, _measure(each, folder, rounds)) for each in comparisons])
+    return f"{rounds} rounds:\n\n{table}"
 
 
-def _in_turn(piece: Piece, folder: Path, rounds: int) -> Costs:
-    """Return what either took, by the name of its script and which it is."""
-    runs = {f"{piece.module}, {which}": partial(_run, piece, which, folder) for which in (OWN, OTHER)}
-    return taking_turns(runs, rounds)
+def _measure(comparison: Comparison, folder: Path, rounds: int) -> Costs:
+    """Return the costs of the module and of the library, in this order."""
+    runs = {
+        f"{comparison.module}, {which}": partial(_run, comparison, which, folder) for which in (OWN, OTHER)
+    }
+    return run_in_turns(runs, rounds)
 
 
-def _run(piece: Piece, which: str, folder: Path) -> Cost:
-    """Run the script of a piece in a folder that is kept from round to round."""
-    own = folder / piece.module / which
-    own.mkdir(parents=True, exist_ok=True)
-    python = programs(OURS if which == OWN else piece.environment) / "python"
-    command = [python, PIECES / f"{piece.module}.py", which, *piece.told]
-    cost = measured(Command(command, environment(own), own))
-    _compare(own.parent)
+def _run(comparison: Comparison, which: str, folder: Path) -> Cost:
+    """Run the script in a folder that is kept from round to round."""
+    run_folder = folder / comparison.module / which
+    run_folder.mkdir(parents=True, exist_ok=True)
+    python = prepare_environment(OURS if which == OWN else comparison.environment) / "python"
+    command = [python, SCRIPTS / f"{comparison.module}.py", which, *comparison.arguments]
+    cost = measure(Command(command, make_environment(run_folder), run_folder))
+    _check_outputs(run_folder.parent)
     return cost
 
 
-def _compare(folder: Path) -> None:
-    """See to it that what was written, if anything was, is the same, byte by byte."""
-    written = {path.read_bytes() for path in folder.glob(f"*/{WRITTEN}")}
-    if len(written) > 1:
-        raise BenchmarkError(f"{folder.name}: what the two wrote to {WRITTEN} differs")
+def _check_outputs(folder: Path) -> None:
+    """Check that the module and the library wrote the same bytes, if any."""
+    outputs = {path.read_bytes() for path in folder.glob(f"*/{OUTPUT}")}
+    if len(outputs) > 1:
+        raise BenchmarkError(f"{folder.name}: the module and the library wrote different {OUTPUT}")
 
 
-def _source(piece: Piece) -> Path:
-    (path,) = (PROJECT / "luigi_etl").glob(f"*/{piece.module}.py")
+def _find_source(comparison: Comparison) -> Path:
+    (path,) = (PROJECT / "luigi_etl").glob(f"*/{comparison.module}.py")
     return path
 
 
-def _row(piece: Piece, costs: Costs) -> list[str]:
+def _row(comparison: Comparison, costs: Costs) -> list[str]:
     own, other = costs
     return [
-        piece.work,
-        f"`{piece.module}.py`",
-        str(len(_source(piece).read_text().splitlines())),
-        seconds(costs[own]),
-        megabytes(costs[own]),
-        piece.instead_of,
-        seconds(costs[other]),
-        megabytes(costs[other]),
-        f"{ratio(costs, other, own):.2f}",
+        comparison.work,
+        f"`{comparison.module}.py`",
+        str(len(_find_source(comparison).read_text().splitlines())),
+        format_seconds(costs[own]),
+        format_megabytes(costs[own]),
+        comparison.library,
+        format_seconds(costs[other]),
+        format_megabytes(costs[other]),
+        f"{median_ratio(costs, other, own):.2f}",
     ]
 
 
-def _rows_of(url: str, path: Path) -> Path:
-    """Write rows as JSON, those of a page of complaints again and again; return the path."""
-    complaints = read_page(fetched(f"{url}?size=10000")).results
+def _write_rows(url: str, path: Path) -> Path:
+    """Write the rows of one page as JSON, repeated up to ROWS; return the path."""
+    complaints = read_page(fetch(f"{url}?size=10000")).results
     values = attrgetter(*(column.field for column in DEFAULT_COLUMNS))
     rows = [[None if value is UNSET else value for value in values(one)] for one in complaints]
     path.write_bytes(msgspec.json.encode([*islice(cycle(rows), ROWS)]))

@@ -1,4 +1,4 @@
-"""Processes that are measured, and those that only have to be there; all are ended with what began them."""
+"""Measured processes and background servers; both are stopped with the benchmark."""
 
 import os
 import signal
@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 LAUNCHER = Path(__file__).with_name("launch.py")
-LONGEST_RUN = 1800.0  # seconds
-LONGEST_START = 300.0
+RUN_TIMEOUT = 1800.0  # seconds
+START_TIMEOUT = 300.0
 
 
 class Command(NamedTuple):
-    """A command, in its folder; the environment is all it has."""
+    """A command with its working directory and its complete environment."""
 
     arguments: Sequence[str | Path]
     environment: Mapping[str, str]
@@ -25,7 +25,7 @@ class Command(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a run took: seconds by the clock and of the CPU, and the most bytes of memory."""
+    """The cost of a run: wall and CPU time in seconds, peak memory in bytes."""
 
     wall: float
     cpu: float
@@ -33,28 +33,28 @@ class Cost(NamedTuple):
 
 
 class BenchmarkError(Exception):
-    """What makes a measurement worth nothing."""
+    """A failure that makes the measurement invalid."""
 
 
-def measured(command: Command) -> Cost:
-    """Run a command to its end, and return what it cost.
+def measure(command: Command) -> Cost:
+    """Run a command to its end and return its cost.
 
     Raises:
-        BenchmarkError: it failed.
+        BenchmarkError: the command failed or timed out.
 
     """
     report, log = command.folder / "cost.txt", command.folder / "output.txt"
     report.unlink(missing_ok=True)
-    os.sync()  # what others have yet to write to the disk is not this command's
+    os.sync()  # otherwise the command waits for earlier writes of other processes
     launcher: list[str | Path] = [sys.executable, "-I", "-S", LAUNCHER, report]
     with (
         log.open("wb") as output,
         _started(command, launcher, output) as process,
         suppress(subprocess.TimeoutExpired),
     ):
-        process.wait(LONGEST_RUN)
+        process.wait(RUN_TIMEOUT)
     if not report.exists():
-        raise BenchmarkError(f"{command.arguments} did not end:\n{log.read_text()[-3000:]}")
+        raise BenchmarkError(f"{command.arguments} did not finish:\n{log.read_text()[-3000:]}")
     wall, cpu, memory, code = report.read_text().split()
     if code != "0":
         raise BenchmarkError(f"{command.arguments} failed ({code}):\n{log.read_text()[-3000:]}")
@@ -63,31 +63,33 @@ def measured(command: Command) -> Cost:
 
 @contextmanager
 def running(command: Command, log: Path, is_ready: Callable[[], bool]) -> Iterator[None]:
-    """Have a server run, from when it is ready on; what it says goes to `log`.
+    """Run a server during the block, which starts when the server is ready.
+
+    The server's output goes to `log`.
 
     Raises:
-        BenchmarkError: it does not become ready.
+        BenchmarkError: the server does not become ready.
 
     """
     with log.open("wb") as output, _started(command, [], output) as process:
-        ends = time.monotonic() + LONGEST_START
+        deadline = time.monotonic() + START_TIMEOUT
         while not is_ready():
-            if process.poll() is not None or time.monotonic() > ends:
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise BenchmarkError(f"{command.arguments} is not ready:\n{log.read_text()[-3000:]}")
             time.sleep(0.05)
         yield
 
 
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
+def find_free_port() -> int:
+    """Return a free port; another process may take it before the caller does."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-def listens(port: int) -> bool:
-    """Tell whether someone listens at a port."""
+def is_listening(port: int) -> bool:
+    """Return whether a server listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -96,7 +98,7 @@ def listens(port: int) -> bool:
 def _started(
     command: Command, launcher: Sequence[str | Path], output: IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command as the leader of a group of its own, which is ended with the block."""
+    """Start a command in a new process group and stop the group after the block."""
     process = subprocess.Popen(
         [*launcher, *command.arguments],
         env=command.environment,
@@ -109,11 +111,11 @@ def _started(
     try:
         yield process
     finally:
-        _end(process)
+        _stop(process)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of a process and its group: politely, then not."""
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop a process with SIGTERM, then kill the rest of its group."""
     if process.poll() is None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):

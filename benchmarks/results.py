@@ -1,4 +1,4 @@
-"""What a run left: cell by cell what the others left, so that nobody is fast by being wrong."""
+"""Check that all contestants write the same cells, so that no time comes from wrong results."""
 
 import csv
 import hashlib
@@ -11,44 +11,46 @@ from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 
 
 class Content(NamedTuple):
-    """How many rows there are, and the sum of their hashes, for which their order does not count."""
+    """The number of rows and the sum of their hashes, which ignores their order."""
 
     rows: int
     hashes: int
 
 
-class Judge:
-    """Knows what the first told of each kind of work was, and holds the others to it."""
+class ResultChecker:
+    """Compares each result with the first result of the same work."""
 
     def __init__(self) -> None:
-        self._right: dict[str, Content] = {}
-        self._known: dict[str, Content] = {}
+        self._expected: dict[str, Content] = {}  # by work
+        self._contents: dict[str, Content] = {}  # by SHA-256 of the files
 
     def check(self, name: str, work: str, files: Iterable[Path]) -> None:
-        """Compare what a contestant left with what the first left for the same work.
+        """Compare a contestant's CSV files with the first result of the same work.
 
         Raises:
-            BenchmarkError: they differ.
+            BenchmarkError: they differ or have no rows.
 
         """
-        found = self._content(sorted(files))
-        right = self._right.setdefault(work, found)
-        if found != right or not found.rows:
+        content = self._read(sorted(files))
+        expected = self._expected.setdefault(work, content)
+        if content != expected or not content.rows:
             raise BenchmarkError(
-                f"{name} left {found.rows:,} rows of {right.rows:,}, or other cells in them, of {work}"
+                f"{name}: the result for {work} differs: {content.rows:,} rows, expected {expected.rows:,}, "
+                "or other cells"
             )
 
-    def _content(self, files: list[Path]) -> Content:
-        """Read files, unless they are byte by byte those of another run."""
+    def _read(self, files: list[Path]) -> Content:
+        """Return the content of files; files with known bytes are not parsed again."""
         digest = hashlib.sha256()
         for path in files:
             digest.update(path.read_bytes())
-        if digest.hexdigest() not in self._known:
-            self._known[digest.hexdigest()] = _read(files)
-        return self._known[digest.hexdigest()]
+        key = digest.hexdigest()
+        if key not in self._contents:
+            self._contents[key] = _parse(files)
+        return self._contents[key]
 
 
-def _read(files: list[Path]) -> Content:
+def _parse(files: list[Path]) -> Content:
     hashes = rows = 0
     for row in _rows(files):
         rows += 1
@@ -57,14 +59,14 @@ def _read(files: list[Path]) -> Content:
 
 
 def _rows(files: list[Path]) -> Iterator[tuple[str, ...]]:
-    """Give the cells in the CFPB's order, whatever the columns are called and what else there is."""
+    """Yield the cells in the CFPB's column order; headers may be labels or field names, in any order."""
     for path in files:
         with path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file)
             header = next(lines)
-            places = [
+            indexes = [
                 header.index(column.label if column.label in header else column.field)
                 for column in DEFAULT_COLUMNS
             ]
             for line in lines:
-                yield tuple([line[place] for place in places])
+                yield tuple([line[index] for index in indexes])
