@@ -1,4 +1,4 @@
-"""Measure the chain and its peers, and write the tables of docs/performance.md.
+"""The command that measures the chain and its peers and writes the tables of docs/performance.md.
 
     python -m benchmarks    # half an hour, 4 GB in $TMPDIR
     python -m benchmarks --only tick --rounds 3 --complaints 20000    # a trial
@@ -32,7 +32,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 def main() -> None:
     """Measure the parts, and write the tables into docs/performance.md unless this is a trial."""
-    for stop_signal in STOP_SIGNALS:  # an exception, unlike the signal, also stops the servers
+    for stop_signal in STOP_SIGNALS:  # exit by an exception, which also stops the servers
         signal.signal(stop_signal, _exit)
     options = _parse_options(sys.argv[1:])
     if sys.version_info[:2] != PYTHON:

@@ -74,7 +74,7 @@ class Chain:
             yield
 
     def by_hand(self, *, pace: int, options: Sequence[str] = ()) -> Contestant:
-        """Return the chain by Luigi's command; `pace` is the rate limit per minute, 0 for none."""
+        """Return a contestant that runs `luigi`; `pace` is the rate limit per minute, 0 for none."""
 
         def command(work: Work) -> Command:
             limit = [] if work.limit == LIMIT else [f"--limit={work.limit}"]
@@ -83,7 +83,7 @@ class Chain:
         return Contestant("luigi_etl, by hand", command, self.list_results)
 
     def by_cron(self) -> Contestant:
-        """Return the chain by `cron/run`."""
+        """Return a contestant that runs `cron/run`."""
 
         def command(work: Work) -> Command:
             run: list[str | Path] = [self.folder / "cron" / "run", self._bin / "python"]
@@ -92,7 +92,7 @@ class Chain:
         return Contestant("luigi_etl, by cron", command, self.list_results)
 
     def by_windows(self, workers: int) -> Contestant:
-        """Return the chain over windows of days, in `workers` processes."""
+        """Return a contestant that runs windows of days in `workers` processes."""
 
         def command(work: Work) -> Command:
             queries = f"--queries={json.dumps(list_window_queries(work.share))}"
@@ -101,7 +101,7 @@ class Chain:
         return Contestant(f"{WINDOWS} windows, --workers {workers}", command, self.list_results)
 
     def beside(self, root: Path, name: str) -> Contestant:
-        """Return the chain by `cron/run` with the storage root `root`, which may have snapshots."""
+        """Return a contestant that runs `cron/run` with `root`, which may have snapshots, as storage root."""
 
         def command(work: Work) -> Command:
             return self.by_cron().command(work._replace(folder=root))
@@ -173,7 +173,7 @@ def make_environment(home: Path, **variables: str) -> dict[str, str]:
 
 
 def list_window_queries(share: float) -> list[str]:
-    """Return queries for windows of days with about equal numbers of the served complaints."""
+    """Return queries for windows of days that split the served complaints about equally."""
     first = NOW.date() - timedelta(days=DAYS)
     newest = round(DAYS * share)
     starts = [

@@ -16,7 +16,7 @@ OUR_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "luigi_etl")
 
 @cache
 def prepare_environment(name: str) -> Path:
-    """Create an environment, or again if its pins changed; return its `bin` folder."""
+    """Create an environment unless it exists with these pins; return its `bin` folder."""
     pins, environment = PINS / f"{name}.txt", BUILD / name
     installed = environment / "pins.txt"  # written last, so it marks a complete environment
     if not installed.exists() or installed.read_bytes() != pins.read_bytes():

@@ -1,4 +1,4 @@
-"""Run a command and write its cost to a file, from a process with very little memory.
+"""A launcher with very little memory that runs a command and writes its cost to a file.
 
     python -I -S launch.py REPORT COMMAND [ARGUMENT...]
 

@@ -1,4 +1,4 @@
-"""Measure the time, memory and disk use of merges of many complaints and of changes to them.
+"""A benchmark of merges: time, memory and disk use for many complaints and for changes to them.
 
     python -m benchmarks.merge                      # a million; ten minutes, 5 GB in $TMPDIR
     python -m benchmarks.merge --complaints 10000   # a trial

@@ -1,4 +1,4 @@
-"""Compare modules of this project with libraries that could replace them."""
+"""Comparisons of modules of this project with libraries that could replace them."""
 
 from collections.abc import Sequence
 from functools import partial

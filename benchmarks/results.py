@@ -1,4 +1,4 @@
-"""Check that all contestants write the same cells, so that no time comes from wrong results."""
+"""The check that all contestants write the same cells, because wrong results could be faster."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""A loopback server of generated complaints, so cheap that only the client's cost counts.
+"""A loopback server of generated complaints that takes very little CPU time.
 
     python -m benchmarks.server COMPLAINTS PORT
 

@@ -1,4 +1,4 @@
-"""Write the rows of a JSON file as CSV, with our module or with `csv`.
+"""A writer of rows from a JSON file as CSV, with our module or with `csv`.
 
 python csv_format.py own|other ROWS TARGET
 """

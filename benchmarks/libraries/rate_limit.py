@@ -1,4 +1,4 @@
-"""Take one turn of a rate limit whose file all processes share.
+"""One turn of a rate limit whose file all processes share, with our module or with pyrate-limiter.
 
 python rate_limit.py own|other FILE
 """
