@@ -122,8 +122,8 @@ def test_file_that_is_not_a_database_fails(chain: Chain) -> None:
     (chain.folder / "notes.txt").write_text("notes " * 100)
 
     assert failure_of(chain, "database") == (
-        "notes.txt can't be used as a database: file is not a database; give access to it, bring back a "
-        "copy, or set [storage] database"
+        "notes.txt can't be used as a database: file is not a database; give access to it, restore a "
+        "backup, or set [storage] database"
     )
 
 
