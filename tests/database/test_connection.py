@@ -70,10 +70,11 @@ def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def at_most(seconds: float) -> Iterator[None]:
+def no_long_wait() -> Iterator[None]:
+    """Check that the block takes less time than the usual wait of ten seconds, also on a loaded machine."""
     begun = time.monotonic()
     yield
-    assert time.monotonic() - begun < seconds
+    assert time.monotonic() - begun < 9
 
 
 # --- transactions --------------------------------------------------------------------------------
@@ -124,7 +125,7 @@ def test_reader_does_not_wait_for_a_writer(database: Database) -> None:
     fill(database, "state")
     with database.writing() as connection:
         insert_complaint(connection, "company")
-        with at_most(1):
+        with no_long_wait():
             content(database)
 
 
@@ -147,7 +148,7 @@ def test_writer_does_not_wait_for_a_reader(database: Database) -> None:
     fill(database, "state")
     with database.reading() as connection:
         names(connection)
-        with at_most(1):
+        with no_long_wait():
             fill(database, "company")
 
 
@@ -236,7 +237,7 @@ def test_long_lock_on_a_server_is_reported(postgres_address: str) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_wait")
 def test_writer_gives_up_after_the_wait(database: Database) -> None:
-    with fill(database).writing(), at_most(3):
+    with fill(database).writing(), no_long_wait():
         failure(database, DatabaseUnavailableError)
 
 
@@ -259,7 +260,7 @@ def test_writer_waits_for_the_lock_on_a_new_file(
 def test_long_lock_on_a_new_file_is_reported(sqlite_address: Path) -> None:
     other = sqlite3.connect(sqlite_address, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    with at_most(3):
+    with no_long_wait():
         assert "locked by another process for more than 1 s" in failure(
             Database(sqlite_address), DatabaseUnavailableError
         )
@@ -448,7 +449,7 @@ def test_restarted_server_has_the_old_state(own_postgres: PostgresServer, mode: 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short_wait")
 def test_silent_server_is_reported() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent, at_most(5):
+    with socket.create_server(("127.0.0.1", 0)) as silent, no_long_wait():
         port = silent.getsockname()[1]
         failure(Database(f"postgresql://tests@127.0.0.1:{port}/complaints"), DatabaseUnavailableError)
 

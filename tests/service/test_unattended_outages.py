@@ -96,7 +96,7 @@ def test_notify_may_leave_a_process_running(chain: Chain) -> None:
     began = time.monotonic()
     run = chain.unattended(*MINUTE, "--ccdb-retries", "0", url=NOWHERE)
     assert (run.code, run.err) == (30, "")
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60  # the process that it leaves runs for 100 s
     os.kill(int((chain.folder / "pid").read_text()), signal.SIGTERM)
 
 

@@ -31,7 +31,7 @@ def start_hanging(
 ) -> tuple[subprocess.Popen[str], Any]:
     """Start a run with pages of 10; return it when it hangs at request `asked`."""
     server = served(100, f"{asked}:hang")
-    walk = ("--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "3")
+    walk = ("--limit", "0", "--ccdb-page-size", "10", "--ccdb-read-timeout", "8")
     process = chain.start(*chain.unattended_command(*MINUTE, *walk, *arguments), url=server.url)
     wait_until_asked(server, asked)
     return process, server

@@ -197,7 +197,7 @@ def drip(start: str, piece: str) -> Callable[[socket], None]:
     def send(connection: socket) -> None:
         connection.sendall(start.encode())
         with suppress(OSError):
-            for _ in range(400):
+            for _ in range(1200):
                 time.sleep(0.05)
                 connection.sendall(piece.encode())
 
@@ -224,7 +224,7 @@ def test_dripping_response_ends_at_the_deadline(sent: Sent) -> None:
     with pytest.raises(TransientError, match=r"not finished within the deadline of 0\.2 s"):
         fetch(sent, deadline=0.2)
 
-    assert time.monotonic() - begun < 10  # the server drips for 20 s
+    assert time.monotonic() - begun < 50  # the server drips for 60 s
 
 
 def test_one_request_has_its_own_time_limit() -> None:
@@ -250,7 +250,7 @@ def test_dripping_tls_handshake_ends_at_the_deadline() -> None:
         with pytest.raises(WebError, match=r"the response did not end within 0\.3 s"):
             Session(url, {}).fetch(url, Timeouts(5, 5, 0.3))
 
-    assert time.monotonic() - begun < 10  # the server drips for 20 s
+    assert time.monotonic() - begun < 50  # the server drips for 60 s
 
 
 def test_silent_connection_ends_at_the_deadline() -> None:
