@@ -21,6 +21,8 @@ from luigi_etl.sandbox.server import Throttle
 from tests.conftest import Serve
 from tests.raw import answer, serving
 
+pytestmark = pytest.mark.libraries
+
 NOWHERE = "http://127.0.0.1:9/"
 
 

@@ -3,6 +3,8 @@ import pytest
 from luigi_etl.api.response import read_response
 from luigi_etl.common.errors import TransientError
 
+pytestmark = pytest.mark.libraries
+
 
 def answer(hits: str, total: str = '{"value": 3, "relation": "eq"}') -> bytes:
     return f'{{"hits": {{"total": {total}, "hits": [{hits}]}}}}'.encode()

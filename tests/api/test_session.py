@@ -21,6 +21,8 @@ from luigi_etl.api.session import CERTIFICATE_VARIABLES, Session, Timeouts
 from luigi_etl.api.settings import Settings
 from luigi_etl.common.errors import PermanentError, TransientError
 
+pytestmark = pytest.mark.libraries
+
 CERTIFICATE = Path(__file__).with_name("loopback.pem")
 QUICK = Timeouts(5, 5)
 

@@ -30,6 +30,8 @@ from luigi_etl.database.schema import complaints
 from tests.conftest import Beside, disk_of, free_port, read_only, without_rights
 from tests.postgres import PASSWORD, PostgresServer
 
+pytestmark = pytest.mark.libraries
+
 MINUTE = datetime(2026, 11, 22, 9, 26)
 
 

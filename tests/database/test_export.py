@@ -30,6 +30,8 @@ from tests.conftest import Chain, Run, with_peak_memory
 from tests.snapshot.test_parse import largest_file
 from tests.snapshot.test_store import HEADER
 
+pytestmark = pytest.mark.libraries
+
 MINUTE = datetime(2026, 11, 22, 9, 26)
 TEXTS = [
     'He said "no", twice',

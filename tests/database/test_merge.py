@@ -23,6 +23,8 @@ from luigi_etl.snapshot.guard import Guard
 from luigi_etl.snapshot.paths import SnapshotFiles
 from tests.made import taken
 
+pytestmark = pytest.mark.libraries
+
 MINUTE = datetime(2026, 11, 22, 9, 26)
 Source = dict[str, object]
 

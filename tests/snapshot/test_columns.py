@@ -3,6 +3,8 @@ import pytest
 from luigi_etl.common.errors import SettingError
 from luigi_etl.snapshot.columns import find_columns, parse_columns
 
+pytestmark = pytest.mark.libraries
+
 
 def test_columns_are_chosen_and_ordered_by_api_name() -> None:
     columns = parse_columns(" complaint_id, state,has_narrative ")

@@ -17,6 +17,8 @@ from luigi_etl.snapshot.parse import Summary, parse
 from luigi_etl.snapshot.store import create_document, store
 from tests.snapshot.test_parse import API, answer, hit, write_pages
 
+pytestmark = pytest.mark.libraries
+
 MINUTE = datetime(2026, 11, 22, 9, 26)
 EVERY_COLUMN = ",".join(column.field for column in COLUMNS)
 
@@ -75,7 +77,7 @@ HARD_TO_READ = [
 
 def find_errors(path: Path) -> list[str]:
     """Return the kinds of errors that frictionless finds."""
-    import frictionless
+    frictionless = pytest.importorskip("frictionless", reason="pip install -e '.[frictionless]'")
 
     report = frictionless.validate(str(path))
     assert report.valid == (not report.errors + [error for task in report.tasks for error in task.errors])

@@ -13,6 +13,8 @@ from luigi_etl.sandbox.generate import Generator
 from luigi_etl.snapshot.complaint import Complaint, Rejection
 from luigi_etl.snapshot.decoding import read_page
 
+pytestmark = pytest.mark.libraries
+
 FULL: dict[str, Any] = {
     "product": "Mortgage",
     "complaint_what_happened": 'They said "XXXX",\nthen {$1200.00}.',

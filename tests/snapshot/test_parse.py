@@ -16,6 +16,8 @@ from luigi_etl.common.errors import DamagedFileError, StorageError
 from luigi_etl.snapshot.page_file import PageFile
 from luigi_etl.snapshot.parse import Summary, parse, read_summary
 
+pytestmark = pytest.mark.libraries
+
 API = "https://example.org/api/v1/"
 
 

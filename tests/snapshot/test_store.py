@@ -18,6 +18,8 @@ from luigi_etl.snapshot.parse import parse
 from luigi_etl.snapshot.store import StoredFile, create_document, publish, store
 from tests.snapshot.test_parse import answer, hit, largest_file, write_pages
 
+pytestmark = pytest.mark.libraries
+
 MINUTE = datetime(2026, 11, 22, 9, 26)
 HEADER = (
     "Date received,Product,Sub-product,Issue,Sub-issue,Consumer complaint narrative,Company public response,"
