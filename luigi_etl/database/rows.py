@@ -69,7 +69,7 @@ class StoredComplaint(NamedTuple):
         return self._replace(
             values=(*self.values[:at], value, *self.values[at + 1 :]),
             sent=self.sent | 1 << at,
-            last_sent=_json({**self._times(), FIELDS[at]: minute}),
+            last_sent=encode_times({**self._times(), FIELDS[at]: minute}),
         )
 
     def _last_sent_without(self, sent: int) -> str | None:
@@ -80,7 +80,7 @@ class StoredComplaint(NamedTuple):
         times = {
             field: known.get(field, self.last_seen) for at, field in enumerate(FIELDS) if absent >> at & 1
         }
-        return _json(times)
+        return encode_times(times)
 
     def _times(self) -> dict[str, datetime]:
         try:
@@ -100,7 +100,8 @@ def create_complaint(observation: Observation, minute: datetime) -> StoredCompla
     )
 
 
-def _json(times: dict[str, datetime]) -> str | None:
+def encode_times(times: dict[str, datetime]) -> str | None:
+    """Return the text of the column `last_sent`."""
     return msgspec.json.encode(times).decode() if times else None
 
 

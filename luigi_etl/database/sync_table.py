@@ -129,9 +129,9 @@ class SyncTable:
         if row is None:
             return None
         state = IndexState(row.last_indexed, row.total_record_count, row.hits_total)
-        lookups = [] if row.lookups is None else _decode_windows(row.lookups)
         form = None if row.form is None else _decode(row.form, HitProfile)
-        return Sync(row.id, row.timestamp, row.since, state, _decode_windows(row.windows), lookups, form)
+        windows, lookups = decode_windows(row.windows), decode_windows(row.lookups)
+        return Sync(row.id, row.timestamp, row.since, state, windows, lookups, form)
 
     def _update(self, sync: Sync, **values: object) -> None:
         with self._database.writing() as connection:
@@ -142,8 +142,14 @@ def _as_json(windows: list[SyncWindow]) -> str:
     return msgspec.json.encode(windows).decode()
 
 
-def _decode_windows(text: str) -> list[SyncWindow]:
-    return _decode(text, list[SyncWindow])
+def decode_windows(text: str | None) -> list[SyncWindow]:
+    """Return the windows or lookups in a row of `syncs`.
+
+    Raises:
+        SchemaError: the text can't be read.
+
+    """
+    return [] if text is None else _decode(text, list[SyncWindow])
 
 
 def _decode(text: str, kind: type[T]) -> T:

@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
-import msgspec
 from sqlalchemy import Connection, delete, select
 
 from luigi_etl.database.observations import Value
-from luigi_etl.database.rows import StoredComplaint, load_complaints, replace_complaints
+from luigi_etl.database.rows import StoredComplaint, encode_times, load_complaints, replace_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, snapshots
 from luigi_etl.snapshot.columns import COLUMNS
 
@@ -61,7 +60,8 @@ def _state_at(cut: datetime, now: StoredComplaint, changes: Sequence[_Change]) -
     observed = [now.last_sent_at(at) for at in range(len(FIELDS))]
     last_seen = _last_seen_at(cut, now, before, observed)
     values: list[Value] = []
-    sent, times = 0, {}
+    sent = 0
+    times: dict[str, datetime] = {}
     for at, field in enumerate(FIELDS):
         value, was_sent = _value_at(cut, now.values[at], field, changes)
         values.append(value)
@@ -77,7 +77,7 @@ def _state_at(cut: datetime, now: StoredComplaint, changes: Sequence[_Change]) -
         last_changed=max(changed, default=now.first_seen),
         withdrawn=_withdrawn_at(before),
         sent=sent,
-        last_sent=msgspec.json.encode(times).decode() if times else None,
+        last_sent=encode_times(times),
     )
 
 

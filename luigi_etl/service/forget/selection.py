@@ -3,15 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-import msgspec
 from sqlalchemy import Connection, func, or_, select
 
 from luigi_etl.database.schema import complaints, history, snapshots, syncs
-
-
-class _Window(msgspec.Struct, frozen=True):
-    timestamp: datetime
-    query: str
+from luigi_etl.database.sync_table import SyncWindow, decode_windows
 
 
 def select_touched(after: datetime) -> Any:
@@ -36,7 +31,7 @@ def find_later_syncs(connection: Connection, after: datetime) -> list[int]:
     merged_since = connection.execute(
         select(snapshots.c.timestamp, snapshots.c.query).where(snapshots.c.id >= first)
     )
-    merged_windows = {_Window(*row) for row in merged_since}
+    merged_windows = {SyncWindow(*row) for row in merged_since}
     rows = connection.execute(select(syncs.c.id, syncs.c.timestamp, syncs.c.windows, syncs.c.lookups))
     return [
         row.id
@@ -45,10 +40,6 @@ def find_later_syncs(connection: Connection, after: datetime) -> list[int]:
         or any(
             window.timestamp > after or window in merged_windows
             for text in (row.windows, row.lookups)
-            for window in _read_windows(text)
+            for window in decode_windows(text)
         )
     ]
-
-
-def _read_windows(text: str | None) -> list[_Window]:
-    return msgspec.json.decode(text, type=list[_Window]) if text else []

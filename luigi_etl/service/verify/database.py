@@ -16,14 +16,13 @@ from luigi_etl.database.rows import StoredComplaint, load_complaints
 from luigi_etl.database.schema import FIELDS, complaints, history, unverified
 from luigi_etl.database.schema import snapshots as merged_snapshots
 from luigi_etl.database.sql_filter import to_condition
-from luigi_etl.service.verify.verdict import Verdict
+from luigi_etl.service.verify.verdict import LONGEST_DIFFERENCE, Verdict
 from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.datapackage_reader import read_description
 from luigi_etl.snapshot.listing import FoundSnapshot
 from luigi_etl.snapshot.paths import SnapshotFiles
 
 BATCH = 500  # complaints for each look-up
-LONGEST_DIFFERENCE = 500  # characters
 
 
 class _DifferenceError(EtlError):

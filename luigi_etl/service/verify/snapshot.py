@@ -12,7 +12,7 @@ from luigi_etl.common.terminal import brief
 from luigi_etl.service.run_status import has_stored
 from luigi_etl.service.verify.expected import ExpectedFile
 from luigi_etl.service.verify.proof import PageProof
-from luigi_etl.service.verify.verdict import Verdict
+from luigi_etl.service.verify.verdict import LONGEST_DIFFERENCE, Verdict
 from luigi_etl.snapshot.command_options import redo_command
 from luigi_etl.snapshot.csv_format import csv_blocks
 from luigi_etl.snapshot.datapackage import HASH_PREFIX, SnapshotSpec, snapshot_fields
@@ -28,7 +28,6 @@ SUMMARY_FIELDS = {
     *("address", "last_indexed", "hits_total", "pages"),
     *("hits", "parsed", "rejected", "duplicates"),
 }
-LONGEST_DIFFERENCE = 500  # characters
 
 
 def verify_snapshot(found: FoundSnapshot) -> Verdict | None:
