@@ -186,7 +186,7 @@ def test_long_lock_is_reported_in_one_line(on_file: Merges) -> None:
         began = time.monotonic()
         run = on_file.run(1, "--ccdb-retries", "0")
     assert run.code == 30
-    assert time.monotonic() - began >= 10
+    assert 10 <= time.monotonic() - began < 25
     (line,) = run.err.splitlines()
     assert "locked by another process for more than 10 s" in line
     assert on_file.run(1).code == 0

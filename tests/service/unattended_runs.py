@@ -5,12 +5,11 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from tests.conftest import Chain, Run, Serve, Served
-from tests.raw import handling
+from tests.raw import answer, serving
 
 MINUTE = ("--timestamp", "2026-11-22T0926")
 NOWHERE = "http://127.0.0.1:9/"
@@ -68,17 +67,6 @@ def list_runs(chain: Chain) -> list[tuple[str, str, str]]:
 @contextlib.contextmanager
 def serve_error(text: str, status: int = 400) -> Iterator[str]:
     """Serve an API that returns an error with a text for each query."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # http.server's name
-            body = json.dumps({"detail": text}).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None: ...
-
-    with handling(Handler) as port:
-        yield f"http://127.0.0.1:{port}/"
+    body = json.dumps({"detail": text}).encode()
+    with serving(answer(body, status=f"{status} Error")) as server:
+        yield server.url
