@@ -80,19 +80,12 @@ def _arguments(task: "Snapshot") -> list[str]:
 
 def _run_luigi(arguments: list[str]) -> int:
     from luigi.interface import core
-    from luigi.retcodes import run_with_retcodes
 
+    from luigi_etl.service.luigi_command import run_command
     from luigi_etl.service.luigid import find_problem, read_address
-    from luigi_etl.service.luigid_client import run_under
 
     luigid, is_local = read_address(), core().local_scheduler
     if not is_local and (problem := find_problem(luigid)):
         sys.stderr.write(f"{problem}: the redo runs without luigid\n")
         is_local = True
-    if not is_local:
-        return run_under(luigid, arguments)
-    try:
-        run_with_retcodes([*arguments, "--local-scheduler"])
-    except SystemExit as ended:
-        return ended.code if isinstance(ended.code, int) else 0
-    return 0
+    return run_command(arguments, None if is_local else luigid)

@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timezone
 from functools import partial
 
@@ -15,8 +15,9 @@ from luigi.task_register import TaskClassNotFoundException
 
 from luigi_etl.common.reason import bounded
 from luigi_etl.common.terminal import one_line
-from luigi_etl.service.luigid import Address, find_problem
-from luigi_etl.service.luigid_client import run_under
+from luigi_etl.service.luigi_command import run_task
+from luigi_etl.service.luigid import find_problem
+from luigi_etl.service.run_plan import Plan
 from luigi_etl.service.run_result import RunResult
 from luigi_etl.service.signals import Signals
 from luigi_etl.tasks.startup import refuse_task
@@ -25,21 +26,20 @@ SIGNALLED = 128  # plus the signal's number, as in shells
 logger = logging.getLogger("luigi_etl.unattended")
 
 
-def run_luigi(arguments: Sequence[str], luigid: Address | None, signals: Signals) -> RunResult:
-    """Run a command line under luigid, or under the local scheduler if luigid is away or goes away.
-
-    `luigid` is None if the command line or luigi.cfg selects the local scheduler.
-    """
-    if luigid is None:
-        return _run(partial(run_with_retcodes, arguments), signals)
-    run_locally = partial(run_with_retcodes, (*arguments, "--local-scheduler"))
-    if problem := find_problem(luigid):
+def run_luigi(plan: Plan, signals: Signals) -> RunResult:
+    """Run a plan's task under luigid, or under the local scheduler if luigid is away or goes away."""
+    if plan.root is None:
+        return _run(partial(run_with_retcodes, plan.arguments), signals)  # it prints the reason
+    run_locally = partial(run_task, plan.root, None)
+    if plan.luigid is None:
+        return _run(run_locally, signals)
+    if problem := find_problem(plan.luigid):
         logger.info("%s; the run continues without luigid", problem)
         return _run(run_locally, signals)
-    result = _run(partial(run_under, luigid, arguments), signals)
+    result = _run(partial(run_task, plan.root, plan.luigid), signals)
     lost = (retcode().not_run, retcode().unhandled_exception)  # the latter: Luigi can't read a response
     if result.exit_code in lost or result.error.startswith("luigid: "):
-        logger.info("luigid at %s went away or lost the run; the run continues without luigid", luigid)
+        logger.info("luigid at %s went away or lost the run; the run continues without luigid", plan.luigid)
         return _run(run_locally, signals)
     return result
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +21,13 @@ from luigi_etl.tasks.config import service
 class Plan:
     """The task of a command line, its job, and the settings of the run.
 
-    `task` is None for a task without a minute and a query. `luigid` is None for the local scheduler.
-    `unreadable_job` stands for this command line when it can't be read; then `job` is the same.
+    `root` is None if the command line can't be read, `task` also if the task has no minute and query.
+    `luigid` is None for the local scheduler. `unreadable_job` stands for this command line when it can't be
+    read; then `job` is the same.
     """
 
     arguments: tuple[str, ...]
+    root: luigi.Task | None
     task: Recorded | None
     job: Job
     unreadable_job: Job
@@ -48,16 +51,26 @@ class Plan:
         return JobLabel(job.name, title, str(self.log.absolute()) if self.log.is_file() else "")
 
 
-def make_plan(arguments: tuple[str, ...]) -> Plan:
-    """Read the command line as Luigi does; the run itself reports an unreadable one."""
+@contextlib.contextmanager
+def planning(arguments: tuple[str, ...]) -> Iterator[Plan]:
+    """Read a command line as Luigi does, and keep Luigi's context of it for the block.
+
+    The run itself reports an unreadable one.
+    """
+    with contextlib.ExitStack() as stack:
+        yield _create_plan(arguments, _create_task(arguments, stack))
+
+
+def _create_task(arguments: tuple[str, ...], stack: contextlib.ExitStack) -> luigi.Task | None:
+    """Return the task of a command line, or None; leave Luigi's context of it to `stack`."""
     try:
-        with (
-            contextlib.redirect_stderr(io.StringIO()),
-            CmdlineParser.global_instance(arguments) as parser,
-        ):
-            return _create_plan(arguments, parser.get_task_obj())
+        with contextlib.redirect_stderr(io.StringIO()):
+            parser = stack.enter_context(CmdlineParser.global_instance(arguments))
+            task: luigi.Task = parser.get_task_obj()
     except (SystemExit, Exception):
-        return _create_plan(arguments, None)
+        stack.close()
+        return None
+    return task
 
 
 def _create_plan(arguments: tuple[str, ...], task: luigi.Task | None) -> Plan:
@@ -66,6 +79,7 @@ def _create_plan(arguments: tuple[str, ...], task: luigi.Task | None) -> Plan:
     is_local = "--local-scheduler" in arguments or luigi.interface.core().local_scheduler
     return Plan(
         arguments,
+        task,
         task if isinstance(task, Recorded) else None,
         Job(_name_job(task), settings.path) if task else unreadable_job,
         unreadable_job,

@@ -15,7 +15,7 @@ from luigi_etl.common.log_files import bounded_log
 from luigi_etl.service.alerts import send_alert
 from luigi_etl.service.luigi_run import run_luigi
 from luigi_etl.service.recording import record_result
-from luigi_etl.service.run_plan import Plan, make_plan
+from luigi_etl.service.run_plan import Plan, planning
 from luigi_etl.service.signals import Signals
 
 logger = logging.getLogger("luigi_etl.unattended")
@@ -31,7 +31,11 @@ def run_unattended(arguments: Sequence[str]) -> int:
 
     """
     import_tasks()
-    plan = make_plan(("--module", "luigi_etl", *arguments))
+    with planning(("--module", "luigi_etl", *arguments)) as plan:
+        return _run_planned(plan)
+
+
+def _run_planned(plan: Plan) -> int:
     minute, slug = (plan.task.timestamp, plan.task.slug) if plan.task else (None, "")
     try:
         with plan.job.exclusive(minute, slug), bounded_log(logger, plan.log), Signals() as signals:
@@ -44,7 +48,7 @@ def run_unattended(arguments: Sequence[str]) -> int:
 def _run_locked(plan: Plan, signals: Signals) -> int:
     """Run Luigi; then record the result, send alerts, and write metrics."""
     clock, began = time.monotonic(), datetime.now(timezone.utc)
-    result = run_luigi(plan.arguments, plan.luigid, signals)
+    result = run_luigi(plan, signals)
     seconds = round(time.monotonic() - clock, 3)
     logger.info("exit code %d after %.1f s", result.exit_code, seconds)
     state = msgspec.structs.replace(plan.job.read_state(), seconds=seconds)

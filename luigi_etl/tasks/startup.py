@@ -25,7 +25,12 @@ EXIT_CODES = {
     "unhandled_exception": 40,
 }
 # Settings of [core] that Luigi reads, but then reports as unread.
-READ_BY_LUIGI = frozenset(("rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait", "rpc_log_retries"))
+READ_BY_LUIGI = frozenset(
+    (
+        *("rpc_connect_timeout", "rpc_retry_attempts", "rpc_retry_wait", "rpc_log_retries"),
+        *("default_scheduler_host", "default_scheduler_port", "default_scheduler_url"),
+    )
+)
 
 
 def refuse(message: str, program: str = "luigi") -> NoReturn:
