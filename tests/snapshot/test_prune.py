@@ -582,7 +582,7 @@ def test_next_prune_finishes_after_a_kill(
     now = datetime.now(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
     model = merged(chain.folder / "model", now)
     merged(root, now)
-    many(root, model, now - 31 * DAY, 10_000)
+    many(root, model, now - 31 * DAY, 2_000)
     command = ("luigi", "--module", "luigi_etl", "PruneSnapshots", "--local-scheduler")
     moments = random.Random(2026)
     halves = 0
