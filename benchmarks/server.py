@@ -26,7 +26,7 @@ import msgspec
 
 from luigi_etl.sandbox.eras import ERAS, TODAY
 from luigi_etl.sandbox.generate import NOW, Generator, Source
-from luigi_etl.sandbox.server import Throttle
+from luigi_etl.sandbox.state import Throttle
 
 DAYS = 100  # range of the complaints' dates
 DAY = 86_400_000  # milliseconds

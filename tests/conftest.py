@@ -33,7 +33,8 @@ from luigi_etl.database.connection import Database
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script, read_rule
-from luigi_etl.sandbox.server import Sandbox, Throttle, serve
+from luigi_etl.sandbox.server import serve
+from luigi_etl.sandbox.state import Sandbox, Throttle
 from luigi_etl.service.doctor.cron import cron_daemons
 from tests.postgres import PostgresServer, running_postgres
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from luigi_etl.cli import Subcommands
 
 if TYPE_CHECKING:
-    from luigi_etl.sandbox.server import Sandbox
+    from luigi_etl.sandbox.state import Sandbox
 
 COMMAND_NOT_FOUND = 127  # as in shells
 SIGNALLED = 128
@@ -83,9 +83,10 @@ def _serve(options: argparse.Namespace) -> int:
 
 def _make_sandbox(options: argparse.Namespace) -> "Sandbox":
     from luigi_etl.sandbox.eras import ERAS
-    from luigi_etl.sandbox.index import generated_index, replayed_index
+    from luigi_etl.sandbox.index import generated_index
+    from luigi_etl.sandbox.replay import replayed_index
     from luigi_etl.sandbox.script import Script, read_rule
-    from luigi_etl.sandbox.server import Sandbox, Throttle
+    from luigi_etl.sandbox.state import Sandbox, Throttle
 
     if options.era not in ERAS:
         raise ValueError(f"--era {options.era!r} is not one of {', '.join(ERAS)}")

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from luigi_etl.sandbox.eras import Era
-from luigi_etl.sandbox.index import Search
+from luigi_etl.sandbox.search import Search
 
 STATES = frozenset(
     "AA AE AK AL AP AR AS AZ CA CO CT DC DE FL GA GU HI IA ID IL IN KS KY LA MA MD ME MI MN MO MP MS MT "

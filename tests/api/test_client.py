@@ -17,7 +17,7 @@ from luigi_etl.api.session import Response
 from luigi_etl.api.settings import Settings
 from luigi_etl.api.status import check_status, read_retry_after
 from luigi_etl.common.errors import PermanentError, RefusedError, StorageError, TransientError
-from luigi_etl.sandbox.server import Throttle
+from luigi_etl.sandbox.state import Throttle
 from tests.conftest import Serve
 from tests.raw import answer, serving
 

@@ -17,7 +17,8 @@ from luigi_etl.api.filters import FILTERS
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.api.response import SearchResponse, read_response
 from luigi_etl.common.errors import QueryError, RefusedError
-from luigi_etl.sandbox.index import Found, Index, Search
+from luigi_etl.sandbox.index import Found, Index
+from luigi_etl.sandbox.search import Search
 from luigi_etl.snapshot.complaint import Complaint
 from luigi_etl.snapshot.extract import extract
 from tests.conftest import RECORDED, Serve, Served

@@ -12,7 +12,7 @@ import pytest
 
 from luigi_etl.api.rate_limit import WINDOW_MILLISECONDS, Pace, default_pace_file
 from luigi_etl.common.errors import StorageError, TransientError
-from luigi_etl.sandbox.server import Throttle
+from luigi_etl.sandbox.state import Throttle
 from tests.conftest import Serve, free_port, mount
 
 TAKE = (

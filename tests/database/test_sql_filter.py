@@ -19,8 +19,9 @@ from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import DATES, FIELDS, complaints
 from luigi_etl.database.sql_filter import has_stable_filters, to_condition
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.index import Index, Row, generated_index
+from luigi_etl.sandbox.index import Index, generated_index
 from luigi_etl.sandbox.parameters import read_search
+from luigi_etl.sandbox.row import Row
 
 Source = dict[str, Any]
 Pairs = list[tuple[str, str]]

@@ -10,7 +10,8 @@ import pytest
 import requests
 
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.index import generated_index, replayed_index
+from luigi_etl.sandbox.index import generated_index
+from luigi_etl.sandbox.replay import replayed_index
 from tests.conftest import Serve
 
 TODAY = ERAS["2026-08"]

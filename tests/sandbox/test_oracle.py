@@ -11,8 +11,10 @@ import requests
 
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.generate import Generator
-from luigi_etl.sandbox.index import Index, row_of
-from luigi_etl.sandbox.server import Sandbox, Throttle, serve
+from luigi_etl.sandbox.index import Index
+from luigi_etl.sandbox.row import row_of
+from luigi_etl.sandbox.server import serve
+from luigi_etl.sandbox.state import Sandbox, Throttle
 from tests.conftest import RECORDED
 
 Case = tuple[int, dict[str, Any]]

@@ -8,7 +8,8 @@ import requests
 
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
-from luigi_etl.sandbox.server import Sandbox, serve
+from luigi_etl.sandbox.server import serve
+from luigi_etl.sandbox.state import Sandbox
 from tests.conftest import Serve
 
 COMPLAINTS = 100

@@ -19,9 +19,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.index import generated_index, replayed_index
+from luigi_etl.sandbox.export import LARGEST_EXPORT
+from luigi_etl.sandbox.index import generated_index
+from luigi_etl.sandbox.replay import replayed_index
 from luigi_etl.sandbox.script import Script, read_rule
-from luigi_etl.sandbox.server import LARGEST_EXPORT, Sandbox, Throttle, serve
+from luigi_etl.sandbox.server import serve
+from luigi_etl.sandbox.state import Sandbox, Throttle
 from tests.conftest import Serve
 
 CONSENT = {"consumer_consent_provided", "consumer_disputed"}
@@ -386,7 +389,7 @@ def test_export_dates_are_american_before_2026_06(served: Serve, era: str, patte
 
 def test_export_of_too_many_complaints_is_400(served: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     assert LARGEST_EXPORT == 100_000
-    monkeypatch.setattr("luigi_etl.sandbox.server.LARGEST_EXPORT", 49)
+    monkeypatch.setattr("luigi_etl.sandbox.export.LARGEST_EXPORT", 49)
     server = served(50)
 
     response = get(server.url, "format=csv")
@@ -396,7 +399,7 @@ def test_export_of_too_many_complaints_is_400(served: Serve, monkeypatch: pytest
 
 
 def test_export_has_no_limit_before_2026_08(served: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("luigi_etl.sandbox.server.LARGEST_EXPORT", 49)
+    monkeypatch.setattr("luigi_etl.sandbox.export.LARGEST_EXPORT", 49)
 
     assert get(served(50, era="2026-06").url, "format=csv").status_code == 200
 
@@ -457,7 +460,7 @@ def test_exports_have_a_separate_limit_of_two(served: Serve, accept: str) -> Non
 @given(now=st.floats(0, 1e9))
 @example(now=262074.293056)  # rounding makes now + 90 - now greater than 90
 def test_throttle_wait_is_at_most_its_window(now: float) -> None:
-    with patch("luigi_etl.sandbox.server.time.monotonic", return_value=now):
+    with patch("luigi_etl.sandbox.state.time.monotonic", return_value=now):
         assert Throttle({"json": 0}, window=90).wait("json") == 90
 
 

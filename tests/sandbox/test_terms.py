@@ -9,8 +9,10 @@ import requests
 from luigi_etl.sandbox.analysis import indexed_words, same_stem, standard_words
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.generate import Generator
-from luigi_etl.sandbox.index import Index, row_of
-from luigi_etl.sandbox.server import Sandbox, serve
+from luigi_etl.sandbox.index import Index
+from luigi_etl.sandbox.row import row_of
+from luigi_etl.sandbox.server import serve
+from luigi_etl.sandbox.state import Sandbox
 
 TODAY = ERAS["2026-08"]
 COMPLAINTS: list[dict[str, Any]] = [

@@ -20,7 +20,8 @@ from luigi_etl.database.schema import complaints
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script
-from luigi_etl.sandbox.server import Sandbox, serve
+from luigi_etl.sandbox.server import serve
+from luigi_etl.sandbox.state import Sandbox
 from luigi_etl.service.verify.report import verify
 from luigi_etl.service.verify.verdict import Verdict
 from luigi_etl.snapshot.datapackage import SnapshotSpec, describe

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from luigi_etl.api.response import Meta, SearchResponse, read_response
 from luigi_etl.common.errors import RefusedError, TransientError
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.index import Found, Index, Search, replayed_index
+from luigi_etl.sandbox.index import Found, Index
+from luigi_etl.sandbox.replay import replayed_index
+from luigi_etl.sandbox.search import Search
 from luigi_etl.snapshot.extract import Progress, Walk, extract
 from luigi_etl.snapshot.page_file import PageFile, read_pages
 from tests.conftest import Serve, Served

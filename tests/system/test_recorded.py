@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from luigi_etl.sandbox.eras import ERAS
-from luigi_etl.sandbox.index import replayed_index
+from luigi_etl.sandbox.replay import replayed_index
 from luigi_etl.snapshot.columns import COLUMNS
 from luigi_etl.snapshot.extract import extract
 from luigi_etl.snapshot.parse import Summary, parse

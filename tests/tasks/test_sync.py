@@ -18,7 +18,7 @@ from luigi_etl import StoreComplaints, SyncComplaints
 from luigi_etl.database import id_lookup
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import VIEWS, metadata
-from luigi_etl.sandbox.index import Row
+from luigi_etl.sandbox.row import Row
 from luigi_etl.sandbox.script import Script, read_rule
 from tests.conftest import Chain, Luigid, Pipeline, Serve, Served
 from tests.version_1 import undo_version_2
@@ -385,7 +385,7 @@ def test_lookups_above_the_limit_are_left_to_the_next_sync(
 
 
 def _refuse_lookups(search: Any) -> Any:
-    from luigi_etl.sandbox.index import EngineError
+    from luigi_etl.sandbox.search import EngineError
 
     def refuse(asked: Any) -> Any:
         if asked.search_term:
