@@ -1,8 +1,9 @@
 """Responses that are not sent yet, and those of errors."""
 
 import html
+import os
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -17,13 +18,39 @@ JSON_ERRORS: dict[int, Any] = {
 
 
 @dataclass(frozen=True)
+class FilePart:
+    """Bytes of an open file, from `start` up to before `stop`; a slice of it is read from the file."""
+
+    file: BinaryIO
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, part: slice) -> bytes:
+        start, stop, _ = part.indices(len(self))
+        return os.pread(self.file.fileno(), stop - start, self.start + start)
+
+
+@dataclass(frozen=True)
 class Answer:
     """A response that is not sent yet."""
 
     status: int
-    body: bytes
+    body: bytes | FilePart
     content_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+    has_length: bool = True
+
+    def halved(self) -> "Answer":
+        """Return a valid response with half of the body."""
+        return Answer(self.status, self.body[: len(self.body) // 2], self.content_type)
+
+    def close(self) -> None:
+        """Close the file of the body."""
+        if isinstance(self.body, FilePart):
+            self.body.file.close()
 
 
 def json_answer(status: int, content: Any, *headers: tuple[str, str]) -> Answer:

@@ -159,6 +159,12 @@ class Generator:
         for product, state in zip(products, states, strict=True):
             yield self._complaint(product, state)
 
+    def apart(self, days: int, now: datetime) -> "Generator":
+        """Return a generator of other complaints, with other ids, that leaves this one's series alone."""
+        other = Generator(days, self.era, days, now)
+        other._taken = self._taken
+        return other
+
     def late(self) -> Source:
         """Generate a complaint, received in the last hour or, half of the time, weeks ago."""
         source = next(self.complaints(1))

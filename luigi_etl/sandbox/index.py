@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from typing import Any
-from zlib import crc32
 
+from luigi_etl.sandbox.editions import Editions, is_in_part
 from luigi_etl.sandbox.eras import Era
 from luigi_etl.sandbox.generate import NOW, Generator, Source
 from luigi_etl.sandbox.row import Row, key_by_date, key_by_id, moment_of, row_of, sort_values
@@ -53,8 +53,10 @@ class Index:
         self.last_indexed = last_indexed
         self.description = description
         self.lock = threading.RLock()
+        self.editions = Editions()
         self._generator = generator
         self._sorted: dict[tuple[object, ...], list[Row]] = {}
+        self._publish()
 
     @property
     def last_updated(self) -> str:
@@ -94,13 +96,13 @@ class Index:
     def remove(self, identifiers: Iterable[str]) -> None:
         """Remove complaints by their ids."""
         with self.lock:
-            for identifier in identifiers:
-                del self.rows[identifier]
+            self.editions.keep_narratives([self.rows.pop(identifier) for identifier in identifiers])
             self._sorted.clear()
 
     def enter(self, era: Era) -> None:
         """Remove the fields that an era does not send, also from existing complaints."""
         self._generator.era = era
+        self.editions.keep_narratives(self.rows.values())
         self.put(
             {name: value for name, value in row.source.items() if name not in era.gone}
             for row in list(self.rows.values())
@@ -111,15 +113,19 @@ class Index:
         self._generator.now = now
 
     def reindex(self, _: int = 0) -> None:
-        """Move the day of the last indexing forward by one."""
+        """Move the day of the last indexing forward by one, and publish a new daily file."""
         self.last_indexed = (date.fromisoformat(self.last_indexed) + timedelta(days=1)).isoformat()
+        self._publish()
+
+    def withdrawn(self, number: int, days: int, now: datetime) -> list[Row]:
+        """Return complaints of earlier days that the index no longer holds."""
+        with self.lock:
+            return list(map(row_of, self._generator.apart(days, now).complaints(number)))
 
     def part(self, divisor: int) -> "Index":
         """Return an index with one complaint in `divisor`, always the same ones; 0: an empty index."""
         with self.lock:
-            rows = [
-                row for row in self.rows.values() if divisor and crc32(row.identifier.encode()) % divisor == 0
-            ]
+            rows = [row for row in self.rows.values() if is_in_part(row, divisor)]
         return Index(rows, self.last_indexed, self._generator, self.description)
 
     def search(self, search: Search) -> Found:
@@ -150,6 +156,10 @@ class Index:
         """Return every match, in the order of an export."""
         with self.lock:
             return self._matches(search)
+
+    def _publish(self) -> None:
+        with self.lock:
+            self.editions.publish(self._generator.now, self._generator.era, self.rows.values())
 
     def _put(self, rows: Iterable[Row]) -> None:
         with self.lock:

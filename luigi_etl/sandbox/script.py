@@ -36,7 +36,17 @@ DISTORTIONS = {
     "rename": NO_NUMBER,  # zip_code is called zip5
     "behind": (1, 1e9),  # seconds that the server's clock is behind
 }
-EVENTS = CHANGES | FAULTS | DISTORTIONS
+OF_FILES = {
+    "redirect": NO_NUMBER,  # to the same path under another host name, localhost
+    "no_ranges": NO_NUMBER,
+    "no_validators": NO_NUMBER,  # no ETag, no Last-Modified
+    "no_length": NO_NUMBER,  # no Content-Length; the body ends with the connection
+    "replaced": NO_NUMBER,  # another ETag, and Last-Modified an hour later
+    "yesterday": NO_NUMBER,  # the daily file of the morning before
+    "no_links": NO_NUMBER,  # the archive's page lacks the links to its files
+    "foreign_links": NO_NUMBER,  # they lead to another host name, localhost
+}
+EVENTS = CHANGES | FAULTS | DISTORTIONS | OF_FILES
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,7 @@ def _rendered(answer: Answer, kind: str) -> Answer:
     """Render an error as the API does: as CSV only the names of its fields remain."""
     if kind != "csv" or answer.content_type == "text/csv" or answer.status == 501:
         return answer
-    names = "".join(json.loads(answer.body))
+    names = "".join(json.loads(answer.body[:]))
     return replace(answer, body=names.encode(), content_type="text/csv")
 
 
