@@ -13,6 +13,7 @@ import pytest
 
 from luigi_etl.api.filters import FILTERS
 from luigi_etl.cli.main import COMMANDS
+from luigi_etl.sandbox.script import EVENTS
 from luigi_etl.tasks.config import ccdb, guard, service, storage
 from tests.conftest import PROJECT, Chain, Serve
 
@@ -100,6 +101,12 @@ def test_every_setting_is_named(section: type[ccdb | guard | service | storage])
     text = page("settings").read_text(encoding="utf-8")
     table = text[text.index(f"| `[{section.__name__}]` |") :].split("\n\n")[0]
     assert set(re.findall(r"`([a-z_]+)`", table)) >= {name for name, _ in section.get_params()}  # type: ignore[no-untyped-call]
+
+
+def test_every_event_is_named() -> None:
+    text = page("sandbox").read_text(encoding="utf-8")
+    rows = "".join(re.findall(r"^\| `.*$", text[text.index("## Events") :], re.MULTILINE))
+    assert set(re.findall(r"`([a-z_]+)[=`]", rows)) >= EVENTS.keys()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
