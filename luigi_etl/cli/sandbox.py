@@ -1,4 +1,4 @@
-"""`luigi-etl sandbox`: serve a stand-in for the CFPB's API."""
+"""`luigi-etl sandbox`: serve a stand-in for the CFPB's API and files."""
 
 import argparse
 import contextlib
@@ -27,10 +27,10 @@ def add_to(commands: Subcommands) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "sandbox",
-        help="serve a stand-in for the CFPB's API on loopback",
+        help="serve a stand-in for the CFPB's API and files on loopback",
         usage="luigi-etl sandbox [options] [-- COMMAND ...]",
-        description="Serve a stand-in for the CFPB's API on loopback, until interrupted. With COMMAND: run "
-        "it with CCDB_URL set, serve until it ends, and return its exit code.",
+        description="Serve a stand-in for the CFPB's API and files on loopback, until interrupted. With "
+        "COMMAND: run it with CCDB_URL set, serve until it ends, and return its exit code.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument

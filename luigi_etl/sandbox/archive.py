@@ -109,6 +109,7 @@ See also the <a href="{html.escape(host)}{DOCUMENTS}cfpb_foia-guide.pdf">FOIA gu
 <ul>
 {items}
 </ul>
+<h2 id="columns">Columns</h2>
 <p>Write to <a href="mailto:foia@sandbox.example">the FOIA office</a>.</p>
 </main>
 </body>
@@ -119,7 +120,8 @@ See also the <a href="{html.escape(host)}{DOCUMENTS}cfpb_foia-guide.pdf">FOIA gu
 def _items(files: dict[str, ArchiveFile], host: str) -> Iterator[str]:
     for name, file in reversed(files.items()):
         address = html.escape(f"{host}{DOCUMENTS}{name}")
-        yield f'<li><a class="a-link" href="{address}"><span>{html.escape(file.months)}</span> (ZIP)</a></li>'
+        link = f'<a class="a-link" href="{address}"><span>{html.escape(file.months)}</span> (ZIP)</a>'
+        yield f'<li>{link} <a href="#columns">columns</a></li>'
 
 
 def _months(first: str, last: str) -> str:
