@@ -42,8 +42,9 @@ class FileRequest(NamedTuple):
 class Files:
     """The files of an index, written to a folder when they are first requested."""
 
-    def __init__(self, index: Index, folder: Path, port: int) -> None:
+    def __init__(self, index: Index, folder: Path, host: str, port: int) -> None:
         self._index = index
+        self._host = host
         self._port = port
         self._zips = ZipFiles(folder)
         self._archive: dict[str, ArchiveFile] = {}
@@ -69,9 +70,10 @@ class Files:
             return _error(404)
         if "no_links" in faults:
             files = {}
-        host = OTHER_NAME if "foreign_links" in faults else "127.0.0.1"
+        host = OTHER_NAME if "foreign_links" in faults else self._host
         page = archive_page(files, f"http://{host}:{self._port}")
-        return Answer(200, page, "text/html; charset=utf-8")
+        answer = Answer(200, page, "text/html; charset=utf-8")
+        return answer.halved() if "truncate" in faults else answer
 
     def _open(self, path: str, faults: Collection[str]) -> OpenZip | None:
         divisor = 0 if "empty" in faults else 2 if "half" in faults else 1

@@ -36,7 +36,7 @@ def serve(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
     server = _Server((ADDRESS, port), _Handler)
     folder = tempfile.TemporaryDirectory(prefix="luigi_etl-sandbox-", ignore_cleanup_errors=True)
     server.sandbox = sandbox
-    server.files = Files(sandbox.index, Path(folder.name), server.server_address[1])
+    server.files = Files(sandbox.index, Path(folder.name), ADDRESS, server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

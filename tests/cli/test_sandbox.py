@@ -252,6 +252,23 @@ def test_without_a_command_sandbox_serves_until_a_signal(chain: Chain, number: i
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_removes_the_temporary_files(chain: Chain, number: int) -> None:
+    temporary = chain.folder / "temporary"
+    temporary.mkdir()
+    chain.environment["TMPDIR"] = str(temporary)
+    process, url = serving(chain, "--complaints", "3")
+    requests.get(url[: url.index("/data-")] + "/ccdb/complaints.csv.zip", timeout=10)
+    written = [path.name for path in temporary.rglob("*.zip")]
+
+    process.send_signal(number)
+    process.communicate(timeout=10)
+
+    assert len(written) == 1
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.slow
 def test_start_prints_description_and_address(chain: Chain) -> None:
     process = chain.start("luigi-etl", "sandbox", "--complaints", "3")
     assert process.stdout

@@ -269,6 +269,14 @@ def test_foreign_links_lead_to_another_host_name(served: Serve) -> None:
     assert request(server, links[0]).status_code == 200
 
 
+def test_truncated_page_is_half_of_the_page(served: Serve) -> None:
+    server = served(300, "1:truncate")
+
+    half, whole = request(server, ARCHIVE), request(server, ARCHIVE)
+
+    assert half.content == whole.content[: len(whole.content) // 2]
+
+
 @pytest.mark.parametrize(
     ("rule", "status"), [("1:status=503", 503), ("1:redirect", 302), ("1:html", 200), ("1:status=404", 404)]
 )
