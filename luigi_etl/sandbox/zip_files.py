@@ -3,10 +3,10 @@
 import csv
 import io
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from luigi_etl.sandbox.conditional import Representation
@@ -70,16 +70,9 @@ def _write(path: Path, source: ZipSource) -> Representation:
     return Representation(size, etag, source.modified)
 
 
-def _cells(source: ZipSource) -> Iterator[Sequence[str]]:
+def _cells(source: ZipSource) -> Iterator[Iterable[Any]]:
+    """Yield the cells of each row; csv writes None as an empty cell."""
     fields = list(source.columns.values())
     for row in source.rows:
-        yield [_cell(row, field) for field in fields]
-
-
-def _cell(row: Row, field: str) -> str:
-    if field == "date_received":
-        return row.received
-    if field == "date_sent_to_company":
-        return row.sent
-    value = row.value(field)
-    return "" if value is None else str(value)
+        values = {**row.source, "date_received": row.received, "date_sent_to_company": row.sent}
+        yield map(values.get, fields)

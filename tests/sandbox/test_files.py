@@ -1,21 +1,26 @@
 """Tests of the sandbox's daily file over HTTP: content, editions, faults."""
 
+import itertools
 import socket
 import tempfile
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
+from zipfile import ZipFile
 
 import pytest
 import requests
 
 from luigi_etl.sandbox.eras import ERAS
+from luigi_etl.sandbox.generate import Generator
 from luigi_etl.sandbox.index import generated_index
+from luigi_etl.sandbox.row import row_of
 from luigi_etl.sandbox.server import serve
 from luigi_etl.sandbox.state import Sandbox, Throttle
-from luigi_etl.sandbox.zip_files import MOST_FILES
+from luigi_etl.sandbox.zip_files import MOST_FILES, ZipFiles, ZipSource
 from tests.conftest import Serve
 from tests.sandbox.requested_files import DAILY, ids_of, open_csv, request, rows_of, validators
 
@@ -119,6 +124,22 @@ def test_file_of_an_empty_index_has_only_a_header(served: Serve) -> None:
     assert content.decode().splitlines() == [
         ",".join(column for column in COLUMNS if column not in CONSENT | NARRATIVE)
     ]
+
+
+@pytest.mark.slow
+def test_memory_for_writing_a_file_does_not_grow_with_it(tmp_path: Path) -> None:
+    (source,) = Generator(1, ERAS["2026-08"], 90).complaints(1)
+    rows = itertools.repeat(row_of(source), 50_000)
+    morning = datetime(2026, 9, 26, 5, tzinfo=timezone.utc)
+
+    tracemalloc.start()
+    found = ZipFiles(tmp_path).open("x.zip", ZipSource("x.csv", morning, {"Company": "company"}, rows))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    with ZipFile(found.file) as archive:
+        assert archive.getinfo("x.csv").file_size > 500_000
+    assert peak < 500_000
 
 
 # --- editions ------------------------------------------------------------------------------------
