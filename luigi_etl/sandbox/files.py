@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from email.message import Message
-from pathlib import Path
 from typing import NamedTuple
 
 from luigi_etl.sandbox.answer import Answer, FilePart, web_page
@@ -40,13 +39,13 @@ class FileRequest(NamedTuple):
 
 
 class Files:
-    """The files of an index, written to a folder when they are first requested."""
+    """The files of an index, written when they are first requested, and removed by `close`."""
 
-    def __init__(self, index: Index, folder: Path, host: str, port: int) -> None:
+    def __init__(self, index: Index, host: str, port: int) -> None:
         self._index = index
         self._host = host
         self._port = port
-        self._zips = ZipFiles(folder)
+        self._zips = ZipFiles()
         self._archive: dict[str, ArchiveFile] = {}
         self._lock = threading.Lock()
 
@@ -63,6 +62,10 @@ class Files:
             return self._page(faults.keys())
         found = self._open(request.path, faults.keys())
         return _part(request, found, faults.keys()) if found else _error(404)
+
+    def close(self) -> None:
+        """Remove the files."""
+        self._zips.close()
 
     def _page(self, faults: Collection[str]) -> Answer:
         files = self._archive_files()

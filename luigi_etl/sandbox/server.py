@@ -5,12 +5,10 @@ import gzip
 import re
 import socket
 import struct
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 from luigi_etl.sandbox.answer import Answer, FilePart, json_answer, web_page
@@ -34,9 +32,8 @@ def serve(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
 
     """
     server = _Server((ADDRESS, port), _Handler)
-    folder = tempfile.TemporaryDirectory(prefix="luigi_etl-sandbox-", ignore_cleanup_errors=True)
     server.sandbox = sandbox
-    server.files = Files(sandbox.index, Path(folder.name), ADDRESS, server.server_address[1])
+    server.files = Files(sandbox.index, ADDRESS, server.server_address[1])
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
@@ -46,7 +43,7 @@ def serve(sandbox: Sandbox, port: int = 0) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
-        folder.cleanup()
+        server.files.close()
 
 
 class _Server(ThreadingHTTPServer):

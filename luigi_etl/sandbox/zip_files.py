@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NamedTuple
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
@@ -32,26 +33,37 @@ class OpenZip(NamedTuple):
 
 
 class ZipFiles:
-    """The zip files in a folder by name."""
+    """Zip files by name, in a temporary folder that exists from the first file on until `close`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self) -> None:
+        self._folder: TemporaryDirectory[str] | None = None
         self._written: dict[str, Representation] = {}
         self._lock = threading.Lock()
 
     def open(self, name: str, source: ZipSource) -> OpenZip:
         """Open a file, and write it first if it does not exist."""
-        path = self._folder / name
         with self._lock:
+            folder = self._make_folder()
             if name not in self._written:
-                self._written[name] = _write(path, source)
-                self._remove_oldest()
-            return OpenZip(path.open("rb"), self._written[name])
+                self._written[name] = _write(folder / name, source)
+                self._remove_oldest(folder)
+            return OpenZip((folder / name).open("rb"), self._written[name])
 
-    def _remove_oldest(self) -> None:
+    def close(self) -> None:
+        """Remove the folder."""
+        with self._lock:
+            if self._folder:
+                self._folder.cleanup()
+
+    def _make_folder(self) -> Path:
+        if not self._folder:
+            self._folder = TemporaryDirectory(prefix="luigi_etl-sandbox-")
+        return Path(self._folder.name)
+
+    def _remove_oldest(self, folder: Path) -> None:
         for name in list(self._written)[:-MOST_FILES]:
             del self._written[name]
-            (self._folder / name).unlink()
+            (folder / name).unlink()
 
 
 def _write(path: Path, source: ZipSource) -> Representation:

@@ -127,19 +127,22 @@ def test_file_of_an_empty_index_has_only_a_header(served: Serve) -> None:
 
 
 @pytest.mark.slow
-def test_memory_for_writing_a_file_does_not_grow_with_it(tmp_path: Path) -> None:
+def test_memory_for_writing_a_file_does_not_grow_with_it() -> None:
     (source,) = Generator(1, ERAS["2026-08"], 90).complaints(1)
     rows = itertools.repeat(row_of(source), 50_000)
     morning = datetime(2026, 9, 26, 5, tzinfo=timezone.utc)
 
+    files = ZipFiles()
+
     tracemalloc.start()
-    found = ZipFiles(tmp_path).open("x.zip", ZipSource("x.csv", morning, {"Company": "company"}, rows))
+    found = files.open("x.zip", ZipSource("x.csv", morning, {"Company": "company"}, rows))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
     with ZipFile(found.file) as archive:
         assert archive.getinfo("x.csv").file_size > 500_000
     assert peak < 500_000
+    files.close()
 
 
 # --- editions ------------------------------------------------------------------------------------
@@ -237,6 +240,17 @@ def test_files_are_removed_with_the_sandbox(monkeypatch: pytest.MonkeyPatch, tmp
 
     assert len(written) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_sandbox_without_requests_for_files_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    with serve(Sandbox(generated_index(5, 1, ERAS["2026-08"], 90))) as url:
+        requests.get(url, timeout=10)
+
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_concurrent_first_requests_get_the_same_file(served: Serve) -> None:
