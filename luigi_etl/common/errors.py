@@ -75,6 +75,10 @@ class DamagedFileError(PermanentError):
         return cls(f"{path} {what}{remedy}")
 
 
+class FileFormatError(PermanentError):
+    """A complaint file that can't be imported as a whole."""
+
+
 class CrontabError(PermanentError):
     """A crontab that can't be read or written, or whose markers don't pair."""
 

@@ -1,0 +1,158 @@
+"""Rows of a complaint file: read block by block, and row by row where a block holds a bad one."""
+
+import csv
+import io
+from collections import deque
+from collections.abc import Iterator
+from typing import IO, NamedTuple
+
+from luigi_etl.bulk.columns import CellError, Converters, Value, read_header
+from luigi_etl.common.errors import FileFormatError
+
+BLOCK = 1 << 20  # bytes
+LONGEST_ROW = 1 << 23  # bytes
+BOM = b"\xef\xbb\xbf"
+
+Row = tuple[Value, ...]
+
+
+class RejectedRow(NamedTuple):
+    """A row that is not a valid complaint: its first line in the file, the reason, and its text."""
+
+    line: int
+    reason: str
+    text: str
+
+
+class Batch(NamedTuple):
+    """Rows in the order of the file, and the rejected ones between them."""
+
+    rows: list[Row]
+    rejected: list[RejectedRow]
+
+
+class RowReader:
+    """The rows of a CSV file, as values of its `fields`; `unknown_labels` are columns of no field.
+
+    `is_checked` is true where a checksum protects the content, so that a cut file can't look whole.
+
+    Every method raises `FileFormatError` where the whole file can't be used, also after its last row.
+    """
+
+    def __init__(self, stream: IO[bytes], *, is_checked: bool) -> None:
+        self._stream = stream
+        self._is_checked = is_checked
+        self._line = 1
+        self._rest = b""
+        self._is_at_end = False
+        self._is_last_row_short = False
+        first = self._read_first_line()
+        header = read_header(next(csv.reader([first])))
+        self._width = len(header.fields)
+        self.unknown_labels = header.unknown_labels
+        self.fields = tuple(field for field in header.fields if field)
+        # The API's own export has CRLF, and `None` for no value.
+        self._converters = Converters("None" if first.endswith("\r\n") else "")
+        self._columns = [
+            (place, self._converters.find(field)) for place, field in enumerate(header.fields) if field
+        ]
+
+    def batches(self) -> Iterator[Batch]:
+        """Give all rows, some thousand at a time."""
+        is_empty = True
+        while block := self._next_block():
+            batch = self._read_block(block)
+            is_empty = is_empty and not (batch.rows or batch.rejected)
+            yield batch
+        if is_empty:
+            raise FileFormatError("it has no rows")
+        if self._is_last_row_short:
+            raise FileFormatError("its last row is cut off; copy or download it again")
+        self._converters.check_zip_codes()
+
+    def _read_first_line(self) -> str:
+        start = self._stream.read(BLOCK).removeprefix(BOM)
+        line, newline, self._rest = start.partition(b"\n")
+        self._line += 1
+        try:
+            return (line + newline).decode()
+        except UnicodeDecodeError:
+            raise FileFormatError("its first row is not UTF-8 text; save it as CSV in UTF-8") from None
+
+    def _next_block(self) -> bytes:
+        """Return whole lines that end outside of quotation marks, unless a row is malformed."""
+        while not self._is_at_end:
+            more = self._stream.read(BLOCK)
+            self._is_at_end = not more
+            self._rest += more.replace(b"\0", "\ufffd".encode())  # PostgreSQL can't hold it
+            end = self._rest.rfind(b"\n") + 1
+            is_long = len(self._rest) > LONGEST_ROW
+            if end and (is_long or self._rest.count(b'"', 0, end) % 2 == 0):
+                return self._take(end)
+            if is_long:
+                raise FileFormatError(f"line {self._line:,} is longer than {LONGEST_ROW:,} bytes")
+        return self._take(len(self._rest))
+
+    def _take(self, end: int) -> bytes:
+        block, self._rest = self._rest[:end], self._rest[end:]
+        if block and not block.endswith(b"\n"):
+            if not self._is_checked:
+                raise FileFormatError("its last line has no end; copy or download it again")
+            block += b"\n"
+        return block
+
+    def _read_block(self, block: bytes) -> Batch:
+        try:
+            text = block.decode()
+            rows = [row for row in csv.reader(io.StringIO(text, newline="\n"), strict=True) if row]
+            values = self._convert(rows)
+        except (UnicodeDecodeError, csv.Error, CellError):
+            text = block.decode("utf-8", "surrogateescape")
+            return self._read_row_by_row(deque(io.StringIO(text, newline="\n")))
+        self._line += text.count("\n")
+        self._is_last_row_short = False
+        return Batch(values, [])
+
+    def _convert(self, rows: list[list[str]]) -> list[Row]:
+        for row in rows:
+            if len(row) != self._width:
+                self._is_last_row_short = len(row) < self._width
+                raise CellError(f"{len(row)} cells, not {self._width}")
+        columns = list(zip(*rows, strict=True))
+        values = [convert(columns[place]) for place, convert in self._columns] if rows else []
+        return list(zip(*values, strict=True))
+
+    def _read_row_by_row(self, lines: deque[str]) -> Batch:
+        """Read lines of which a row is bad, so that it costs no other row."""
+        batch = Batch([], [])
+        while lines:
+            taken: list[str] = []
+            try:
+                cells = next(csv.reader(_move(lines, taken), strict=True))
+                "".join(taken).encode()
+                batch.rows.extend(self._convert([cells] if cells else []))
+                self._is_last_row_short = False
+            except csv.Error as error:
+                if not lines and not self._is_at_end:  # the row may end in the next block
+                    self._rest = "".join(taken).encode("utf-8", "surrogateescape") + self._rest
+                    break
+                # A quotation mark too many swallowed the lines after the first.
+                lines.extendleft(reversed(taken[1:]))
+                del taken[1:]
+                self._reject(batch, taken, str(error))
+            except UnicodeEncodeError:
+                self._reject(batch, taken, "not UTF-8 text")
+            except CellError as error:
+                self._reject(batch, taken, str(error))
+            self._line += len(taken)
+        return batch
+
+    def _reject(self, batch: Batch, lines: list[str], reason: str) -> None:
+        text = "".join(lines).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        batch.rejected.append(RejectedRow(self._line, reason, text.rstrip("\r\n")))
+
+
+def _move(lines: deque[str], taken: list[str]) -> Iterator[str]:
+    while lines:
+        taken.append(lines.popleft())
+        yield taken[-1]
