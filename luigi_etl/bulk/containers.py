@@ -66,7 +66,9 @@ def _find_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
         if one.filename.lower().endswith(".csv") and not one.filename.startswith("__MACOSX/")
     ]
     if len(members) != 1:
-        raise FileFormatError(f"it holds {len(members):,} CSV files, not one; unpack it and import the right one")
+        raise FileFormatError(
+            f"it holds {len(members):,} CSV files, not one; unpack it and import the right one"
+        )
     (member,) = members
     if member.file_size > max(SMALL, LARGEST_RATIO * member.compress_size):
         raise FileFormatError(f"it unpacks to {member.file_size:,} bytes, which no complaint file does")

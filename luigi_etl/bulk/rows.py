@@ -70,9 +70,15 @@ class RowReader:
             raise FileFormatError("its last row is cut off; copy or download it again")
         self._converters.check_zip_codes()
 
+    def _read_more(self) -> None:
+        more = self._stream.read(BLOCK)
+        self._is_at_end = not more
+        self._rest += more.replace(b"\0", "\ufffd".encode())  # PostgreSQL can't hold it
+
     def _read_first_line(self) -> str:
-        start = self._stream.read(BLOCK).removeprefix(BOM)
-        line, newline, self._rest = start.partition(b"\n")
+        while not self._is_at_end and b"\n" not in self._rest and len(self._rest) <= LONGEST_ROW:
+            self._read_more()
+        line, newline, self._rest = self._rest.removeprefix(BOM).partition(b"\n")
         self._line += 1
         try:
             return (line + newline).decode()
@@ -82,9 +88,7 @@ class RowReader:
     def _next_block(self) -> bytes:
         """Return whole lines that end outside of quotation marks, unless a row is malformed."""
         while not self._is_at_end:
-            more = self._stream.read(BLOCK)
-            self._is_at_end = not more
-            self._rest += more.replace(b"\0", "\ufffd".encode())  # PostgreSQL can't hold it
+            self._read_more()
             end = self._rest.rfind(b"\n") + 1
             is_long = len(self._rest) > LONGEST_ROW
             if end and (is_long or self._rest.count(b'"', 0, end) % 2 == 0):
@@ -137,6 +141,7 @@ class RowReader:
                     self._rest = "".join(taken).encode("utf-8", "surrogateescape") + self._rest
                     break
                 # A quotation mark too many swallowed the lines after the first.
+                self._is_last_row_short = not lines
                 lines.extendleft(reversed(taken[1:]))
                 del taken[1:]
                 self._reject(batch, taken, str(error))
