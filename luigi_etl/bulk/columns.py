@@ -9,7 +9,8 @@ import msgspec
 
 from luigi_etl.common.errors import FileFormatError
 from luigi_etl.common.terminal import brief
-from luigi_etl.snapshot.complaint import COLUMNS, LONGEST_ID
+from luigi_etl.snapshot.columns import COLUMNS
+from luigi_etl.snapshot.decoding import LONGEST_ID
 
 Value = str | bool | None
 Column = Sequence[Value]
@@ -74,7 +75,7 @@ class Converters:
         self._has_leading_zero = False
 
     def find(self, field: str) -> Convert:
-        """Return the conversion of a field; it raises `CellError`, or `FileFormatError` for the whole file."""
+        """Return the conversion of a field's cells; it raises `CellError` or `FileFormatError`."""
         if field in _DAYS:
             return lambda cells: [self._days[cell] for cell in cells]
         special = {
@@ -123,24 +124,25 @@ class _Days(dict[str, str | None]):
 
 
 def _read_day(text: str) -> str | None:
-    """Return the UTC day that a cell names: an ISO date or instant, or `MM/DD/YYYY` and `MM/DD/YY`."""
+    """Return the UTC day of a cell: an ISO date or instant, `MM/DD/YYYY` or `MM/DD/YY`."""
     if text in {"", "None"}:
         return None
     try:
         if found := _SLASHED.fullmatch(text):
-            month, day, year = map(int, found.groups())
-            if day <= 12 < month:
-                raise FileFormatError(f"{text!r} is not written as MM/DD/YYYY; write dates as YYYY-MM-DD")
-            return date(year + 2000 if year < 100 else year, month, day).isoformat()
+            return _read_slashed_day(*map(int, found.groups())).isoformat()
         if len(text) == 10:
             return msgspec.convert(text, date).isoformat()
         instant = msgspec.convert(text, datetime)
         in_utc = instant if instant.tzinfo is None else instant.astimezone(timezone.utc)
         return in_utc.date().isoformat()
-    except FileFormatError:
-        raise
     except (ValueError, OverflowError):
         raise CellError(f"not a date: {brief(text, 40)!r}") from None
+
+
+def _read_slashed_day(month: int, day: int, year: int) -> date:
+    if day <= 12 < month:
+        raise FileFormatError(f"the date {month}/{day}/{year} has the day first; write dates as YYYY-MM-DD")
+    return date(year + 2000 if year < 100 else year, month, day)
 
 
 def _check_ids(cells: Sequence[str]) -> Column:

@@ -4,9 +4,10 @@ import csv
 import io
 from collections import deque
 from collections.abc import Iterator
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from luigi_etl.bulk.columns import CellError, Converters, Value, read_header
+from luigi_etl.bulk.containers import Readable
 from luigi_etl.common.errors import FileFormatError
 
 BLOCK = 1 << 20  # bytes
@@ -39,7 +40,7 @@ class RowReader:
     Every method raises `FileFormatError` where the whole file can't be used, also after its last row.
     """
 
-    def __init__(self, stream: IO[bytes], *, is_checked: bool) -> None:
+    def __init__(self, stream: Readable, *, is_checked: bool) -> None:
         self._stream = stream
         self._is_checked = is_checked
         self._line = 1

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from luigi_etl.api.response import DECODE_ERRORS, SearchResponseOf, read_hit, separate_hits
 from luigi_etl.snapshot.complaint import Complaint, Rejection
 
-_LONGEST_ID = 100  # digits; PostgreSQL can't index texts of any length
+LONGEST_ID = 100  # digits; PostgreSQL can't index texts of any length
 _KNOWN_FIELDS = frozenset(Complaint.__struct_fields__)
 
 
@@ -136,7 +136,7 @@ def _normalize(complaint: Complaint) -> Complaint:
     if not (identifier.isascii() and identifier.isdecimal()):
         shown = identifier if len(identifier) <= 40 else identifier[:40] + "..."
         raise _InvalidValueError(f"the id is not a number: {shown!r}", "complaint_id")
-    if len(identifier) > _LONGEST_ID:
+    if len(identifier) > LONGEST_ID:
         raise _InvalidValueError(f"the id has {len(identifier):,} digits", "complaint_id")
     complaint.complaint_id = identifier
     if received := complaint.date_received:

@@ -207,7 +207,7 @@ def test_any_quoted_text_survives(texts: list[str]) -> None:
         (HEADER + ROW + row("12345.0"), "column 'Complaint ID': a spreadsheet changed its values"),
         (HEADER + row(zip_code="3301"), "column 'ZIP code': a spreadsheet changed its values"),
         (HEADER + row(zip_code="1.2E+04"), "column 'ZIP code': a spreadsheet changed its values"),
-        (HEADER + ROW + row(date_received="31/12/2020"), "'31/12/2020' is not written as MM/DD/YYYY"),
+        (HEADER + ROW + row(date_received="31/12/2020"), "the date 31/12/2020 has the day first"),
         ("\udcff\udcfeC\0o\0", "its first row is not UTF-8 text"),
         (HEADER + ROW + "x" * 9_000_000, "line 3 is longer than 8,388,608 bytes"),
     ],
