@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         ParseComplaints,
         StoreComplaints,
     )
+    from luigi_etl.tasks.files import ImportComplaints
     from luigi_etl.tasks.merge import MergeComplaints
     from luigi_etl.tasks.prune import PruneSnapshots
     from luigi_etl.tasks.sync import SyncComplaints
@@ -22,13 +23,19 @@ if TYPE_CHECKING:
 __all__ = [
     "CreateDocument",
     "ExtractComplaints",
+    "ImportComplaints",
     "MergeComplaints",
     "ParseComplaints",
     "PruneSnapshots",
     "StoreComplaints",
     "SyncComplaints",
 ]
-_MODULES = {"MergeComplaints": "merge", "PruneSnapshots": "prune", "SyncComplaints": "sync"}
+_MODULES = {
+    "ImportComplaints": "files",
+    "MergeComplaints": "merge",
+    "PruneSnapshots": "prune",
+    "SyncComplaints": "sync",
+}
 
 
 def import_tasks() -> None:

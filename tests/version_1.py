@@ -1,7 +1,9 @@
-"""The tables of version 1 of the database, with one complaint."""
+"""Databases of older versions: the tables of version 1 with one complaint, and steps back."""
 
 import re
 from collections.abc import Callable
+
+from luigi_etl.database.schema import VIEWS
 
 _STATEMENTS = """
 CREATE TABLE complaints (
@@ -59,8 +61,32 @@ VERSION_1_OF_POSTGRESQL = _in(
 )
 
 
+def undo_version_3(run: Callable[[str], object], *, is_file: bool) -> None:
+    """Remove from a database of version 3 what version 2 lacks."""
+    names = "id, timestamp, query, row_limit, rows, last_indexed, is_complete, is_sandbox, content_hash"
+    in_sqlite = (
+        "DROP VIEW changes",
+        "CREATE TABLE old (id INTEGER NOT NULL, timestamp DATETIME NOT NULL, query TEXT NOT NULL, "
+        "row_limit INTEGER NOT NULL, rows INTEGER NOT NULL, last_indexed TEXT, is_complete BOOLEAN NOT NULL, "
+        "is_sandbox BOOLEAN NOT NULL, content_hash TEXT NOT NULL, PRIMARY KEY (id), "
+        "UNIQUE (timestamp, query, row_limit))",
+        f"INSERT INTO old SELECT {names} FROM snapshots",
+        "DROP TABLE snapshots",
+        "ALTER TABLE old RENAME TO snapshots",
+        f"CREATE VIEW changes AS {VIEWS['changes']}",
+    )
+    in_postgres = (
+        "DROP INDEX snapshots_once",
+        "ALTER TABLE snapshots DROP COLUMN source",
+        "CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, md5(query), row_limit)",
+    )
+    for statement in (*(in_sqlite if is_file else in_postgres), "UPDATE schema_version SET version = 2"):
+        run(statement)
+
+
 def undo_version_2(run: Callable[[str], object], *, is_file: bool) -> None:
-    """Remove from a database of version 2 what version 1 lacks."""
+    """Remove from a database of the newest version what version 1 lacks."""
+    undo_version_3(run, is_file=is_file)
     statements = [
         "DROP VIEW coverage_by_query",
         *(f"DROP TABLE {table}" for table in ("coverage", "unverified")),

@@ -5,7 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, inspect, select, true, tuple_
 
 from luigi_etl.common.files import atomic_write
 from luigi_etl.common.minutes import as_iso
@@ -18,11 +18,15 @@ _BATCH = 1000
 
 
 class Key(NamedTuple):
-    """The key of a snapshot in the database; the minute is naive UTC, the query is normalized."""
+    """The key of a snapshot in the database; the minute is naive UTC, the query is normalized.
+
+    `source` is the hash of a complaint file's content, or empty for the API.
+    """
 
     timestamp: datetime
     query: str
     limit: int
+    source: str = ""
 
 
 class Counts(NamedTuple):
@@ -69,7 +73,14 @@ class _Counter:
 
 def matches_keys(keys: Iterable[Key]) -> ColumnElement[bool]:
     """Return the condition that a row of `snapshots` has one of these keys."""
-    return tuple_(snapshots.c.timestamp, snapshots.c.query, snapshots.c.row_limit).in_(list(keys))
+    key = tuple_(snapshots.c.timestamp, snapshots.c.query, snapshots.c.row_limit, snapshots.c.source)
+    return key.in_(list(keys))
+
+
+def is_of_api(connection: Connection) -> ColumnElement[bool]:
+    """Return the condition that a row of `snapshots` is of the API; before version 3 all are."""
+    names = {column["name"] for column in inspect(connection).get_columns(snapshots.name)}
+    return snapshots.c.source == "" if snapshots.c.source.name in names else true()
 
 
 def _changes(keys: Iterable[Key]) -> Select[Any]:

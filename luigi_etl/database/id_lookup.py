@@ -91,7 +91,7 @@ class Verifier:
             raise self._unproven("it holds complaints that were not asked for")
         key = Key(now, str(query), 0)
         snapshot = SnapshotToMerge(
-            *key,
+            *key[:3],
             rows=sum(isinstance(one, Complaint) for one in results),
             last_indexed=answer.meta.last_indexed,
             is_complete=True,

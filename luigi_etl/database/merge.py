@@ -48,7 +48,7 @@ class SnapshotToMerge(NamedTuple):
     """A snapshot to merge: its query, its counts, and whether it proves that a complaint is absent.
 
     `timestamp` is naive UTC. `limit` 0 means every complaint. `content_hash` distinguishes two versions of
-    the same minute, query and limit.
+    the same minute, query and limit. The merge counts the rows of a file.
     """
 
     timestamp: datetime
@@ -60,6 +60,7 @@ class SnapshotToMerge(NamedTuple):
     is_sandbox: bool
     content_hash: str
     is_whole: bool = False  # it holds every match, and none was rejected
+    source: str = ""  # the hash of a complaint file's content; empty: the API
 
 
 def merge(
@@ -131,7 +132,9 @@ def merge_observations(
         ref = _register(connection, snapshot)
         if ref is None:
             return
-        _merge_batches(connection, ref, observations, lambda done: report(done, snapshot.rows))
+        count = _merge_batches(connection, ref, observations, lambda done: report(done, snapshot.rows))
+        if snapshot.source:
+            connection.execute(update(snapshots).where(snapshots.c.id == ref.id).values(rows=count))
         loss = mark_withdrawn(connection, ref, guard)
         if loss:  # later merges must not use the snapshot as proof of withdrawals
             incomplete = update(snapshots).where(snapshots.c.id == ref.id).values(is_complete=False)
@@ -153,14 +156,15 @@ def _merge_batches(
     snapshot: SnapshotRef,
     observations: Iterator[Observation],
     report: Callable[[int], object],
-) -> None:
-    """Merge values batch by batch; `report` gets the count so far."""
+) -> int:
+    """Merge values batch by batch, and return their number; `report` gets the number so far."""
     merger = _BatchMerger(connection, snapshot)
     done = 0
     while batch := list(islice(observations, BATCH)):
         merger.merge(batch)
         done += len(batch)
         report(done)
+    return done
 
 
 def _has_every_hit(summary: Summary) -> bool:
@@ -188,9 +192,15 @@ def _check_kind(connection: Connection, snapshot: SnapshotToMerge) -> None:
 
 def _register(connection: Connection, snapshot: SnapshotToMerge) -> SnapshotRef | None:
     """Put a snapshot on record; return None if exactly this one is already merged."""
-    key = {"timestamp": snapshot.timestamp, "query": snapshot.query, "row_limit": snapshot.limit}
+    key = {
+        "timestamp": snapshot.timestamp,
+        "query": snapshot.query,
+        "row_limit": snapshot.limit,
+        "source": snapshot.source,
+    }
+    identity = {"source": snapshot.source} if snapshot.source else key  # a file counts once, at any minute
     known = connection.execute(
-        select(snapshots.c.id, snapshots.c.content_hash, snapshots.c.is_complete).filter_by(**key)
+        select(snapshots.c.id, snapshots.c.content_hash, snapshots.c.is_complete).filter_by(**identity)
     ).one_or_none()
     if known and (known.content_hash, known.is_complete) == (snapshot.content_hash, snapshot.is_complete):
         return None

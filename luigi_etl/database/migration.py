@@ -6,7 +6,8 @@ language and a command for one short list.
 
 from collections.abc import Callable, Sequence
 
-from sqlalchemy import INTEGER, Connection, Inspector, func, inspect, select, text
+from sqlalchemy import INTEGER, Connection, Inspector, MetaData, func, inspect, select, text
+from sqlalchemy.schema import CreateTable
 
 from luigi_etl.common.errors import SchemaError
 from luigi_etl.database.schema import (
@@ -66,8 +67,36 @@ def _to_version_2(connection: Connection) -> None:
     connection.execute(text(f"CREATE VIEW coverage_by_query AS {VIEWS['coverage_by_query']}"))
 
 
+def _to_version_3(connection: Connection) -> None:
+    """Add the source to the key of a snapshot: files and the API can have the same minute."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("ALTER TABLE snapshots ADD COLUMN source TEXT NOT NULL DEFAULT ''"))
+        connection.execute(text("DROP INDEX snapshots_once"))
+        connection.execute(
+            text("CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, md5(query), row_limit, source)")
+        )
+    else:
+        _rebuild_snapshots(connection)
+
+
+def _rebuild_snapshots(connection: Connection) -> None:
+    """Replace SQLite's table, whose unique key can't be altered (sqlite.org/lang_altertable.html, 7)."""
+    connection.execute(text("DROP VIEW changes"))  # SQLite refuses to rename a table below a view
+    rebuilt = snapshots.to_metadata(MetaData(), name="snapshots_rebuilt")
+    connection.execute(CreateTable(rebuilt))
+    old = [column.name for column in snapshots.columns if column.name != "source"]
+    names = ", ".join(old)
+    connection.execute(text(f"INSERT INTO snapshots_rebuilt ({names}) SELECT {names} FROM snapshots"))  # noqa: S608
+    connection.execute(text("DROP TABLE snapshots"))
+    connection.execute(text("ALTER TABLE snapshots_rebuilt RENAME TO snapshots"))
+    connection.execute(
+        text("CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, query, row_limit, source)")
+    )
+    connection.execute(text(f"CREATE VIEW changes AS {VIEWS['changes']}"))
+
+
 # From version 1 to 2, from 2 to 3, ...; a new database gets the last version.
-STEPS: Sequence[Step] = (_to_version_2,)
+STEPS: Sequence[Step] = (_to_version_2, _to_version_3)
 NEWEST = 1 + len(STEPS)
 
 

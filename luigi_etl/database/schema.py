@@ -12,7 +12,6 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 from sqlalchemy.dialects import sqlite
@@ -46,9 +45,13 @@ snapshots = Table(
     Column("is_complete", Boolean, nullable=False),
     Column("is_sandbox", Boolean, nullable=False),
     Column("content_hash", Text, nullable=False),
+    # the hash of a complaint file's content; empty: the API
+    Column("source", Text, nullable=False, server_default="", info={"since": 3}),
+    Index("snapshots_once", "timestamp", "query", "row_limit", "source", unique=True).ddl_if(
+        dialect="sqlite"
+    ),
     # PostgreSQL's B-trees accept up to 2,700 bytes; a query may be longer.
-    UniqueConstraint("timestamp", "query", "row_limit").ddl_if(dialect="sqlite"),
-    Index("snapshots_once", "timestamp", text("md5(query)"), "row_limit", unique=True).ddl_if(
+    Index("snapshots_once", "timestamp", text("md5(query)"), "row_limit", "source", unique=True).ddl_if(
         dialect="postgresql"
     ),
 )

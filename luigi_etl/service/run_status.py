@@ -11,9 +11,9 @@ from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.snapshot.datapackage_reader import read_counts
 from luigi_etl.snapshot.listing import FoundSnapshot
 from luigi_etl.snapshot.paths import SnapshotFiles
-from luigi_etl.snapshot.run_record import RunRecord, read_record
+from luigi_etl.snapshot.run_record import Outcome, RunRecord, read_record
 
-RunStatus = Literal["stored", "merged", "synced", "failed", "skipped", "running", "unfinished", "damaged"]
+RunStatus = Outcome | Literal["running", "unfinished", "damaged"]
 TROUBLE: frozenset[RunStatus] = frozenset({"failed", "unfinished", "damaged"})
 
 MERGES = "MergeComplaints"

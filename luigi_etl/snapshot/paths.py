@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import socket
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -13,6 +14,7 @@ from luigi_etl.common.minutes import as_file_name
 PARTIAL_SUFFIX = ".partial"
 ASIDE_SUFFIX = ".redo"  # a file that a redo set aside until the new file exists
 _SYNC_SUFFIX = "~sync"  # no slug of a query ends like this
+_LONGEST_FILE_NAME = 80  # characters
 STAGES = ("create", "extract", "parse", "store", "merge")
 
 
@@ -110,6 +112,39 @@ class SnapshotFiles:
 
     def _file(self, ending: str) -> Path:
         return self.folder / f"{self.prefix}.{ending}"
+
+
+@dataclass(frozen=True)
+class ImportFiles:
+    """The paths of an import: `<root>/files/<slug>/<what>`.
+
+    `identity` distinguishes files of the same `name`.
+    """
+
+    root: Path
+    name: str
+    identity: str
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the import."""
+        shown = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)[:_LONGEST_FILE_NAME].strip(".-") or "file"
+        return self.root / "files" / f"{shown}~{hashlib.sha256(self.identity.encode()).hexdigest()[:12]}"
+
+    @property
+    def changes(self) -> Path:
+        """The changes that the import made in the database."""
+        return self.folder / "changes.csv"
+
+    @property
+    def rejected(self) -> Path:
+        """The rows that are not valid complaints."""
+        return self.folder / "rejected.jsonl"
+
+    @property
+    def run(self) -> Path:
+        """The record of the run."""
+        return self.folder / "run.json"
 
 
 def storage_id(root: Path) -> str:

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from luigi_etl.common.files import atomic_write, read_json
 
-Outcome = Literal["stored", "merged", "synced", "failed", "skipped"]
+Outcome = Literal["stored", "merged", "synced", "imported", "failed", "skipped"]
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):

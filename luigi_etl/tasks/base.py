@@ -117,11 +117,8 @@ class Repeated(Tracked):
         return self._has_run
 
 
-class Recorded(Tracked):
-    """The base of tasks with a timestamp and a query; they record their outcome beside their files."""
-
-    timestamp = TimestampParameter(default=this_minute(), description="minute of the run, UTC; default: now")
-    query = QueryParameter(default="", description="which complaints: the API's query string; default: all")
+class Recording(Tracked):
+    """The base of tasks that retry after temporary failures, and record their outcome beside their files."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -130,25 +127,10 @@ class Recorded(Tracked):
         ccdb()
         storage()
 
-    @cached_property
-    def parsed_query(self) -> Query:
-        """The parsed query."""
-        return parse_query(self.query)
-
     @property
-    def slug(self) -> str:
-        """The name of the folder of the files."""
+    def run_file(self) -> Path:
+        """The path of the run record."""
         raise NotImplementedError
-
-    @cached_property
-    def files(self) -> SnapshotFiles:
-        """The paths of the files."""
-        return SnapshotFiles(storage().path, self.slug, self.timestamp)
-
-    @property
-    def job(self) -> str:
-        """The name of the job: this task for this query (and limit)."""
-        return f"{self.task_family}.{self.slug}"
 
     def with_retries(self, action: Callable[[], T]) -> T:
         """Call `action`, and retry after temporary failures as `[ccdb]` configures."""
@@ -173,7 +155,44 @@ class Recorded(Tracked):
             counts=UNSET if counts is None else dict(counts),
         )
         with contextlib.suppress(EtlError):
-            write_record(self.files.run, record)
+            write_record(self.run_file, record)
+
+    def on_failure(self, exception: BaseException) -> str:
+        """Record the failure, and return its reason for luigid and e-mails."""
+        self.record("failed", reason(exception))
+        return super().on_failure(exception)
+
+
+class Recorded(Recording):
+    """The base of tasks with a timestamp and a query."""
+
+    timestamp = TimestampParameter(default=this_minute(), description="minute of the run, UTC; default: now")
+    query = QueryParameter(default="", description="which complaints: the API's query string; default: all")
+
+    @cached_property
+    def parsed_query(self) -> Query:
+        """The parsed query."""
+        return parse_query(self.query)
+
+    @property
+    def slug(self) -> str:
+        """The name of the folder of the files."""
+        raise NotImplementedError
+
+    @cached_property
+    def files(self) -> SnapshotFiles:
+        """The paths of the files."""
+        return SnapshotFiles(storage().path, self.slug, self.timestamp)
+
+    @property
+    def run_file(self) -> Path:
+        """The path of the run record."""
+        return self.files.run
+
+    @property
+    def job(self) -> str:
+        """The name of the job: this task for this query (and limit)."""
+        return f"{self.task_family}.{self.slug}"
 
     def record_earlier(self, minute: datetime, error: str) -> None:
         """Record that the run of another minute failed, unless a record has its outcome already.
@@ -201,11 +220,6 @@ class Recorded(Tracked):
             record = read_record(self.files.run)
             return record.outcome == "failed" and record.ended >= moment
         return False
-
-    def on_failure(self, exception: BaseException) -> str:
-        """Record the failure, and return its reason for luigid and e-mails."""
-        self.record("failed", reason(exception))
-        return super().on_failure(exception)
 
 
 class Snapshot(Recorded):

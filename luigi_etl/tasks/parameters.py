@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable
 from datetime import date, datetime, timezone
+from pathlib import Path
 from typing import Any, TypeVar
 
 import luigi
@@ -90,6 +91,51 @@ class TimestampParameter(_Checked[datetime], luigi.DateMinuteParameter):
         if moment > this_minute() + MAXIMUM_CLOCK_SKEW:
             raise self._wrong(text, f"in the past; now it is {as_parameter(this_minute())} UTC")
         return moment
+
+
+class OptionalTimestampParameter(TimestampParameter):
+    """A minute (UTC), or None, as text empty: the default."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(default=None, description=description)  # type: ignore[arg-type]  # Luigi allows None
+
+    def normalize(self, x: Any) -> Any:
+        """Return the minute (naive UTC) or None."""
+        return None if x is None or x == "" else super().normalize(x)
+
+    def serialize(self, x: datetime | None) -> str:
+        """Return the minute as text."""
+        return as_parameter(x) if x else ""
+
+    def _read(self, text: str) -> Any:
+        return super()._read(text) if text else None
+
+
+class FileParameter(_Checked[str]):
+    """The path of a file."""
+
+    def __init__(self, description: str) -> None:
+        super().__init__(default="", description=description)
+
+    def normalize(self, x: Any) -> str:
+        """Return the path as text."""
+        text = str(x)
+        if not text.strip() or "\0" in text:
+            raise self._wrong(text, "a file")
+        if "://" in text:  # do not quote the text: it may contain a password
+            raise SettingError(f"{self._attribute_name}: download the file first, and name the copy")
+        return text
+
+    def task_value(self, task_name: str, param_name: str) -> str:
+        """Return the value from luigi.cfg, or end the program: there is no default."""
+        value: str = super().task_value(task_name, param_name)  # type: ignore[no-untyped-call]
+        return value or refuse(f"{param_name}: name the file: --{param_name} PATH")
+
+    def _read(self, text: str) -> str:
+        path = Path(self.normalize(text)).expanduser()
+        if not path.is_file():
+            raise self._wrong(text, "a file that can be read")
+        return text
 
 
 class WholeNumberParameter(_Checked[int]):

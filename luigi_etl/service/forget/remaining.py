@@ -35,7 +35,7 @@ def find_remaining(
     for row in rows:
         query = parse_stored_query(row.query)
         files = SnapshotFiles(root, query.slug(row.row_limit), row.timestamp)
-        if not _are_as_merged(files, row.content_hash):
+        if row.source or not _are_as_merged(files, row.content_hash):
             return row.timestamp, [one for one in reversed(found) if one.snapshot.timestamp > row.timestamp]
         snapshot = SnapshotRef(row.id, row.timestamp, query, row.is_complete)
         found.append(RemainingSnapshot(snapshot, files, row.content_hash))

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, inspect, select
 from luigi_etl.api.query import Query, parse_stored_query
 from luigi_etl.common.errors import DamagedFileError, EtlError, NoDatabaseError
 from luigi_etl.common.terminal import brief
+from luigi_etl.database.change_log import is_of_api
 from luigi_etl.database.connection import Database
 from luigi_etl.database.observations import Observation, ObservedValue, as_history_text, read_observations
 from luigi_etl.database.rows import StoredComplaint, load_complaints
@@ -49,9 +50,9 @@ def _compare_snapshot(connection: Connection, files: SnapshotFiles) -> Verdict |
     try:
         facts = read_description(files.datapackage, files.complaints, redo_command(files, "store")).snapshot
         merged = connection.execute(
-            select(merged_snapshots.c.content_hash, merged_snapshots.c.is_complete).filter_by(
-                timestamp=files.timestamp, query=facts.query, row_limit=facts.limit
-            )
+            select(merged_snapshots.c.content_hash, merged_snapshots.c.is_complete)
+            .filter_by(timestamp=files.timestamp, query=facts.query, row_limit=facts.limit)
+            .where(is_of_api(connection))
         ).one_or_none()
         if merged is None or not merged.is_complete:
             return None

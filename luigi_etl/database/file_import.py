@@ -1,0 +1,172 @@
+"""Import of complaint files: the rows of a file are observations of one moment."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+from sqlalchemy import inspect, select
+
+from luigi_etl.bulk.containers import open_content
+from luigi_etl.bulk.content import ContentFacts, HashedStream
+from luigi_etl.bulk.rows import Batch, Row, RowReader
+from luigi_etl.common.errors import DamagedFileError, FileFormatError, NoDatabaseError
+from luigi_etl.common.files import atomic_write
+from luigi_etl.common.progress import ProgressCallback, ignore_progress
+from luigi_etl.database.change_log import Key
+from luigi_etl.database.connection import Database
+from luigi_etl.database.merge import SnapshotToMerge, merge_observations
+from luigi_etl.database.observations import Observation, ObservedValue
+from luigi_etl.database.schema import DATES, FIELDS, snapshots
+from luigi_etl.snapshot.ids import IdSet
+
+
+class RowCounts(msgspec.Struct):
+    """The numbers of valid rows, of rejected ones, and of those whose id an earlier row has."""
+
+    valid: int = 0
+    rejected: int = 0
+    repeated: int = 0
+
+    @property
+    def total(self) -> int:
+        """The number of all rows."""
+        return self.valid + self.rejected + self.repeated
+
+
+class FileImport(NamedTuple):
+    """The import of a file: its key in the database, its rows, and whether it was merged now."""
+
+    key: Key
+    rows: RowCounts
+    is_new: bool
+
+
+def import_file(
+    database: Database,
+    path: Path,
+    facts: ContentFacts,
+    timestamp: datetime,
+    rejected: Path,
+    report: ProgressCallback = ignore_progress,
+) -> FileImport:
+    """Merge a file as the observation of a minute (naive UTC); write invalid rows to `rejected`.
+
+    The file proves no complaint absent. The database has each content once: under another name or minute it
+    changes nothing. `report` gets bytes of the CSV: done, expected.
+
+    Raises:
+        FileFormatError: the whole file can't be used; the database did not change.
+        DamagedFileError: the file changed after `facts` were read; the database did not change.
+        StorageError: the rejected rows can't be written.
+        DatabaseError, DatabaseUnavailableError: see `Database`.
+
+    """
+    rows, known = RowCounts(), _find_import(database, facts.content_hash)
+    with atomic_write(rejected) as stream:
+        observations = _read_observations(path, facts, rows, stream, report)
+        if known is None:
+            merge_observations(database, _describe(database, facts, timestamp), observations)
+        for _ in observations:  # a merged content: only its rejected rows are written
+            pass
+    key = known or _find_import(database, facts.content_hash)
+    assert key  # noqa: S101  # for mypy
+    return FileImport(key, rows, known is None)
+
+
+def _find_import(database: Database, content_hash: str) -> Key | None:
+    try:
+        with database.reading() as connection:
+            names = {column["name"] for column in inspect(connection).get_columns(snapshots.name)}
+            if snapshots.c.source.name not in names:  # a database of an older version
+                return None
+            columns = (snapshots.c.timestamp, snapshots.c.query, snapshots.c.row_limit, snapshots.c.source)
+            row = connection.execute(select(*columns).where(snapshots.c.source == content_hash)).first()
+    except NoDatabaseError:
+        return None
+    return Key(*row) if row else None
+
+
+def _describe(database: Database, facts: ContentFacts, timestamp: datetime) -> SnapshotToMerge:
+    return SnapshotToMerge(
+        timestamp,
+        query="",
+        limit=0,
+        rows=0,
+        last_indexed=None,
+        is_complete=False,
+        is_sandbox=_holds_sandbox(database),
+        content_hash=facts.content_hash,
+        source=facts.content_hash,
+    )
+
+
+def _holds_sandbox(database: Database) -> bool:
+    """Return whether the database holds the sandbox's complaints; a file does not show its origin."""
+    try:
+        with database.reading() as connection:
+            return bool(connection.scalar(select(snapshots.c.is_sandbox).limit(1)))
+    except NoDatabaseError:
+        return False
+
+
+def _read_observations(
+    path: Path, facts: ContentFacts, rows: RowCounts, rejected: IO[bytes], report: ProgressCallback
+) -> Iterator[Observation]:
+    try:
+        with open_content(path) as content:
+            stream = HashedStream(content.stream, lambda done: report(done, facts.size))
+            reader = RowReader(stream, is_checked=content.is_checked)
+            converter = _Converter(reader.fields)
+            for batch in reader.batches():
+                _write_rejected(batch, rejected)
+                observations = converter.convert(batch.rows)
+                rows.valid += len(observations)
+                rows.rejected += len(batch.rejected)
+                rows.repeated += len(batch.rows) - len(observations)
+                yield from observations
+    except FileFormatError as error:
+        raise FileFormatError(f"{path}: {error}") from None
+    except OSError as error:
+        raise DamagedFileError.of(path, error) from error
+    if stream.content_hash != facts.content_hash:
+        raise DamagedFileError(f"{path} changed during the import; import it again")
+
+
+def _write_rejected(batch: Batch, stream: IO[bytes]) -> None:
+    for one in batch.rejected:
+        stream.write(msgspec.json.encode(one._asdict()) + b"\n")
+
+
+class _Converter:
+    """Converts the rows of a file with these fields; the first row of an id counts."""
+
+    def __init__(self, fields: tuple[str, ...]) -> None:
+        self._id_at = fields.index("complaint_id")
+        self._places = [fields.index(field) if field in fields else None for field in FIELDS]
+        self._date_places = [at for at, field in enumerate(FIELDS) if field in DATES and field in fields]
+        self._ids = IdSet()
+        self._days: dict[str, date] = {}
+
+    def convert(self, rows: list[Row]) -> list[Observation]:
+        new = self._ids.add(str(row[self._id_at]) for row in rows)
+        return [
+            Observation(str(row[self._id_at]), self._values(row))
+            for row, is_new in zip(rows, new, strict=True)
+            if is_new
+        ]
+
+    def _values(self, row: Row) -> tuple[ObservedValue, ...]:
+        values: list[ObservedValue] = [UNSET if at is None else row[at] for at in self._places]
+        for at in self._date_places:
+            if isinstance(day := values[at], str):
+                values[at] = self._day(day)
+        return tuple(values)
+
+    def _day(self, text: str) -> date:
+        day = self._days.get(text)
+        if day is None:
+            day = self._days[text] = date.fromisoformat(text)
+        return day
