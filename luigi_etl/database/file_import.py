@@ -12,7 +12,7 @@ from sqlalchemy import inspect, select
 from luigi_etl.bulk.containers import open_content
 from luigi_etl.bulk.content import ContentFacts, HashedStream
 from luigi_etl.bulk.rows import Batch, Row, RowReader
-from luigi_etl.common.errors import DamagedFileError, FileFormatError, NoDatabaseError
+from luigi_etl.common.errors import DamagedFileError, FileFormatError, HeldBackError, NoDatabaseError
 from luigi_etl.common.files import atomic_write
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
 from luigi_etl.database.change_log import Key
@@ -20,7 +20,10 @@ from luigi_etl.database.connection import Database
 from luigi_etl.database.merge import SnapshotToMerge, merge_observations
 from luigi_etl.database.observations import Observation, ObservedValue
 from luigi_etl.database.schema import DATES, FIELDS, snapshots
+from luigi_etl.snapshot.guard import Guard
 from luigi_etl.snapshot.ids import IdSet
+
+_GUARD = Guard()
 
 
 class RowCounts(msgspec.Struct):
@@ -37,46 +40,79 @@ class RowCounts(msgspec.Struct):
 
 
 class FileImport(NamedTuple):
-    """The import of a file: its key in the database, its rows, and whether it was merged now."""
+    """The import of a file: its key in the database, its rows, and whether the content was new.
+
+    `problem`: why withdrawals are held back, or an empty text.
+    """
 
     key: Key
     rows: RowCounts
     is_new: bool
+    problem: str = ""
+
+
+class FileToImport(NamedTuple):
+    """A complaint file, and the minute of its data (naive UTC).
+
+    `is_complete`: it holds every complaint of the CFPB, so that another complaint is withdrawn.
+    """
+
+    path: Path
+    facts: ContentFacts
+    timestamp: datetime
+    is_complete: bool = False
 
 
 def import_file(
     database: Database,
-    path: Path,
-    facts: ContentFacts,
-    timestamp: datetime,
+    file: FileToImport,
     rejected: Path,
     report: ProgressCallback = ignore_progress,
+    guard: Guard = _GUARD,
 ) -> FileImport:
-    """Merge a file as the observation of a minute (naive UTC); write invalid rows to `rejected`.
+    """Merge a file as one observation; write invalid rows to `rejected`.
 
-    The file proves no complaint absent. The database has each content once: under another name or minute it
-    changes nothing. `report` gets bytes of the CSV: done, expected.
+    The database has each content once: under another name or minute it changes nothing. `report` gets bytes
+    of the CSV: done, expected.
 
     Raises:
         FileFormatError: the whole file can't be used; the database did not change.
-        DamagedFileError: the file changed after `facts` were read; the database did not change.
+        DamagedFileError: the file changed after its facts were read; the database did not change.
         StorageError: the rejected rows can't be written.
         DatabaseError, DatabaseUnavailableError: see `Database`.
 
     """
-    rows, known = RowCounts(), _find_import(database, facts.content_hash)
+    rows, problem = RowCounts(), ""
+    known = find_import(database, file.facts.content_hash)
     with atomic_write(rejected) as stream:
-        observations = _read_observations(path, facts, rows, stream, report)
-        if known is None:
-            merge_observations(database, _describe(database, facts, timestamp), observations)
-        for _ in observations:  # a merged content: only its rejected rows are written
+        observations = _read_observations(file.path, file.facts, rows, stream, report)
+        snapshot = _describe(database, file, known)
+        try:
+            merge_observations(
+                database, snapshot, observations, guard=guard, settle=lambda one: _settle(one, rows)
+            )
+        except HeldBackError as error:  # every valid row is merged
+            problem = str(error)
+        for _ in observations:  # of a merged content only the rejected rows are written
             pass
-    key = known or _find_import(database, facts.content_hash)
+    key = known or find_import(database, file.facts.content_hash)
     assert key  # noqa: S101  # for mypy
-    return FileImport(key, rows, known is None)
+    return FileImport(key, rows, known is None, problem)
 
 
-def _find_import(database: Database, content_hash: str) -> Key | None:
+def _settle(snapshot: SnapshotToMerge, rows: RowCounts) -> SnapshotToMerge:
+    """Return the snapshot after the last row: a rejected row may be any complaint."""
+    is_complete = snapshot.is_complete and not rows.rejected
+    return snapshot._replace(rows=rows.valid, is_complete=is_complete, is_whole=is_complete)
+
+
+def find_import(database: Database, content_hash: str) -> Key | None:
+    """Return the key of the import of a content, or None.
+
+    Raises:
+        DatabaseError, DatabaseUnavailableError: see `Database`.
+
+    """
     try:
         with database.reading() as connection:
             names = {column["name"] for column in inspect(connection).get_columns(snapshots.name)}
@@ -89,17 +125,17 @@ def _find_import(database: Database, content_hash: str) -> Key | None:
     return Key(*row) if row else None
 
 
-def _describe(database: Database, facts: ContentFacts, timestamp: datetime) -> SnapshotToMerge:
+def _describe(database: Database, file: FileToImport, known: Key | None) -> SnapshotToMerge:
     return SnapshotToMerge(
-        timestamp,
+        known.timestamp if known else file.timestamp,
         query="",
         limit=0,
         rows=0,
         last_indexed=None,
-        is_complete=False,
+        is_complete=file.is_complete,
         is_sandbox=_holds_sandbox(database),
-        content_hash=facts.content_hash,
-        source=facts.content_hash,
+        content_hash=file.facts.content_hash,
+        source=file.facts.content_hash,
     )
 
 

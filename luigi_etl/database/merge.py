@@ -48,7 +48,7 @@ class SnapshotToMerge(NamedTuple):
     """A snapshot to merge: its query, its counts, and whether it proves that a complaint is absent.
 
     `timestamp` is naive UTC. `limit` 0 means every complaint. `content_hash` distinguishes two versions of
-    the same minute, query and limit. The merge counts the rows of a file.
+    the same minute, query and limit.
     """
 
     timestamp: datetime
@@ -125,22 +125,26 @@ def merge_observations(
     observations: Iterator[Observation],
     report: ProgressCallback = ignore_progress,
     guard: Guard = _GUARD,
+    settle: Callable[[SnapshotToMerge], SnapshotToMerge] = lambda snapshot: snapshot,
 ) -> None:
-    """Merge the observations of a snapshot as `merge` does; an error that they raise undoes the merge."""
+    """Merge the observations of a snapshot as `merge` does; an error that they raise undoes the merge.
+
+    After the last observation, `settle` returns the snapshot with the facts that only they could show.
+    """
     with database.writing() as connection:
         _check_kind(connection, snapshot)
         ref = _register(connection, snapshot)
         if ref is None:
             return
-        count = _merge_batches(connection, ref, observations, lambda done: report(done, snapshot.rows))
-        if snapshot.source:
-            connection.execute(update(snapshots).where(snapshots.c.id == ref.id).values(rows=count))
-        loss = mark_withdrawn(connection, ref, guard)
+        _merge_batches(connection, ref, observations, lambda done: report(done, snapshot.rows))
+        settled = settle(snapshot)
+        loss = mark_withdrawn(connection, ref._replace(is_complete=settled.is_complete), guard)
         if loss:  # later merges must not use the snapshot as proof of withdrawals
-            incomplete = update(snapshots).where(snapshots.c.id == ref.id).values(is_complete=False)
-            connection.execute(incomplete)
-        is_whole = snapshot.is_whole and not loss
-        record_snapshot(connection, snapshot.timestamp, ref.query, snapshot.limit, is_whole=is_whole)
+            settled = settled._replace(is_complete=False, is_whole=False)
+        if settled != snapshot:
+            values = {"rows": settled.rows, "is_complete": settled.is_complete}
+            connection.execute(update(snapshots).where(snapshots.c.id == ref.id).values(values))
+        record_snapshot(connection, snapshot.timestamp, ref.query, snapshot.limit, is_whole=settled.is_whole)
     if loss:
         raise HeldBackError(loss.describe(ref.query))
 
@@ -156,15 +160,14 @@ def _merge_batches(
     snapshot: SnapshotRef,
     observations: Iterator[Observation],
     report: Callable[[int], object],
-) -> int:
-    """Merge values batch by batch, and return their number; `report` gets the number so far."""
+) -> None:
+    """Merge values batch by batch; `report` gets the count so far."""
     merger = _BatchMerger(connection, snapshot)
     done = 0
     while batch := list(islice(observations, BATCH)):
         merger.merge(batch)
         done += len(batch)
         report(done)
-    return done
 
 
 def _has_every_hit(summary: Summary) -> bool:
@@ -216,7 +219,8 @@ def _register(connection: Connection, snapshot: SnapshotToMerge) -> SnapshotRef 
         connection.execute(update(snapshots).where(snapshots.c.id == number).values(values))
     else:
         number = connection.scalar(snapshots.insert().values(**key, **values).returning(snapshots.c.id))
-    return SnapshotRef(number, snapshot.timestamp, parse_stored_query(snapshot.query), snapshot.is_complete)
+    query = parse_stored_query(snapshot.query)
+    return SnapshotRef(number, snapshot.timestamp, query, snapshot.is_complete, bool(snapshot.source))
 
 
 class _BatchMerger:

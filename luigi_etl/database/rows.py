@@ -1,7 +1,7 @@
 """The rows that a merge reads and writes: complaints and their history."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -14,6 +14,7 @@ from luigi_etl.database.bulk import ROW_ID, insert_statement, replace_statement
 from luigi_etl.database.observations import Observation, Value
 from luigi_etl.database.schema import FIELDS, RESTORE, complaints, history
 
+FILE_LAG = timedelta(hours=20)  # the CFPB can make a file from an index that is older than the API's
 Kind = Literal["new", "changed", "withdrawn", "returned"]
 
 
@@ -27,6 +28,12 @@ class SnapshotRef(NamedTuple):
     timestamp: datetime
     query: Query
     is_complete: bool
+    is_file: bool = False
+
+    @property
+    def proves_absence_until(self) -> datetime:
+        """The minute up to which it proves that a complaint is absent."""
+        return self.timestamp - FILE_LAG if self.is_file else self.timestamp
 
 
 class StoredComplaint(NamedTuple):

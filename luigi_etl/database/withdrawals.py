@@ -5,7 +5,8 @@ all complaints or a lookup by id proves a withdrawal. Any other complete snapsho
 lacks *unverified*; `id_lookup` asks for them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from sqlalchemy import (
     Column,
@@ -28,7 +29,7 @@ from sqlalchemy import (
 
 from luigi_etl.database.covered_days import parse_if_valid
 from luigi_etl.database.losses import Loss, hold_back, is_held
-from luigi_etl.database.rows import Change, SnapshotRef, StoredComplaint, append_history, set_times
+from luigi_etl.database.rows import FILE_LAG, Change, SnapshotRef, StoredComplaint, append_history, set_times
 from luigi_etl.database.schema import Minute, complaints, history, snapshots, unverified
 from luigi_etl.database.sql_filter import has_stable_filters, proves_withdrawal, to_condition
 from luigi_etl.snapshot.guard import Guard
@@ -60,7 +61,8 @@ def mark_withdrawn(connection: Connection, snapshot: SnapshotRef, guard: Guard |
 def undo_withdrawals(connection: Connection, snapshot: SnapshotRef, rows: Iterable[StoredComplaint]) -> None:
     """End the withdrawals of complaints that a snapshot holds; `rows` are from before its merge.
 
-    Delete from the history a withdrawal that was never verified, or is of the same minute.
+    Delete from the history a withdrawal that was never verified, or is of the same minute, or by a file that
+    is too little newer than the snapshot to prove it.
     """
     withdrawn = {row.complaint_id: row.withdrawn for row in rows if row.withdrawn}
     if not withdrawn:
@@ -71,11 +73,29 @@ def undo_withdrawals(connection: Connection, snapshot: SnapshotRef, rows: Iterab
     unproven = {row.complaint_id for row in unverified_rows if row.since <= withdrawn[row.complaint_id]}
     earlier = {one for one, minute in withdrawn.items() if minute < snapshot.timestamp}
     undone = {one for one, minute in withdrawn.items() if minute == snapshot.timestamp} | (earlier & unproven)
+    undone |= _withdrawn_by_files(connection, snapshot, withdrawn)
     returned = earlier - undone
     lines = select(_newest_withdrawal_line()).where(complaints.c.complaint_id.in_(list(undone)))
     connection.execute(delete(history).where(history.c.id.in_(lines)))
     append_history(connection, [Change(one, "returned", snapshot.id) for one in sorted(returned)])
     set_times(connection, undone | returned, withdrawn=None)
+
+
+def _withdrawn_by_files(
+    connection: Connection, snapshot: SnapshotRef, withdrawn: Mapping[str, datetime]
+) -> set[str]:
+    """Return the complaints that a file withdrew at most `FILE_LAG` after a snapshot that is merged late."""
+    since = snapshot.timestamp
+    late = [one for one, minute in withdrawn.items() if since < minute <= since + FILE_LAG]
+    if not late:
+        return set()
+    by_file = (
+        select(complaints.c.complaint_id)
+        .join(history, history.c.id == _newest_withdrawal_line())
+        .join(snapshots, snapshots.c.id == history.c.snapshot_id)
+        .where(complaints.c.complaint_id.in_(late), snapshots.c.source != "")
+    )
+    return set(connection.scalars(by_file))
 
 
 _SEEN_LATE = Table(
@@ -87,7 +107,7 @@ def _mark_missing(
     connection: Connection, snapshot: SnapshotRef, condition: ColumnElement[bool], guard: Guard | None
 ) -> Loss | None:
     covered = to_condition(snapshot.query)
-    missing = and_(covered, complaints.c.last_seen < snapshot.timestamp, condition)
+    missing = and_(covered, complaints.c.last_seen < snapshot.proves_absence_until, condition)
     if not proves_withdrawal(snapshot.query):
         _mark_unverified(connection, snapshot, missing)
         return None
@@ -135,19 +155,32 @@ def _mark_unverified(connection: Connection, snapshot: SnapshotRef, missing: Col
 
 def _next_complete_snapshots(connection: Connection, snapshot: SnapshotRef) -> list[SnapshotRef]:
     """Return the first later complete snapshot of each query; later ones add no proof."""
-    is_later = (snapshots.c.timestamp > snapshot.timestamp, snapshots.c.is_complete)
+    is_file = (snapshots.c.source != "").label("is_file")
+    is_later = or_(
+        and_(~is_file, snapshots.c.timestamp > snapshot.timestamp),
+        and_(is_file, snapshots.c.timestamp > snapshot.timestamp + FILE_LAG),
+    )
     first = func.min(snapshots.c.timestamp).label("timestamp")
-    firsts = select(snapshots.c.query, first).where(*is_later).group_by(snapshots.c.query).subquery()
-    same = and_(snapshots.c.query == firsts.c.query, snapshots.c.timestamp == firsts.c.timestamp)
+    firsts = (
+        select(snapshots.c.query, is_file, first)
+        .where(is_later, snapshots.c.is_complete)
+        .group_by(snapshots.c.query, is_file)
+        .subquery()
+    )
+    same = and_(
+        snapshots.c.query == firsts.c.query,
+        is_file == firsts.c.is_file,
+        snapshots.c.timestamp == firsts.c.timestamp,
+    )
     found = connection.execute(
-        select(snapshots.c.id, snapshots.c.timestamp, snapshots.c.query)
+        select(snapshots.c.id, snapshots.c.timestamp, snapshots.c.query, is_file)
         .join(firsts, same)
         .where(snapshots.c.is_complete)
         .order_by(snapshots.c.timestamp)
     )
     queries = ((row, parse_if_valid(row.query)) for row in found)
     return [
-        SnapshotRef(row.id, row.timestamp, query, is_complete=True)
+        SnapshotRef(row.id, row.timestamp, query, is_complete=True, is_file=row.is_file)
         for row, query in queries
         if query and has_stable_filters(query)
     ]

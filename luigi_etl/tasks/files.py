@@ -106,10 +106,11 @@ class ImportComplaints(Recording):
         """Import the file; return the import and the changes by it."""
         from luigi_etl.database.change_log import write_changes
         from luigi_etl.database.connection import Database
-        from luigi_etl.database.file_import import import_file
+        from luigi_etl.database.file_import import FileToImport, import_file
 
         database = Database(storage().database_address)
-        imported = import_file(database, self._path, facts, minute, self.files.rejected, self.show_progress)
+        file = FileToImport(self._path, facts, minute)
+        imported = import_file(database, file, self.files.rejected, self.show_progress)
         return imported, write_changes(database, [imported.key], self.files.changes)
 
     def _check(self, rows: "RowCounts") -> None:

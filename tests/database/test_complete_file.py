@@ -1,0 +1,230 @@
+"""Merge of a complete file: it shows late changes, withdrawals and returns of every complaint."""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select, text
+
+from luigi_etl.bulk.content import read_facts
+from luigi_etl.database.connection import Database
+from luigi_etl.database.coverage import read_coverage
+from luigi_etl.database.file_import import FileImport, FileToImport, import_file
+from luigi_etl.database.merge import merge
+from luigi_etl.database.schema import FIELDS, complaints
+from luigi_etl.snapshot.guard import Guard
+from tests.made import taken
+
+MONDAY = datetime(2026, 11, 23, 6, 0)
+GUARD = Guard()
+HEADER = ("Date received", "State", "Complaint ID")
+
+
+def hour(number: float) -> datetime:
+    return MONDAY + timedelta(hours=number)
+
+
+class Books:
+    """A database with methods that merge files and the API's snapshots of a few complaints."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        self._folder = folder
+        self._files = 0
+
+    def file(
+        self, at: float, *states: str | None, extra: str = "", guard: Guard = GUARD, **options: Any
+    ) -> FileImport:
+        """Merge a complete file; the complaint at each place has this state, or is not in it (None)."""
+        self._files += 1
+        path = self._folder / f"{self._files}.csv"
+        rows = io.StringIO()
+        writer = csv.writer(rows, lineterminator="\n")
+        writer.writerow(HEADER)
+        writer.writerow(("2011-12-01", f"{at}", "999"))  # no two files have the same content
+        writer.writerows(
+            ("2026-11-01", state, number + 1) for number, state in enumerate(states) if state is not None
+        )
+        path.write_text(rows.getvalue() + extra)
+        file = FileToImport(path, read_facts(path), hour(at), **{"is_complete": True, **options})
+        return import_file(self.database, file, self._folder / "rejected.jsonl", guard=guard)
+
+    def api(self, at: float, *states: str | None) -> None:
+        """Merge a snapshot of the newest complaints; it proves nothing about others."""
+        sources = [
+            {"complaint_id": str(number + 1), "date_received": "2026-11-01", "state": state}
+            for number, state in enumerate(states)
+            if state is not None
+        ]
+        if sources:
+            merge(self.database, taken(self._folder, hour(at), sources, limit=len(sources), total=99))
+
+    def current(self) -> dict[str, str | None]:
+        """Return the states of the complaints that are not withdrawn, by id."""
+        found = self._sql("SELECT complaint_id, state FROM current_complaints WHERE complaint_id <> '999'")
+        return {row[0]: row[1] for row in found}
+
+    def changes(self, number: int) -> list[tuple[str, str]]:
+        found = self._sql(
+            f"SELECT change, snapshot FROM changes WHERE complaint_id = '{number}' ORDER BY snapshot"
+        )
+        return [(change, str(minute)[:16]) for change, minute in found]
+
+    def rows(self) -> list[Any]:
+        with self.database.reading() as connection:
+            found = connection.execute(select(complaints).order_by(complaints.c.complaint_id))
+            return [
+                (*row[: 1 + len(FIELDS)], row.first_seen, row.last_seen, row.withdrawn)
+                for row in found
+                if row.complaint_id != "999"
+            ]
+
+    def _sql(self, statement: str) -> list[Any]:
+        with self.database.reading() as connection:
+            return list(connection.execute(text(statement)))
+
+
+@pytest.fixture
+def books(database: Database, tmp_path: Path) -> Books:
+    return Books(database, tmp_path)
+
+
+def test_complaint_that_the_file_lacks_is_withdrawn(books: Books) -> None:
+    books.file(0, "CA", "TX")
+
+    books.file(24, "CA")
+
+    assert books.current() == {"1": "CA"}
+    assert books.changes(2) == [("new", "2026-11-23 06:00"), ("withdrawn", "2026-11-24 06:00")]
+
+
+def test_complaint_in_the_next_file_has_returned(books: Books) -> None:
+    books.file(0, "CA", "TX")
+    books.file(24, "CA")
+
+    books.file(48, "CA", "TX")
+
+    assert books.current() == {"1": "CA", "2": "TX"}
+    assert books.changes(2)[-1] == ("returned", "2026-11-25 06:00")
+
+
+def test_file_shows_late_changes(books: Books) -> None:
+    books.file(0, "CA")
+
+    books.file(24, "NY")
+
+    assert books.current() == {"1": "NY"}
+
+
+def test_older_file_does_not_undo_a_newer_snapshot(books: Books) -> None:
+    books.api(3, "NY", "TX")
+
+    books.file(0, "CA")
+
+    assert books.current() == {"1": "NY", "2": "TX"}
+
+
+@pytest.mark.parametrize("is_file_first", [False, True])
+def test_file_withdraws_nothing_that_the_api_just_showed(books: Books, is_file_first: bool) -> None:
+    """The file of a morning can be made before the API's index of that morning."""
+    books.file(-24, "CA", "TX")
+    if is_file_first:
+        books.file(0, "CA")
+    books.api(-1, "CA", "TX")
+    if not is_file_first:
+        books.file(0, "CA")
+
+    assert books.current() == {"1": "CA", "2": "TX"}
+    assert [change for change, _ in books.changes(2)] == ["new"]
+
+
+def test_next_file_withdraws_what_the_first_could_not(books: Books) -> None:
+    books.api(-1, "CA", "TX")
+    books.file(0, "CA")
+
+    books.file(24, "CA")
+
+    assert books.current() == {"1": "CA"}
+
+
+def test_file_that_shrank_is_held_back(books: Books) -> None:
+    books.file(0, *["CA"] * 300)
+
+    imported = books.file(24, *["CA"] * 150)
+
+    assert len(books.current()) == 300
+    assert imported.problem.startswith("held back: 150 of 301 complaints would be withdrawn")
+
+
+def test_later_file_confirms_a_held_back_loss(books: Books) -> None:
+    books.file(0, *["CA"] * 300)
+    books.file(24, *["CA"] * 150)
+
+    imported = books.file(48, *["CA"] * 150)
+
+    assert (len(books.current()), imported.problem) == (150, "")
+
+
+def test_file_with_an_invalid_row_withdraws_nothing(books: Books) -> None:
+    """The row may be any complaint."""
+    books.file(0, "CA", "TX")
+
+    imported = books.file(24, "NY", extra="not a date,TX,2\n")
+
+    assert books.current() == {"1": "NY", "2": "TX"}
+    assert (imported.rows.valid, imported.rows.rejected) == (2, 1)
+
+
+def test_complete_file_covers_all_days(books: Books) -> None:
+    books.file(0, "CA")
+
+    with books.database.reading() as connection:
+        (covered,) = read_coverage(connection)
+    assert covered == ("", None, None, hour(0), 0)
+
+
+def test_incomplete_file_covers_and_withdraws_nothing(books: Books) -> None:
+    books.file(0, "CA", "TX")
+
+    books.file(24, "CA", is_complete=False)
+
+    with books.database.reading() as connection:
+        assert [row.as_of for row in read_coverage(connection)] == [hour(0)]
+    assert books.current() == {"1": "CA", "2": "TX"}
+
+
+STATES = st.lists(st.sampled_from(["CA", "TX", None]), min_size=2, max_size=2)
+SOURCES = st.lists(st.tuples(st.sampled_from(["file", "api", "old"]), STATES), min_size=1, max_size=5)
+HOURS = st.lists(st.integers(0, 60), min_size=5, max_size=5, unique=True)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sources=SOURCES, hours=HOURS, data=st.data())
+def test_order_of_files_and_snapshots_does_not_matter(
+    tmp_path_factory: pytest.TempPathFactory,
+    sources: Sequence[tuple[str, list[str | None]]],
+    hours: Sequence[int],
+    data: st.DataObject,
+) -> None:
+    """Complete files, the API's snapshots, and old copies; compare rows and withdrawals."""
+    timeline = list(zip(sorted(hours), sources, strict=False))
+    order = data.draw(st.permutations(timeline))
+    found = []
+    for merged in (timeline, order):
+        folder = tmp_path_factory.mktemp("books")
+        books = Books(Database(folder / "complaints.db"), folder)
+        for at, (kind, states) in merged:
+            if kind == "api":
+                books.api(at, *states)
+            else:
+                books.file(at, *states, is_complete=kind == "file")
+        found.append(books.rows())
+
+    assert found[0] == found[1]
