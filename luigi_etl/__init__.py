@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         ParseComplaints,
         StoreComplaints,
     )
-    from luigi_etl.tasks.files import ImportComplaints
+    from luigi_etl.tasks.files import ImportComplaints, ReconcileComplaints
     from luigi_etl.tasks.merge import MergeComplaints
     from luigi_etl.tasks.prune import PruneSnapshots
     from luigi_etl.tasks.sync import SyncComplaints
@@ -27,6 +27,7 @@ __all__ = [
     "MergeComplaints",
     "ParseComplaints",
     "PruneSnapshots",
+    "ReconcileComplaints",
     "StoreComplaints",
     "SyncComplaints",
 ]
@@ -34,6 +35,7 @@ _MODULES = {
     "ImportComplaints": "files",
     "MergeComplaints": "merge",
     "PruneSnapshots": "prune",
+    "ReconcileComplaints": "files",
     "SyncComplaints": "sync",
 }
 

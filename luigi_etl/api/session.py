@@ -48,6 +48,14 @@ class Response(NamedTuple):
     arrived: datetime
 
 
+class OpenResponse(NamedTuple):
+    """An HTTP response whose body arrives in chunks, as the server encoded it."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: Iterator[bytes]
+
+
 class Session(requests.Session):
     """A session with one server, for one request at a time, without redirects, cookies or credentials.
 
@@ -95,6 +103,19 @@ class Session(requests.Session):
             raise WebError(f"the response did not end within {timeouts.total:g} s")
         return response
 
+    @contextmanager
+    def opening(self, address: str, timeouts: Timeouts, headers: Mapping[str, str]) -> Iterator[OpenResponse]:
+        """Open an address of the server, and read its body in the block; raise errors as `fetch` does."""
+        with self._watchdog.guarding(timeouts.total) as is_over:
+            try:
+                with self._open(address, timeouts, headers) as response:
+                    yield OpenResponse(response.status_code, response.headers, _read_chunks(response))
+            except WebError:
+                if not is_over.is_set():
+                    raise
+        if is_over.is_set():
+            raise WebError(f"the response did not end within {timeouts.total:g} s")
+
     def _fetch(self, address: str, timeouts: Timeouts) -> Response:
         with self._open(address, timeouts) as response:
             arrived = datetime.now(timezone.utc)
@@ -102,11 +123,14 @@ class Session(requests.Session):
             body = read(_read_chunks(response), response.headers.get("Content-Encoding", ""))
         return Response(response.status_code, response.headers, body, arrived)
 
-    def _open(self, address: str, timeouts: Timeouts) -> requests.Response:
+    def _open(
+        self, address: str, timeouts: Timeouts, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
         """Send a request and return the response before its body is read."""
         try:
             with _translate_address_errors(address):
-                return self.get(address, timeout=(timeouts.connect, timeouts.read), stream=True)
+                wait = (timeouts.connect, timeouts.read)
+                return self.get(address, timeout=wait, stream=True, headers=headers)
         except (requests.RequestException, HTTPError) as error:
             kind = NotSentError if _is_unsent(error) else WebError
             raise kind(_format_reason(error)) from None

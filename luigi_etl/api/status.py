@@ -4,7 +4,7 @@ import html
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -40,7 +40,7 @@ def check_status(host: str, response: Response) -> None:
     if status == 424:
         raise EngineError(f"{host}: the search engine did not answer (424{message})")
     if status in (408, 429) or status >= 500:
-        raise TransientError(f"{host}: status {status}{message}", read_retry_after(response))
+        raise TransientError(f"{host}: status {status}{message}", read_retry_after(response.headers))
     raise RefusedError(f"{host}: {_explain_refusal(response, message)}")
 
 
@@ -95,9 +95,9 @@ def _flatten(error: Any, name: str = "") -> Iterator[str]:
         yield f"{name}: {error}" if name else str(error)
 
 
-def read_retry_after(response: Response) -> float:
+def read_retry_after(headers: Mapping[str, str]) -> float:
     """Return the seconds to wait from `Retry-After`, a number or a date (RFC 9110, 10.2.3)."""
-    text = response.headers.get("Retry-After", "").strip()
+    text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
     try:

@@ -10,7 +10,7 @@ import time
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from luigi_etl.cli import Subcommands
 
@@ -30,7 +30,8 @@ def add_to(commands: Subcommands) -> None:
         help="serve a stand-in for the CFPB's API and files on loopback",
         usage="luigi-etl sandbox [options] [-- COMMAND ...]",
         description="Serve a stand-in for the CFPB's API and files on loopback, until interrupted. With "
-        "COMMAND: run it with CCDB_URL set, serve until it ends, and return its exit code.",
+        "COMMAND: run it with CCDB_URL and CCDB_DAILY_FILE set, serve until it ends, and return its exit "
+        "code.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument
@@ -75,7 +76,8 @@ def _serve(options: argparse.Namespace) -> int:
             return _run_with(url, options.command)
         with contextlib.suppress(KeyboardInterrupt):
             signal.signal(signal.SIGTERM, signal.default_int_handler)
-            print(f"{sandbox.index.description}, until Ctrl-C at\nCCDB_URL={url}", flush=True)
+            lines = (f"{name}={address}" for name, address in _addresses(url).items())
+            print(f"{sandbox.index.description}, until Ctrl-C at", *lines, sep="\n", flush=True)
             while True:
                 time.sleep(3600)
     return 0
@@ -116,10 +118,18 @@ def _last_moment(day: str | None) -> datetime:
         raise ValueError(f"--today {day!r} is not a day such as 2026-09-26") from None
 
 
+def _addresses(url: str) -> dict[str, str]:
+    """Return the environment variables with the sandbox's addresses."""
+    from luigi_etl.sandbox.files import DAILY
+
+    return {"CCDB_URL": url, "CCDB_DAILY_FILE": urljoin(url, DAILY)}
+
+
 def _run_with(url: str, command: list[str]) -> int:
-    """Run a command with CCDB_URL set to the sandbox; return its exit code."""
+    """Run a command with its addresses set to the sandbox; return its exit code."""
     unproxied = ",".join(filter(None, (os.environ.get("NO_PROXY"), urlsplit(url).hostname)))
-    environment = {**os.environ, "CCDB_URL": url, "NO_PROXY": unproxied, "no_proxy": unproxied}
+    proxies = {"NO_PROXY": unproxied, "no_proxy": unproxied}
+    environment = {**os.environ, **_addresses(url), **proxies}
     try:
         process = subprocess.Popen(command, env=environment)  # noqa: S603  # the user's command
     except OSError as error:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _FORMAT = "{percentage:3.0f}%|{bar}| {n:,} of {total:,}, {rate_noinv_fmt}, {remaining} left"
+COMPLAINTS = " complaints"
 _LOGGERS = ("luigi-interface", "luigi_etl")
 
 ProgressCallback = Callable[[int, int], None]  # numbers of complaints: done, expected
@@ -22,7 +23,8 @@ def ignore_progress(done: int, expected: int) -> None:
 class ProgressBar:
     """A progress bar with rate and remaining time; it draws only on a terminal."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, unit: str = COMPLAINTS) -> None:
+        self._unit = unit
         self._stream = stream or sys.stderr
         self._shown = ExitStack()
         self._bar: tqdm[None] | None = None
@@ -34,7 +36,7 @@ class ProgressBar:
         done = min(done, expected)
         if self._bar is None or done < self._bar.n:
             self.clear()
-            self._bar = self._shown.enter_context(_drawn(self._stream, done, expected))
+            self._bar = self._shown.enter_context(_drawn(self._stream, self._unit, done, expected))
         self._bar.total = expected
         self._bar.update(done - self._bar.n)
 
@@ -45,7 +47,7 @@ class ProgressBar:
 
 
 @contextmanager
-def _drawn(stream: TextIO, done: int, expected: int) -> "Iterator[tqdm[None]]":
+def _drawn(stream: TextIO, unit: str, done: int, expected: int) -> "Iterator[tqdm[None]]":
     """Draw a tqdm bar; meanwhile log messages appear above it."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
@@ -57,7 +59,7 @@ def _drawn(stream: TextIO, done: int, expected: int) -> "Iterator[tqdm[None]]":
         Bar(
             initial=done,
             total=expected,
-            unit=" complaints",
+            unit=unit,
             unit_scale=True,
             bar_format=_FORMAT,
             leave=False,

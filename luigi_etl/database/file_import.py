@@ -39,6 +39,13 @@ class RowCounts(msgspec.Struct):
         return self.valid + self.rejected + self.repeated
 
 
+class KnownImport(NamedTuple):
+    """An import on record, and whether it proved that complaints are absent."""
+
+    key: Key
+    is_complete: bool
+
+
 class FileImport(NamedTuple):
     """The import of a file: its key in the database, its rows, and whether the content was new.
 
@@ -55,12 +62,14 @@ class FileToImport(NamedTuple):
     """A complaint file, and the minute of its data (naive UTC).
 
     `is_complete`: it holds every complaint of the CFPB, so that another complaint is withdrawn.
+    `is_sandbox`: it is of the sandbox; None if nothing shows that.
     """
 
     path: Path
     facts: ContentFacts
     timestamp: datetime
     is_complete: bool = False
+    is_sandbox: bool | None = None
 
 
 def import_file(
@@ -95,9 +104,9 @@ def import_file(
             problem = str(error)
         for _ in observations:  # of a merged content only the rejected rows are written
             pass
-    key = known or find_import(database, file.facts.content_hash)
-    assert key  # noqa: S101  # for mypy
-    return FileImport(key, rows, known is None, problem)
+    merged = known or find_import(database, file.facts.content_hash)
+    assert merged  # noqa: S101  # for mypy
+    return FileImport(merged.key, rows, known is None, problem)
 
 
 def _settle(snapshot: SnapshotToMerge, rows: RowCounts) -> SnapshotToMerge:
@@ -106,8 +115,8 @@ def _settle(snapshot: SnapshotToMerge, rows: RowCounts) -> SnapshotToMerge:
     return snapshot._replace(rows=rows.valid, is_complete=is_complete, is_whole=is_complete)
 
 
-def find_import(database: Database, content_hash: str) -> Key | None:
-    """Return the key of the import of a content, or None.
+def find_import(database: Database, content_hash: str) -> KnownImport | None:
+    """Return the import of a content that is on record, or None.
 
     Raises:
         DatabaseError, DatabaseUnavailableError: see `Database`.
@@ -119,21 +128,23 @@ def find_import(database: Database, content_hash: str) -> Key | None:
             if snapshots.c.source.name not in names:  # a database of an older version
                 return None
             columns = (snapshots.c.timestamp, snapshots.c.query, snapshots.c.row_limit, snapshots.c.source)
-            row = connection.execute(select(*columns).where(snapshots.c.source == content_hash)).first()
+            row = connection.execute(
+                select(*columns, snapshots.c.is_complete).where(snapshots.c.source == content_hash)
+            ).first()
     except NoDatabaseError:
         return None
-    return Key(*row) if row else None
+    return KnownImport(Key(*row[:4]), row.is_complete) if row else None
 
 
-def _describe(database: Database, file: FileToImport, known: Key | None) -> SnapshotToMerge:
+def _describe(database: Database, file: FileToImport, known: KnownImport | None) -> SnapshotToMerge:
     return SnapshotToMerge(
-        known.timestamp if known else file.timestamp,
+        known.key.timestamp if known else file.timestamp,
         query="",
         limit=0,
         rows=0,
         last_indexed=None,
-        is_complete=file.is_complete,
-        is_sandbox=_holds_sandbox(database),
+        is_complete=file.is_complete or bool(known and known.is_complete),
+        is_sandbox=_holds_sandbox(database) if file.is_sandbox is None else file.is_sandbox,
         content_hash=file.facts.content_hash,
         source=file.facts.content_hash,
     )

@@ -25,6 +25,7 @@ from luigi_etl.sandbox.row import Row
 from luigi_etl.sandbox.script import Event
 from luigi_etl.sandbox.zip_files import OpenZip, ZipFiles, ZipSource
 
+SANDBOX = "Luigi-Etl-Sandbox"  # the header that marks a file as none of the CFPB's
 DAILY = "/ccdb/complaints.csv.zip"
 FOLDERS = ("/ccdb/", DOCUMENTS)
 OTHER_NAME = "localhost"  # another host name, which leads to this server, too
@@ -109,7 +110,7 @@ def is_file(path: str) -> bool:
 def _part(request: FileRequest, found: OpenZip, faults: Collection[str]) -> Answer:
     file = _distorted(found.representation, faults)
     selection = select(request.method, request.headers, file)
-    headers = {**file.headers, **selection.headers}
+    headers = {SANDBOX: "generated", **file.headers, **selection.headers}
     body = FilePart(found.file, selection.start, selection.stop)
     has_length = selection.status != 304 and "no_length" not in faults
     return Answer(selection.status, body, "application/zip", tuple(headers.items()), has_length)

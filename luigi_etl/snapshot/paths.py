@@ -5,9 +5,10 @@ import hashlib
 import os
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from luigi_etl.common.minutes import as_file_name
 
@@ -114,37 +115,68 @@ class SnapshotFiles:
         return self.folder / f"{self.prefix}.{ending}"
 
 
+class DownloadPaths(NamedTuple):
+    """A downloaded file, its incomplete part, the versions of both, and a lock file."""
+
+    file: Path
+    partial: Path
+    version: Path
+    partial_version: Path
+    lock: Path
+
+
 @dataclass(frozen=True)
 class ImportFiles:
-    """The paths of an import: `<root>/files/<slug>/<what>`.
+    """The paths of an import: `<root>/files/<name>~<hash>/<prefix><what>`.
 
-    `identity` distinguishes files of the same `name`.
+    `identity` distinguishes files of the same `name`, `prefix` imports from the same address.
     """
 
     root: Path
     name: str
     identity: str
+    prefix: str = ""
 
     @property
     def folder(self) -> Path:
         """The folder of the import."""
-        shown = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)[:_LONGEST_FILE_NAME].strip(".-") or "file"
-        return self.root / "files" / f"{shown}~{hashlib.sha256(self.identity.encode()).hexdigest()[:12]}"
+        return (
+            self.root / "files" / f"{self._shown}~{hashlib.sha256(self.identity.encode()).hexdigest()[:12]}"
+        )
 
     @property
     def changes(self) -> Path:
         """The changes that the import made in the database."""
-        return self.folder / "changes.csv"
+        return self.folder / f"{self.prefix}changes.csv"
 
     @property
     def rejected(self) -> Path:
         """The rows that are not valid complaints."""
-        return self.folder / "rejected.jsonl"
+        return self.folder / f"{self.prefix}rejected.jsonl"
 
     @property
     def run(self) -> Path:
-        """The record of the run."""
+        """The record of the newest run."""
         return self.folder / "run.json"
+
+    @property
+    def download(self) -> DownloadPaths:
+        """The paths of the download, if the file is at an address."""
+        file = self.folder / f"download-{self._shown}"
+        partial = file.with_name(file.name + PARTIAL_SUFFIX)
+        lock = self.folder / ".lock"
+        return DownloadPaths(
+            file, partial, self.folder / "version.json", self.folder / "version.partial.json", lock
+        )
+
+    def at(self, minute: datetime) -> "ImportFiles":
+        """Return the paths of an import of the data of a minute."""
+        return replace(self, prefix=f"{as_file_name(minute)}.")
+
+    @property
+    def _shown(self) -> str:
+        """The name with safe characters only."""
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name)[:_LONGEST_FILE_NAME].strip(".-") or "file"
 
 
 def storage_id(root: Path) -> str:

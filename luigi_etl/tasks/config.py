@@ -4,7 +4,7 @@ from pathlib import Path
 
 import luigi
 
-from luigi_etl.api.settings import LARGEST_PAGE, Settings
+from luigi_etl.api.settings import API, DAILY_FILE, LARGEST_PAGE, Settings
 from luigi_etl.snapshot.guard import Guard
 from luigi_etl.tasks.parameters import (
     AddressParameter,
@@ -18,8 +18,10 @@ from luigi_etl.tasks.setting_checks import (
     accept_any_text,
     check_columns,
     check_command,
+    check_daily_file,
     check_database,
     check_header_value,
+    check_web_address,
     folder_check,
 )
 from luigi_etl.tasks.startup import set_up
@@ -31,9 +33,12 @@ _LIMITS = Guard()
 
 
 class ccdb(luigi.Config):  # noqa: N801  # the name of the section
-    """Access to the API; `$CCDB_URL` replaces the default address."""
+    """Access to the CFPB; `$CCDB_URL` and `$CCDB_DAILY_FILE` replace the default addresses."""
 
-    url = AddressParameter("address of the API")
+    url = AddressParameter("CCDB_URL", API, check_web_address, "address of the API")
+    daily_file = AddressParameter(
+        "CCDB_DAILY_FILE", DAILY_FILE, check_daily_file, "address of the file with every complaint"
+    )
     requests_per_minute = WholeNumberParameter(
         _DEFAULT.requests_per_minute, 0, description="rate limit; 0 = none"
     )

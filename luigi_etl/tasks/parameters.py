@@ -17,10 +17,10 @@ from typing import Any, TypeVar
 import luigi
 
 from luigi_etl.api.query import parse_query
-from luigi_etl.api.settings import API, MAXIMUM_CLOCK_SKEW
+from luigi_etl.api.settings import DAILY_FILE, MAXIMUM_CLOCK_SKEW
 from luigi_etl.common.errors import SettingError
 from luigi_etl.common.minutes import as_parameter, read_parameter, this_minute
-from luigi_etl.tasks.setting_checks import check_web_address
+from luigi_etl.tasks.setting_checks import check_file_address
 from luigi_etl.tasks.startup import refuse
 
 MOST_DAYS = 36_500
@@ -111,8 +111,13 @@ class OptionalTimestampParameter(TimestampParameter):
         return super()._read(text) if text else None
 
 
+def is_address(file: str) -> bool:
+    """Return whether the value of a `FileParameter` is a web address, not a path."""
+    return "://" in file
+
+
 class FileParameter(_Checked[str]):
-    """The path of a file."""
+    """The path of a file, or its web address."""
 
     def __init__(self, description: str) -> None:
         super().__init__(default="", description=description)
@@ -122,18 +127,18 @@ class FileParameter(_Checked[str]):
         text = str(x)
         if not text.strip() or "\0" in text:
             raise self._wrong(text, "a file")
-        if "://" in text:  # do not quote the text: it may contain a password
-            raise SettingError(f"{self._attribute_name}: download the file first, and name the copy")
+        if is_address(text):
+            return check_file_address(self._attribute_name, text, DAILY_FILE)
         return text
 
     def task_value(self, task_name: str, param_name: str) -> str:
         """Return the value from luigi.cfg, or end the program: there is no default."""
         value: str = super().task_value(task_name, param_name)  # type: ignore[no-untyped-call]
-        return value or refuse(f"{param_name}: name the file: --{param_name} PATH")
+        return value or refuse(f"{param_name}: name the file: --{param_name} PATH or ADDRESS")
 
     def _read(self, text: str) -> str:
         path = Path(self.normalize(text)).expanduser()
-        if not path.is_file():
+        if not is_address(text) and not path.is_file():
             raise self._wrong(text, "a file that can be read")
         return text
 
@@ -244,15 +249,18 @@ class TextParameter(_Checked[str]):
 
 
 class AddressParameter(TextParameter):
-    """The address of the API; `$CCDB_URL` is the default if it is set."""
+    """An address of the CFPB; an environment variable is the default if it is set."""
 
-    def __init__(self, description: str) -> None:
-        super().__init__(os.environ.get("CCDB_URL") or API, check_web_address, description)
+    def __init__(
+        self, variable: str, default: str, check: Callable[[str], str], description: str = ""
+    ) -> None:
+        super().__init__(os.environ.get(variable) or default, check, description)
+        self._variable = variable
 
     def task_value(self, task_name: str, param_name: str) -> str:
         """Return the address, or end the program: Luigi does not parse a default."""
         try:
             value: str = super().task_value(task_name, param_name)  # type: ignore[no-untyped-call]
         except SettingError as error:
-            refuse(f"CCDB_URL in the environment, for {error}")
+            refuse(f"{self._variable} in the environment, for {error}")
         return value

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
-from luigi_etl.api.settings import API
+from luigi_etl.api.settings import API, DAILY_FILE
 from luigi_etl.common.errors import SettingError
 
 _LIBPQ = re.compile(r"\b(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=", re.ASCII)
@@ -12,9 +12,18 @@ _LIBPQ = re.compile(r"\b(host|hostaddr|port|dbname|user|password|passfile|servic
 
 def check_web_address(text: str) -> str:
     """Accept an HTTP or HTTPS address without credentials and query."""
+    check_file_address("[ccdb] url", text, API)
+    parts = urlsplit(text)
+    if parts.query or parts.fragment:
+        raise SettingError(f"[ccdb] url: {text!r} must not contain a query; use the parameter query")
+    return text
+
+
+def check_file_address(setting: str, text: str, example: str) -> str:
+    """Accept an HTTP or HTTPS address without credentials; errors name the `setting` and an `example`."""
     if "@" in text:  # do not quote the text: it may contain a password
         raise SettingError(
-            "[ccdb] url: it must not contain a user name, a password or @, because it is logged and stored"
+            f"{setting}: it must not contain a user name, a password or @, because it is logged and stored"
         )
     try:
         parts = urlsplit(text)
@@ -22,10 +31,13 @@ def check_web_address(text: str) -> str:
     except ValueError:
         usable = False
     if not usable or not text.isascii() or any(character.isspace() for character in text):
-        raise SettingError(f"[ccdb] url: {text!r} is not a web address, such as {API}")
-    if parts.query or parts.fragment:
-        raise SettingError(f"[ccdb] url: {text!r} must not contain a query; use the parameter query")
+        raise SettingError(f"{setting}: {text!r} is not a web address, such as {example}")
     return text
+
+
+def check_daily_file(text: str) -> str:
+    """Accept the address of a file."""
+    return check_file_address("[ccdb] daily_file", text, DAILY_FILE)
 
 
 def check_header_value(text: str) -> str:

@@ -209,12 +209,12 @@ def test_wait_of_over_a_minute_is_left_to_the_caller(served: Serve) -> None:
     ],
 )
 def test_retry_after_is_a_number_or_a_past_date(header: str, seconds: float) -> None:
-    assert read_retry_after(response(retry_after=header)) == seconds
+    assert read_retry_after(response(retry_after=header).headers) == seconds
 
 
 def test_retry_after_may_be_a_future_date() -> None:
     moment = formatdate(time.time() + 500, usegmt=True)
-    assert 490 < read_retry_after(response(retry_after=moment)) <= 500
+    assert 490 < read_retry_after(response(retry_after=moment).headers) <= 500
 
 
 def test_server_message_cannot_control_the_terminal() -> None:

@@ -1,0 +1,260 @@
+"""Download of a complaint file: it resumes, proves that it is whole, and asks only for a new version."""
+
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+import msgspec
+
+from luigi_etl.api.body import WebError
+from luigi_etl.api.session import OpenResponse, Session, Timeouts
+from luigi_etl.api.settings import Settings
+from luigi_etl.api.status import read_retry_after
+from luigi_etl.common.errors import DamagedFileError, RefusedError, StorageError, TransientError
+from luigi_etl.common.files import atomic_write, read_json, storage_errors, sync, sync_folder
+from luigi_etl.common.progress import ProgressCallback, ignore_progress
+from luigi_etl.common.terminal import brief
+from luigi_etl.snapshot.paths import DownloadPaths
+
+MOST_BYTES = 20_000_000_000  # the CFPB's largest file has 1.4 GB
+LONGEST = 86_400.0  # seconds, without a deadline in the settings
+_BLOCK = 1 << 20  # bytes
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15})")
+
+
+class FileVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """The version of a file, as its server describes it; headers that it does not send are empty.
+
+    `size` is in bytes, None if unknown. `sha256` is empty until the file is whole, and `content_hash`, the
+    hash of its CSV, until it is imported.
+    """
+
+    address: str
+    etag: str = ""
+    last_modified: str = ""
+    size: int | None = None
+    sha256: str = ""
+    content_hash: str = ""
+    is_sandbox: bool = False
+
+    @property
+    def range_validator(self) -> str:
+        """The value for `If-Range`, which needs a strong validator (RFC 9110, 13.1.5)."""
+        return self.last_modified if self.etag.startswith("W/") else self.etag or self.last_modified
+
+    @property
+    def minute(self) -> datetime | None:
+        """The minute of `Last-Modified` (naive UTC), or None without a valid one."""
+        try:
+            moment = parsedate_to_datetime(self.last_modified)
+        except (ValueError, TypeError, IndexError):
+            return None
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+        return aware.astimezone(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+
+
+def read_version(path: Path) -> FileVersion | None:
+    """Return the version on record, or None without a readable one."""
+    try:
+        return read_json(path, FileVersion)
+    except DamagedFileError:
+        return None
+
+
+def write_version(path: Path, version: FileVersion) -> None:
+    """Record a version.
+
+    Raises:
+        StorageError: the record can't be written.
+
+    """
+    with atomic_write(path) as stream:
+        stream.write(msgspec.json.format(msgspec.json.encode(version), indent=2) + b"\n")
+
+
+def download(
+    address: str,
+    paths: DownloadPaths,
+    settings: Settings,
+    report: ProgressCallback = ignore_progress,
+) -> FileVersion | None:
+    """Download the file at an address if it differs from the version on record; None if it does not.
+
+    An interrupted download resumes where the server allows it. `report` gets bytes: done, expected.
+
+    Raises:
+        TransientError: the download failed; the next one resumes it.
+        RefusedError: the server redirects, refuses the request, or sends a web page.
+        PermanentError: the address, or a proxy or certificates in the environment, can't be used.
+        StorageError: the disk is full, or a file can't be written.
+
+    """
+    with storage_errors(paths.file):
+        paths.file.parent.mkdir(parents=True, exist_ok=True)
+    agent = {"User-Agent": settings.user_agent} if settings.user_agent else {}
+    # Ranges count the bytes of the encoded body, so ask for none.
+    with Session(address, {"Accept-Encoding": "identity", **agent}) as session:
+        return _Download(address, paths, settings, report).run(session)
+
+
+class _Download:
+    def __init__(
+        self, address: str, paths: DownloadPaths, settings: Settings, report: ProgressCallback
+    ) -> None:
+        self._address = address
+        self._paths = paths
+        self._report = report
+        self._host = urlsplit(address).netloc
+        self._timeouts = Timeouts(
+            settings.connect_timeout, settings.read_timeout, settings.deadline or LONGEST
+        )
+
+    def run(self, session: Session) -> FileVersion | None:
+        begun = self._begun_version()
+        if begun and begun.size == self._done():  # killed before the file got its name
+            return self._complete(begun)
+        try:
+            with session.opening(self._address, self._timeouts, self._conditions(begun)) as response:
+                if response.status == 304:
+                    return None
+                self._check(response)
+                version = self._receive(response, begun)
+        except WebError as error:
+            raise TransientError(f"{self._host}: {error}") from None
+        return self._complete(version)
+
+    def _begun_version(self) -> FileVersion | None:
+        """Return the version of the incomplete file, or None if it can't be resumed."""
+        version = read_version(self._paths.partial_version)
+        if version and version.range_validator and version.address == self._address and self._done():
+            return version
+        return None
+
+    def _done(self) -> int:
+        """Return the size of the incomplete file."""
+        try:
+            return self._paths.partial.stat().st_size
+        except OSError:
+            return 0
+
+    def _conditions(self, begun: FileVersion | None) -> dict[str, str]:
+        if begun:
+            return {"Range": f"bytes={self._done()}-", "If-Range": begun.range_validator}
+        known = read_version(self._paths.version)
+        if known is None or known.address != self._address:
+            return {}
+        conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
+        return {name: value for name, value in conditions.items() if value}
+
+    def _check(self, response: OpenResponse) -> None:
+        """Check that a response is a file or a part of it."""
+        status, headers = response.status, response.headers
+        kind = brief(headers.get("Content-Type", "").partition(";")[0].strip(), 60).lower()
+        if 300 <= status < 400:
+            target = brief(headers.get("Location", "nowhere"))
+            raise RefusedError(
+                f"{self._host}: status {status} to {target!r}, which is not followed; check the address"
+            )
+        if status == 416:
+            self._discard()
+            raise TransientError(f"{self._host}: the file is shorter than before; the download starts again")
+        if status in (408, 429) or status >= 500:
+            raise TransientError(f"{self._host}: status {status}", read_retry_after(headers))
+        if status not in (200, 206):
+            raise RefusedError(f"{self._host}: status {status} for {self._address}; check the address")
+        if kind == "text/html":
+            raise RefusedError(f"{self._host}: the response is a web page, not a file; check the address")
+        if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+            raise RefusedError(f"{self._host}: the response is encoded, though none was asked for")
+
+    def _receive(self, response: OpenResponse, begun: FileVersion | None) -> FileVersion:
+        """Append the body to the incomplete file; return the version of the file."""
+        version = _describe(self._address, response.headers)
+        if response.status == 206:
+            version = self._check_part(version, response.headers, begun)
+        else:
+            self._discard()
+            write_version(self._paths.partial_version, version)
+        self._check_room(version)
+        with storage_errors(self._paths.partial), self._paths.partial.open("ab") as file:
+            self._append(response, file, version)
+            sync(file)
+        done = self._done()
+        if version.size is not None and done != version.size:
+            raise WebError(f"{done:,} of {version.size:,} bytes arrived")
+        return version
+
+    def _check_part(
+        self, version: FileVersion, headers: Mapping[str, str], begun: FileVersion | None
+    ) -> FileVersion:
+        """Return the version of the whole file, of which the response is the rest."""
+        span = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
+        is_same = begun and (version.etag or begun.etag) == begun.etag
+        if not begun or not span or not is_same or int(span[1]) != self._done():
+            self._discard()
+            raise TransientError(f"{self._host}: the file changed during the download; it starts again")
+        return msgspec.structs.replace(begun, size=int(span[2]))
+
+    def _check_room(self, version: FileVersion) -> None:
+        if version.size is None:
+            return
+        if version.size > MOST_BYTES:
+            raise RefusedError(f"{self._host}: {version.size:,} bytes are more than any complaint file has")
+        with storage_errors(self._paths.partial):
+            free = shutil.disk_usage(self._paths.partial.parent).free
+        missing = version.size - self._done() - free
+        if missing > 0:
+            raise StorageError(
+                f"cannot write {self._paths.file}: {missing:,} bytes are missing on the disk; "
+                "make room there, or set [storage] root"
+            )
+
+    def _append(self, response: OpenResponse, file: IO[bytes], version: FileVersion) -> None:
+        done = file.tell()
+        for chunk in response.chunks:
+            if not done and chunk.lstrip()[:1] == b"<":
+                raise RefusedError(f"{self._host}: the response is a web page, not a file; check the address")
+            done += len(chunk)
+            if done > (MOST_BYTES if version.size is None else version.size):
+                raise WebError("the file is longer than announced")
+            file.write(chunk)
+            self._report(done, version.size or done)
+
+    def _complete(self, version: FileVersion) -> FileVersion:
+        """Give the whole file its name, then record its version: without the record it is not used."""
+        paths = self._paths
+        with storage_errors(paths.file):
+            sha256 = hashlib.sha256()
+            with paths.partial.open("rb") as stream:
+                while block := stream.read(_BLOCK):
+                    sha256.update(block)
+            paths.version.unlink(missing_ok=True)
+            paths.partial.replace(paths.file)
+            sync_folder(paths.file.parent)
+            paths.partial_version.unlink(missing_ok=True)
+            size = paths.file.stat().st_size
+        whole = msgspec.structs.replace(version, size=size, sha256=sha256.hexdigest())
+        write_version(paths.version, whole)
+        return whole
+
+    def _discard(self) -> None:
+        with storage_errors(self._paths.partial):
+            self._paths.partial.unlink(missing_ok=True)
+            self._paths.partial_version.unlink(missing_ok=True)
+
+
+def _describe(address: str, headers: Mapping[str, str]) -> FileVersion:
+    length = headers.get("Content-Length", "")
+    return FileVersion(
+        address=address,
+        etag=headers.get("ETag", "")[:500],
+        last_modified=headers.get("Last-Modified", "")[:100],
+        size=int(length) if length.isascii() and length.isdecimal() and len(length) < 16 else None,
+        is_sandbox="Luigi-Etl-Sandbox" in headers,
+    )
