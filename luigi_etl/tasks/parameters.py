@@ -125,7 +125,7 @@ class FileParameter(_Checked[str]):
     def normalize(self, x: Any) -> str:
         """Return the path as text."""
         text = str(x)
-        if not text.strip() or "\0" in text:
+        if "\0" in text:
             raise self._wrong(text, "a file")
         if is_address(text):
             return check_file_address(self._attribute_name, text, DAILY_FILE)

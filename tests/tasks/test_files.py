@@ -1,0 +1,431 @@
+"""ImportComplaints and ReconcileComplaints, over HTTP and on both kinds of database."""
+
+import csv
+import gzip
+import io
+import json
+import signal
+import sqlite3
+import time
+import zipfile
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+
+from luigi_etl import ImportComplaints, MergeComplaints, ReconcileComplaints, SyncComplaints
+from luigi_etl.common.minutes import this_minute
+from luigi_etl.snapshot.run_record import read_record
+from tests.conftest import Chain, Pipeline, Run, Serve, Served
+from tests.sandbox.requested_files import DAILY
+
+MINUTE = datetime(2020, 6, 1)
+TOMORROW = datetime(2026, 9, 27, 12, tzinfo=timezone.utc)  # in the sandbox
+OPTION = ("--timestamp", "2020-06-01T0000")
+HEADER = "Date received,Company,State,Complaint ID\n"
+CONTENT = HEADER + "2020-05-01,Acme,CA,1\n2020-05-02,,TX,2\n"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    path = tmp_path / "old copy.csv"
+    path.write_text(CONTENT)
+    return path
+
+
+def states(pipeline: Pipeline) -> dict[str, str | None]:
+    return {row[0]: row[1] for row in pipeline.sql("SELECT complaint_id, state FROM current_complaints")}
+
+
+def lines(path: Path) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(path.read_text(), newline="")))[1:]
+
+
+def import_copy(pipeline: Pipeline, path: Path, minute: datetime | None = MINUTE) -> bool:
+    return pipeline.run(ImportComplaints, file=str(path), timestamp=minute)
+
+
+# --- a file on the disk --------------------------------------------------------------------------
+
+
+def test_rows_of_a_file_are_in_the_database(pipeline: Pipeline, copy: Path) -> None:
+    assert import_copy(pipeline, copy)
+
+    found = pipeline.sql("SELECT complaint_id, company, state FROM current_complaints ORDER BY 1")
+    assert found == [("1", "Acme", "CA"), ("2", None, "TX")]
+    assert pipeline.sql("SELECT DISTINCT change FROM changes") == [("new",)]
+
+
+def test_changes_rejected_rows_and_a_record_are_files(pipeline: Pipeline, copy: Path) -> None:
+    copy.write_text(
+        CONTENT * 1 + "\n".join(f"2020-05-0{day},A,CA,{day}" for day in range(3, 9)) + "\nx,A,CA,9\n"
+    )
+    pipeline.configure("guard", rejected_percent=50)
+
+    assert import_copy(pipeline, copy)
+
+    (changes,), (rejected,), (record,) = map(pipeline.files, ("changes.csv", "rejected.jsonl", "run.json"))
+    assert [line[:2] for line in lines(changes)] == [[str(number), "new"] for number in range(1, 9)]
+    assert json.loads(rejected.read_text()) == {"line": 10, "reason": "not a date: 'x'", "text": "x,A,CA,9"}
+    assert read_record(record).outcome == "imported"
+    assert read_record(record).counts == {"new": 8, "changed": 0, "withdrawn": 0, "returned": 0}
+
+
+def test_missing_column_changes_nothing_and_empty_cell_does(pipeline: Pipeline, copy: Path) -> None:
+    import_copy(pipeline, copy)
+    later = copy.with_name("later.csv")
+    later.write_text("Date received,State,Complaint ID\n2020-05-01,,1\n")
+
+    import_copy(pipeline, later, MINUTE + timedelta(days=1))
+
+    assert pipeline.sql("SELECT company, state FROM complaints WHERE complaint_id = '1'") == [("Acme", None)]
+
+
+@pytest.mark.parametrize("container", ["plain", "zip", "gzip"])
+def test_same_content_counts_once(pipeline: Pipeline, copy: Path, container: str) -> None:
+    """Whatever its name, container and minute."""
+    import_copy(pipeline, copy)
+    again = copy.with_name("again")
+    if container == "plain":
+        again.write_text(CONTENT)
+    elif container == "gzip":
+        again.write_bytes(gzip.compress(CONTENT.encode()))
+    else:
+        with zipfile.ZipFile(again, "w") as archive:
+            archive.writestr("folder/complaints.csv", CONTENT)
+
+    assert import_copy(pipeline, again, MINUTE + timedelta(days=1))
+
+    assert pipeline.sql("SELECT count(*) FROM snapshots") == [(1,)]
+    seen = pipeline.sql("SELECT DISTINCT last_seen FROM complaints")
+    assert [str(row[0])[:10] for row in seen] == ["2020-06-01"]
+    assert len(pipeline.files("changes.csv")) == 2
+
+
+def test_file_and_snapshot_of_one_minute_coexist(pipeline: Pipeline, served: Serve, copy: Path) -> None:
+    minute = datetime(2026, 9, 26, 12)
+    pipeline.configure("ccdb", url=served(20).url)
+    pipeline.run(MergeComplaints, timestamp=minute, query="", limit=0)
+
+    assert import_copy(pipeline, copy, minute)
+
+    assert pipeline.sql(
+        "SELECT timestamp, query, row_limit FROM snapshots GROUP BY 1, 2, 3 HAVING count(*) = 2"
+    )
+    assert len(states(pipeline)) == 22
+
+
+def test_complaint_withdrawn_since_stays_withdrawn(pipeline: Pipeline, served: Serve, copy: Path) -> None:
+    minute = datetime(2026, 9, 26, 12)
+    pipeline.configure("ccdb", url=served(20).url)
+    pipeline.run(MergeComplaints, timestamp=minute, query="", limit=0)
+
+    import_copy(pipeline, copy)
+
+    withdrawn = pipeline.sql("SELECT complaint_id FROM complaints WHERE withdrawn IS NOT NULL ORDER BY 1")
+    assert withdrawn == [("1",), ("2",)]
+
+
+@pytest.mark.parametrize(
+    "name", ["2015-bulk-head", "2017-api-names-head", "2020-bulk-head", "2025-04-export"]
+)
+def test_recorded_file_of_each_era_is_imported(pipeline: Pipeline, recorded: Path, name: str) -> None:
+    pipeline.configure("guard", rejected_percent=0)
+    path = recorded / f"{name}.csv"
+
+    assert import_copy(pipeline, path)
+
+    rows = list(csv.DictReader(io.StringIO(path.read_text("utf-8-sig"), newline="")))
+    label = next(label for label in rows[0] if label.lower().replace("_", " ") == "complaint id")
+    assert sorted(states(pipeline)) == sorted(row[label] for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty; copy or download it again"),
+        (HEADER.encode(), "it has no rows"),
+        (b"Company,State\nA,CA\n", "no column `Complaint ID`; its first row is 'Company,State'"),
+        (CONTENT.encode() + b"2020-05-03,A", "its last line has no end; copy or download it again"),
+        (CONTENT.encode() + b"2020-05-03,A\n", "its last row is cut off; copy or download it again"),
+        (CONTENT.encode() + b"2020-05-03,A,CA,1.2e7\n", "column 'Complaint ID': a spreadsheet changed its"),
+        (gzip.compress(CONTENT.encode())[:-9], "it is cut off or damaged (Compressed file ended before"),
+    ],
+    ids=["empty", "no rows", "no id", "cut line", "cut row", "spreadsheet", "cut archive"],
+)
+def test_unusable_file_is_one_line_and_merges_nothing(
+    chain: Chain, copy: Path, content: bytes, reason: str
+) -> None:
+    copy.write_bytes(content)
+
+    run = run_import(chain, str(copy), *OPTION)
+
+    assert (run.code, run.out, run.err.count("\n")) == (30, "", 1)
+    assert run.err.startswith(f"ERROR: ImportComplaints: {copy}: {reason}")
+    assert not chain.files("changes.csv")
+    export = chain.program("luigi-etl", "export", "-")
+    assert "there is no database" in export.err or "is empty" in export.err
+
+
+def run_import(chain: Chain, file: str, *arguments: str, **options: Any) -> Run:
+    return chain.luigi("--file", file, *arguments, task="ImportComplaints", **options)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("copy")
+@pytest.mark.parametrize(
+    ("file", "arguments", "line"),
+    [
+        ("no such file", (), "file: 'no such file' is not a file that can be read"),
+        (".", (), "file: '.' is not a file that can be read"),
+        ("https://me:secret@example.org/x.zip", (), "file: it must not contain a user name, a password or @"),
+        ("ftp://example.org/x.zip", (), "file: 'ftp://example.org/x.zip' is not a web address, such as "),
+        ("old copy.csv", ("--timestamp", "now"), "timestamp: 'now' is not a minute (UTC) written as "),
+        ("old copy.csv", ("--timestamp", "2099-01-01T0000"), "timestamp: '2099-01-01T0000' is not in the "),
+    ],
+)
+def test_invalid_parameter_is_one_line(
+    chain: Chain, file: str, arguments: tuple[str, ...], line: str
+) -> None:
+    run = run_import(chain, file, *arguments)
+
+    assert (run.code, run.err.count("\n")) == (2, 1)
+    assert run.err.startswith(f"luigi: error: {line}")
+
+
+@pytest.mark.slow
+def test_missing_file_parameter_is_one_line(chain: Chain) -> None:
+    run = chain.luigi(task="ImportComplaints")
+
+    assert (run.code, run.err) == (2, "luigi: error: file: name the file: --file PATH or ADDRESS\n")
+
+
+@pytest.mark.slow
+def test_file_without_a_time_asks_for_it(chain: Chain, copy: Path) -> None:
+    run = run_import(chain, str(copy))
+
+    assert run.code == 30
+    assert run.err == (
+        f"ERROR: ImportComplaints: timestamp: {copy} does not show the time of its data; "
+        "name it (UTC): --timestamp 2026-01-02T0304\n"
+    )
+
+
+@pytest.mark.slow
+def test_zip_file_dates_its_data(chain: Chain, copy: Path) -> None:
+    archive = copy.with_name("copy.zip")
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr(zipfile.ZipInfo("complaints.csv", (2021, 5, 6, 7, 8, 9)), CONTENT)
+
+    run = run_import(chain, str(archive))
+
+    assert run.code == 0
+    assert "the data is as of 2021-05-06 07:08 UTC, the date in the zip file" in run.err
+    assert run.out.startswith("2 new, 0 changed, 0 withdrawn, 0 returned: data/files/copy.zip~")
+
+
+@pytest.mark.slow
+def test_too_many_invalid_rows_fail_the_run(chain: Chain, copy: Path) -> None:
+    copy.write_text(CONTENT + "2020-05-03,A,CA,x\n")
+
+    run = run_import(chain, str(copy), *OPTION)
+
+    assert (run.code, run.out[:5]) == (30, "2 new")
+    assert "1 of 3 rows are not valid complaints, see data/files/" in run.err
+    assert run.err.endswith("every valid row was merged; to accept them: --guard-accept\n")
+
+
+@pytest.mark.slow
+def test_repeated_id_is_a_warning(chain: Chain, copy: Path) -> None:
+    copy.write_text(CONTENT + "2020-05-03,Other,NY,1\n")
+
+    run = run_import(chain, str(copy), *OPTION)
+
+    assert (run.code, run.out[:5]) == (0, "2 new")
+    assert "1 repeated row: the first row of an id was merged, not the later ones" in run.err
+
+
+@pytest.mark.slow
+def test_import_killed_at_any_moment_is_repeated(chain: Chain, tmp_path: Path) -> None:
+    path = tmp_path / "large.csv"
+    path.write_text(
+        HEADER + "".join(f"2020-05-01,Company {number},CA,{number}\n" for number in range(1, 40_000))
+    )
+    command = chain.luigi_command("--file", str(path), *OPTION, task="ImportComplaints")
+    for wait in (0.6, 0.9, 1.2, 1.5):
+        process = chain.start(*command)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+
+    run = chain.program(*command)
+
+    assert (run.code, run.err) == (0, "")
+    connection = sqlite3.connect(chain.folder / "data" / "complaints.db")
+    assert connection.execute("SELECT count(*) FROM complaints").fetchone() == (39_999,)
+    assert len(lines(chain.file("changes.csv"))) == 39_999
+
+
+# --- an address ----------------------------------------------------------------------------------
+
+
+def daily(server: Served) -> str:
+    return urljoin(server.url, DAILY)
+
+
+def test_file_at_an_address_is_dated_by_its_server(pipeline: Pipeline, served: Serve) -> None:
+    assert pipeline.run(ImportComplaints, file=daily(served(50)))
+
+    assert len(states(pipeline)) == 50
+    (seen,) = pipeline.sql("SELECT DISTINCT last_seen FROM complaints")
+    assert str(seen[0])[:16] == "2026-09-26 05:00"
+    assert not pipeline.files(".zip")
+
+
+def test_changed_file_at_an_address_is_imported_again(pipeline: Pipeline, served: Serve) -> None:
+    server = served(50)
+    pipeline.run(ImportComplaints, file=daily(server))
+    server.sandbox.index.arrive(5)
+    server.sandbox.index.reindex()
+
+    assert pipeline.run(ImportComplaints, file=daily(server))
+
+    assert len(states(pipeline)) == 55
+
+
+@pytest.mark.slow
+def test_unchanged_address_is_one_request_and_one_line(chain: Chain, served: Serve) -> None:
+    server = served(50)
+    run_import(chain, daily(server))
+
+    run = run_import(chain, daily(server))
+
+    assert (run.code, run.err) == (0, "")
+    assert run.out == f"already imported: {daily(server)} has not changed\n"
+    assert server.statuses == [200, 304]
+
+
+def test_broken_download_is_resumed_by_the_retries(pipeline: Pipeline, served: Serve) -> None:
+    server = served(3000, "1:cut", "2:cut")
+
+    assert pipeline.run(ImportComplaints, file=daily(server))
+
+    assert server.statuses == [200, 206, 206]
+    assert pipeline.sql("SELECT count(*) FROM complaints") == [(3000,)]
+
+
+# --- the daily file ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def server(pipeline: Pipeline, served: Serve) -> Served:
+    """Provide a sandbox of 300 complaints, and configure the pipeline for it."""
+    running = served(300, days=300)
+    pipeline.configure("ccdb", url=running.url, daily_file=daily(running))
+    return running
+
+
+def truth(server: Served) -> dict[str, str | None]:
+    return {row.identifier: row.value("state") for row in server.sandbox.index.rows.values()}
+
+
+def test_database_equals_the_daily_file(pipeline: Pipeline, server: Served) -> None:
+    assert pipeline.run(ReconcileComplaints)
+
+    assert states(pipeline) == truth(server)
+
+
+def test_next_file_shows_changes_of_any_age(pipeline: Pipeline, server: Served) -> None:
+    pipeline.run(ReconcileComplaints)
+    index = server.sandbox.index
+    index.move_on(TOMORROW)
+    for event in (index.arrive, index.vanish, index.change):
+        event(7)
+    index.reindex()
+
+    assert pipeline.run(ReconcileComplaints)
+
+    assert states(pipeline) == truth(server)
+    kinds = dict(pipeline.sql("SELECT change, count(DISTINCT complaint_id) FROM changes GROUP BY 1"))
+    assert (kinds["new"], kinds["withdrawn"]) == (307, 7)
+
+
+def test_unchanged_daily_file_is_one_request(pipeline: Pipeline, server: Served) -> None:
+    pipeline.run(ReconcileComplaints)
+
+    assert pipeline.run(ReconcileComplaints)
+
+    assert server.statuses == [200, 304]
+
+
+def test_lost_database_is_filled_again(pipeline: Pipeline, server: Served) -> None:
+    """A version on record is no proof that the database holds it."""
+    pipeline.run(ReconcileComplaints)
+    with pipeline.database.writing() as connection:
+        for table in ("history", "complaints", "snapshots", "coverage"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+
+    assert pipeline.run(ReconcileComplaints)
+
+    assert states(pipeline) == truth(server)
+
+
+def test_import_of_the_daily_file_keeps_its_proof(pipeline: Pipeline, server: Served) -> None:
+    pipeline.run(ReconcileComplaints)
+
+    assert pipeline.run(ImportComplaints, file=daily(server))
+
+    assert pipeline.sql("SELECT count(*) FROM snapshots WHERE is_complete") == [(1,)]
+
+
+def test_half_a_file_is_held_back_until_accepted(pipeline: Pipeline, server: Served) -> None:
+    pipeline.run(ReconcileComplaints)
+    index = server.sandbox.index
+    index.move_on(TOMORROW)
+    index.vanish(150)
+    index.reindex()
+
+    assert not pipeline.run(ReconcileComplaints)
+    assert not pipeline.run(ReconcileComplaints)
+    assert len(states(pipeline)) == 300
+    pipeline.configure("guard", accept="true")
+    assert pipeline.run(ReconcileComplaints)
+
+    assert states(pipeline) == truth(server)
+
+
+def test_late_file_does_not_withdraw_new_complaints(pipeline: Pipeline, server: Served) -> None:
+    """The morning's file was made before that morning's index."""
+    pipeline.run(ReconcileComplaints)
+    index = server.sandbox.index
+    index.move_on(TOMORROW)
+    index.reindex()
+    index.arrive(9)
+    pipeline.run(SyncComplaints, timestamp=datetime(2026, 9, 27, 4), days=400)
+
+    assert pipeline.run(ReconcileComplaints)
+
+    assert states(pipeline) == truth(server)
+
+
+def test_file_of_the_future_is_refused(pipeline: Pipeline, server: Served) -> None:
+    index = server.sandbox.index
+    index.move_on(TOMORROW.replace(year=this_minute().year + 1))
+    index.reindex()
+
+    assert not pipeline.run(ReconcileComplaints)
+
+    assert "Last-Modified is in the future" in read_record(pipeline.files("run.json")[0]).error
+
+
+@pytest.mark.slow
+def test_sandbox_file_is_not_merged_into_real_complaints(chain: Chain, served: Serve, copy: Path) -> None:
+    run_import(chain, str(copy), *OPTION)
+
+    run = run_import(chain, daily(served(50)))
+
+    assert run.code == 30
+    assert "the snapshot is of the sandbox, but the database holds complaints of the CFPB" in run.err
