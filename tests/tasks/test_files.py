@@ -402,6 +402,7 @@ def test_late_file_does_not_withdraw_new_complaints(pipeline: Pipeline, server: 
     pipeline.run(ReconcileComplaints)
     index = server.sandbox.index
     index.move_on(TOMORROW)
+    index.change(1)
     index.reindex()
     index.arrive(9)
     pipeline.run(SyncComplaints, timestamp=datetime(2026, 9, 27, 4), days=400)
