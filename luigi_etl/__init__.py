@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         ParseComplaints,
         StoreComplaints,
     )
-    from luigi_etl.tasks.files import ImportComplaints, ReconcileComplaints
+    from luigi_etl.tasks.files import ImportComplaints, ImportNarratives, ReconcileComplaints
     from luigi_etl.tasks.merge import MergeComplaints
     from luigi_etl.tasks.prune import PruneSnapshots
     from luigi_etl.tasks.sync import SyncComplaints
@@ -24,6 +24,7 @@ __all__ = [
     "CreateDocument",
     "ExtractComplaints",
     "ImportComplaints",
+    "ImportNarratives",
     "MergeComplaints",
     "ParseComplaints",
     "PruneSnapshots",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 _MODULES = {
     "ImportComplaints": "files",
+    "ImportNarratives": "files",
     "MergeComplaints": "merge",
     "PruneSnapshots": "prune",
     "ReconcileComplaints": "files",

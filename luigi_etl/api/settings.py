@@ -6,6 +6,10 @@ from pathlib import Path
 
 API = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/api/v1/"
 DAILY_FILE = "https://files.consumerfinance.gov/ccdb/complaints.csv.zip"
+ARCHIVE = (
+    "https://www.consumerfinance.gov/foia-requests/foia-electronic-reading-room/"
+    "cfpb-consumer-complaint-database-narratives-archive/"
+)
 NEWEST_FIRST = "created_date_desc"  # without it the API misreads a cursor and always returns page 1
 MAXIMUM_CLOCK_SKEW = timedelta(minutes=5)  # between this machine and the API
 LARGEST_PAGE = 10_000  # above it the API returns status 424

@@ -5,6 +5,10 @@ from html.parser import HTMLParser
 from typing import NamedTuple
 from urllib.parse import SplitResult, urldefrag, urljoin, urlsplit
 
+from luigi_etl.api.body import WebError
+from luigi_etl.api.session import Session, Timeouts
+from luigi_etl.api.settings import Settings
+from luigi_etl.bulk.download import check_file_status
 from luigi_etl.common.errors import PermanentError, TransientError
 
 FILES_HOST = "files.consumerfinance.gov"
@@ -21,6 +25,25 @@ class _Origin(NamedTuple):
     scheme: str
     host: str
     port: int | None
+
+
+def fetch_links(address: str, settings: Settings) -> list[str]:
+    """Fetch the archive's page, and return the addresses of its files as `read_links` does.
+
+    Raises:
+        TransientError, RefusedError: the page could not be fetched.
+        PermanentError: as for `read_links`.
+
+    """
+    agent = {"User-Agent": settings.user_agent} if settings.user_agent else {}
+    timeouts = Timeouts(settings.connect_timeout, settings.read_timeout)
+    try:
+        with Session(address, agent) as session:
+            response = session.fetch(address, timeouts)
+    except WebError as error:
+        raise TransientError(f"{urlsplit(address).netloc}: {error}") from None
+    check_file_status(address, response.status, response.headers)
+    return read_links(response.body, address)
 
 
 def read_links(page: bytes, page_url: str) -> list[str]:

@@ -4,9 +4,6 @@ import hashlib
 import re
 import shutil
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
-from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
 
@@ -16,8 +13,9 @@ from luigi_etl.api.body import WebError
 from luigi_etl.api.session import OpenResponse, Session, Timeouts
 from luigi_etl.api.settings import Settings
 from luigi_etl.api.status import read_retry_after
-from luigi_etl.common.errors import DamagedFileError, RefusedError, StorageError, TransientError
-from luigi_etl.common.files import atomic_write, read_json, storage_errors, sync, sync_folder
+from luigi_etl.bulk.file_version import FileVersion, describe_version, read_version, write_version
+from luigi_etl.common.errors import RefusedError, StorageError, TransientError
+from luigi_etl.common.files import storage_errors, sync, sync_folder
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
 from luigi_etl.common.terminal import brief
 from luigi_etl.snapshot.paths import DownloadPaths
@@ -26,56 +24,6 @@ MOST_BYTES = 20_000_000_000  # the CFPB's largest file has 1.4 GB
 LONGEST = 86_400.0  # seconds, without a deadline in the settings
 _BLOCK = 1 << 20  # bytes
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15})")
-
-
-class FileVersion(msgspec.Struct, frozen=True, kw_only=True):
-    """The version of a file, as its server describes it; headers that it does not send are empty.
-
-    `size` is in bytes, None if unknown. `sha256` is empty until the file is whole, and `content_hash`, the
-    hash of its CSV, until it is imported.
-    """
-
-    address: str
-    etag: str = ""
-    last_modified: str = ""
-    size: int | None = None
-    sha256: str = ""
-    content_hash: str = ""
-    is_sandbox: bool = False
-
-    @property
-    def range_validator(self) -> str:
-        """The value for `If-Range`, which needs a strong validator (RFC 9110, 13.1.5)."""
-        return self.last_modified if self.etag.startswith("W/") else self.etag or self.last_modified
-
-    @property
-    def minute(self) -> datetime | None:
-        """The minute of `Last-Modified` (naive UTC), or None without a valid one."""
-        try:
-            moment = parsedate_to_datetime(self.last_modified)
-        except (ValueError, TypeError, IndexError):
-            return None
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-        return aware.astimezone(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
-
-
-def read_version(path: Path) -> FileVersion | None:
-    """Return the version on record, or None without a readable one."""
-    try:
-        return read_json(path, FileVersion)
-    except DamagedFileError:
-        return None
-
-
-def write_version(path: Path, version: FileVersion) -> None:
-    """Record a version.
-
-    Raises:
-        StorageError: the record can't be written.
-
-    """
-    with atomic_write(path) as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(version), indent=2) + b"\n")
 
 
 def download(
@@ -101,6 +49,24 @@ def download(
     # Ranges count the bytes of the encoded body, so ask for none.
     with Session(address, {"Accept-Encoding": "identity", **agent}) as session:
         return _Download(address, paths, settings, report).run(session)
+
+
+def check_file_status(address: str, status: int, headers: Mapping[str, str]) -> None:
+    """Raise an error unless the status is 200 or 206.
+
+    Raises:
+        TransientError: a retry may help (408, 429, 5xx).
+        RefusedError: a retry can't help.
+
+    """
+    host = urlsplit(address).netloc
+    if 300 <= status < 400:
+        target = brief(headers.get("Location", "nowhere"))
+        raise RefusedError(f"{host}: status {status} to {target!r}, which is not followed; check the address")
+    if status in (408, 429) or status >= 500:
+        raise TransientError(f"{host}: status {status}", read_retry_after(headers))
+    if status not in (200, 206):
+        raise RefusedError(f"{host}: status {status} for {address}; check the address")
 
 
 class _Download:
@@ -154,28 +120,19 @@ class _Download:
 
     def _check(self, response: OpenResponse) -> None:
         """Check that a response is a file or a part of it."""
-        status, headers = response.status, response.headers
-        kind = brief(headers.get("Content-Type", "").partition(";")[0].strip(), 60).lower()
-        if 300 <= status < 400:
-            target = brief(headers.get("Location", "nowhere"))
-            raise RefusedError(
-                f"{self._host}: status {status} to {target!r}, which is not followed; check the address"
-            )
-        if status == 416:
+        if response.status == 416:
             self._discard()
             raise TransientError(f"{self._host}: the file is shorter than before; the download starts again")
-        if status in (408, 429) or status >= 500:
-            raise TransientError(f"{self._host}: status {status}", read_retry_after(headers))
-        if status not in (200, 206):
-            raise RefusedError(f"{self._host}: status {status} for {self._address}; check the address")
+        check_file_status(self._address, response.status, response.headers)
+        kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         if kind == "text/html":
             raise RefusedError(f"{self._host}: the response is a web page, not a file; check the address")
-        if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
             raise RefusedError(f"{self._host}: the response is encoded, though none was asked for")
 
     def _receive(self, response: OpenResponse, begun: FileVersion | None) -> FileVersion:
         """Append the body to the incomplete file; return the version of the file."""
-        version = _describe(self._address, response.headers)
+        version = describe_version(self._address, response.headers)
         if response.status == 206:
             version = self._check_part(version, response.headers, begun)
         else:
@@ -247,14 +204,3 @@ class _Download:
         with storage_errors(self._paths.partial):
             self._paths.partial.unlink(missing_ok=True)
             self._paths.partial_version.unlink(missing_ok=True)
-
-
-def _describe(address: str, headers: Mapping[str, str]) -> FileVersion:
-    length = headers.get("Content-Length", "")
-    return FileVersion(
-        address=address,
-        etag=headers.get("ETag", "")[:500],
-        last_modified=headers.get("Last-Modified", "")[:100],
-        size=int(length) if length.isascii() and length.isdecimal() and len(length) < 16 else None,
-        is_sandbox="Luigi-Etl-Sandbox" in headers,
-    )

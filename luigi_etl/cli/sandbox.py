@@ -120,9 +120,10 @@ def _last_moment(day: str | None) -> datetime:
 
 def _addresses(url: str) -> dict[str, str]:
     """Return the environment variables with the sandbox's addresses."""
+    from luigi_etl.sandbox.archive import PAGE
     from luigi_etl.sandbox.files import DAILY
 
-    return {"CCDB_URL": url, "CCDB_DAILY_FILE": urljoin(url, DAILY)}
+    return {"CCDB_URL": url, "CCDB_DAILY_FILE": urljoin(url, DAILY), "CCDB_ARCHIVE": urljoin(url, PAGE)}
 
 
 def _run_with(url: str, command: list[str]) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import luigi
 
-from luigi_etl.api.settings import API, DAILY_FILE, LARGEST_PAGE, Settings
+from luigi_etl.api.settings import API, ARCHIVE, DAILY_FILE, LARGEST_PAGE, Settings
 from luigi_etl.snapshot.guard import Guard
 from luigi_etl.tasks.parameters import (
     AddressParameter,
@@ -16,6 +16,7 @@ from luigi_etl.tasks.parameters import (
 )
 from luigi_etl.tasks.setting_checks import (
     accept_any_text,
+    check_archive,
     check_columns,
     check_command,
     check_daily_file,
@@ -33,11 +34,14 @@ _LIMITS = Guard()
 
 
 class ccdb(luigi.Config):  # noqa: N801  # the name of the section
-    """Access to the CFPB; `$CCDB_URL` and `$CCDB_DAILY_FILE` replace the default addresses."""
+    """Access to the CFPB; `$CCDB_URL`, `$CCDB_DAILY_FILE` and `$CCDB_ARCHIVE` replace the addresses."""
 
     url = AddressParameter("CCDB_URL", API, check_web_address, "address of the API")
     daily_file = AddressParameter(
         "CCDB_DAILY_FILE", DAILY_FILE, check_daily_file, "address of the file with every complaint"
+    )
+    archive = AddressParameter(
+        "CCDB_ARCHIVE", ARCHIVE, check_archive, "address of the page of the narratives archive"
     )
     requests_per_minute = WholeNumberParameter(
         _DEFAULT.requests_per_minute, 0, description="rate limit; 0 = none"

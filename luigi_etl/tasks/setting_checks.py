@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from urllib.parse import parse_qs, urlsplit
 
-from luigi_etl.api.settings import API, DAILY_FILE
+from luigi_etl.api.settings import API, ARCHIVE, DAILY_FILE
 from luigi_etl.common.errors import SettingError
 
 _LIBPQ = re.compile(r"\b(host|hostaddr|port|dbname|user|password|passfile|service|sslmode)\s*=", re.ASCII)
@@ -38,6 +38,11 @@ def check_file_address(setting: str, text: str, example: str) -> str:
 def check_daily_file(text: str) -> str:
     """Accept the address of a file."""
     return check_file_address("[ccdb] daily_file", text, DAILY_FILE)
+
+
+def check_archive(text: str) -> str:
+    """Accept the address of a page."""
+    return check_file_address("[ccdb] archive", text, ARCHIVE)
 
 
 def check_header_value(text: str) -> str:

@@ -15,7 +15,8 @@ from urllib.parse import urljoin
 import pytest
 
 from luigi_etl.api.settings import Settings
-from luigi_etl.bulk.download import FileVersion, download, read_version
+from luigi_etl.bulk.download import download
+from luigi_etl.bulk.file_version import FileVersion, read_version
 from luigi_etl.common.errors import EtlError, RefusedError, StorageError, TransientError
 from luigi_etl.snapshot.paths import DownloadPaths, ImportFiles
 from tests.conftest import Serve, Served
