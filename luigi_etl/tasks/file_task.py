@@ -78,26 +78,24 @@ class FileTask(Recording):
             finally:
                 bar.clear()
 
-        self._forget_lost_import(paths)
+        if not paths.file.exists() and not self.with_retries(lambda: self.is_import_on_record(paths)):
+            with storage_errors(paths.version):
+                paths.version.unlink(missing_ok=True)  # download it again
         version = self.with_retries(attempt)
         if version is None and paths.file.exists():  # its import did not end
             return read_version(paths.version)
         return version
 
-    def _forget_lost_import(self, paths: DownloadPaths) -> None:
-        """Forget a version whose import is not in the database, so that it is downloaded again."""
+    def is_import_on_record(self, paths: DownloadPaths) -> bool:
+        """Return whether the database holds the content of the version on record."""
         from luigi_etl.bulk.file_version import read_version
         from luigi_etl.database.connection import Database
         from luigi_etl.database.file_import import find_import
 
         version = read_version(paths.version)
-        if version is None or paths.file.exists():
-            return
-        database = Database(storage().database_address)
-        content_hash = version.content_hash
-        if not (content_hash and self.with_retries(lambda: find_import(database, content_hash))):
-            with storage_errors(paths.version):
-                paths.version.unlink()
+        if version is None or not version.content_hash:
+            return False
+        return find_import(Database(storage().database_address), version.content_hash) is not None
 
     @contextlib.contextmanager
     def locking(self, paths: DownloadPaths) -> Iterator[None]:

@@ -3,13 +3,14 @@
 The database modules are imported inside `run`, because StoreComplaints runs each minute without them.
 """
 
+import contextlib
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import luigi
 
-from luigi_etl.common.errors import DamagedFileError
+from luigi_etl.common.errors import DamagedFileError, EtlError
 from luigi_etl.common.minutes import as_parameter, this_minute
 from luigi_etl.common.terminal import counted, print_line
 from luigi_etl.snapshot.paths import ImportFiles
@@ -52,14 +53,18 @@ class ImportComplaints(FileTask):
         return targets(rejected=self.files.rejected, changes=self.files.changes)
 
     def complete(self) -> bool:
-        """Return whether the file is imported; only a request shows whether one at an address has changed."""
-        if is_address(self.file):
+        """Return whether the database holds the file; only a request shows whether an address has another."""
+        if self._has_run or is_address(self.file):
             return self._has_run
-        return bool(super().complete())  # type: ignore[no-untyped-call]
+        with contextlib.suppress(EtlError):  # the run reports it
+            exists = bool(super().complete())  # type: ignore[no-untyped-call]
+            return exists and self.is_import_on_record(self.files.download)
+        return False
 
     def run(self) -> None:
         """Import the file; see `merge`."""
         from luigi_etl.bulk.content import read_facts
+        from luigi_etl.bulk.file_version import FileVersion, write_version
         from luigi_etl.database.file_import import FileToImport
 
         if is_address(self.file):
@@ -68,6 +73,8 @@ class ImportComplaints(FileTask):
             facts = read_facts(self._path)
             minute = self.timestamp or self.read_zip_date(self._path, facts)
             self.merge(FileToImport(self._path, facts, minute), self.files)
+            version = FileVersion(address=str(self._path.resolve()), content_hash=facts.content_hash)
+            write_version(self.files.download.version, version)
         self._has_run = True
 
     @property

@@ -8,7 +8,7 @@ from luigi_etl.database.connection import Database
 from luigi_etl.database.migration import STEPS, Step, create_or_migrate
 from luigi_etl.database.schema import complaints
 from tests.conftest import Beside
-from tests.version_1 import VERSION_1_OF_POSTGRESQL, VERSION_1_OF_SQLITE
+from tests.version_1 import VERSION_1_OF_POSTGRESQL, VERSION_1_OF_SQLITE, undo_version_3
 
 Row = tuple[object, ...]
 NEWEST = 1 + len(STEPS)
@@ -226,6 +226,36 @@ def shape(connection: Connection) -> dict[str, object]:
         for name in inspector.get_table_names()
     }
     return {**tables, "views": sorted(inspector.get_view_names())}
+
+
+# --- version 2 -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def of_version_2(of_version_1: Database, beside: Beside) -> Database:
+    """Give a database of version 2 with one complaint."""
+    with of_version_1.writing():
+        pass
+    undo_version_3(beside, is_file=of_version_1.name.endswith(".db"))
+    return of_version_1
+
+
+def test_version_2_can_be_read(of_version_2: Database, beside: Beside) -> None:
+    with of_version_2.reading() as connection:
+        found = connection.scalars(select(complaints.c.company)).all()
+
+    assert (found, version(beside)) == (["Acme Bank"], [(2,)])
+
+
+def test_migration_keeps_snapshots_and_their_changes(of_version_2: Database, beside: Beside) -> None:
+    with of_version_2.writing():
+        pass
+
+    assert version(beside) == [(3,)]
+    assert beside("SELECT id, query, row_limit, content_hash, source FROM snapshots") == [
+        (1, "size=10", 10, "sha256:0", "")
+    ]
+    assert [row[:2] for row in beside("SELECT complaint_id, change FROM changes")] == [("7", "new")]
 
 
 # --- foreign tables ------------------------------------------------------------------------------

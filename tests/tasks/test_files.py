@@ -15,11 +15,18 @@ from urllib.parse import urljoin
 
 import pytest
 
-from luigi_etl import ImportComplaints, MergeComplaints, ReconcileComplaints, SyncComplaints
+from luigi_etl import (
+    ImportComplaints,
+    ImportNarratives,
+    MergeComplaints,
+    ReconcileComplaints,
+    SyncComplaints,
+)
 from luigi_etl.common.minutes import this_minute
+from luigi_etl.service.forget.deletion import forget
 from luigi_etl.snapshot.run_record import read_record
 from tests.conftest import Chain, Pipeline, Run, Serve, Served
-from tests.sandbox.requested_files import DAILY
+from tests.sandbox.requested_files import ARCHIVE, DAILY
 
 MINUTE = datetime(2020, 6, 1)
 TOMORROW = datetime(2026, 9, 27, 12, tzinfo=timezone.utc)  # in the sandbox
@@ -430,3 +437,124 @@ def test_sandbox_file_is_not_merged_into_real_complaints(chain: Chain, served: S
 
     assert run.code == 30
     assert "the snapshot is of the sandbox, but the database holds complaints of the CFPB" in run.err
+
+
+# --- the narratives archive ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def archive(pipeline: Pipeline, served: Serve) -> Served:
+    """Provide a sandbox with an archive, and configure the pipeline for it."""
+    running = served(300, days=300)
+    configure_archive(pipeline, running)
+    return running
+
+
+def configure_archive(pipeline: Pipeline, server: Served) -> None:
+    pipeline.configure(
+        "ccdb", url=server.url, daily_file=daily(server), archive=urljoin(server.url, ARCHIVE), retries=1
+    )
+
+
+def narratives(pipeline: Pipeline) -> int:
+    (row,) = pipeline.sql("SELECT count(complaint_what_happened) FROM current_complaints")
+    return int(row[0])
+
+
+@pytest.mark.usefixtures("archive")
+def test_every_file_of_the_archive_is_imported(pipeline: Pipeline) -> None:
+    assert pipeline.run(ImportNarratives)
+
+    assert narratives(pipeline) > 50
+    times = pipeline.sql("SELECT DISTINCT timestamp FROM snapshots")
+    assert [str(row[0])[:16] for row in times] == ["2026-09-14 04:00"]
+    assert pipeline.sql("SELECT count(*) FROM snapshots") == [(len(pipeline.files("changes.csv")),)]
+
+
+def test_daily_file_without_narratives_keeps_them(pipeline: Pipeline, archive: Served) -> None:
+    pipeline.run(ImportNarratives)
+    before = narratives(pipeline)
+
+    pipeline.run(ReconcileComplaints)
+
+    gone = pipeline.sql("SELECT count(complaint_what_happened) FROM complaints WHERE withdrawn IS NOT NULL")
+    assert narratives(pipeline) + gone[0][0] == before
+    assert states(pipeline) == truth(archive)
+
+
+def test_imported_file_of_the_archive_is_not_downloaded(pipeline: Pipeline, archive: Served) -> None:
+    pipeline.run(ImportNarratives)
+    archive.sandbox.requests.clear()
+
+    assert pipeline.run(ImportNarratives)
+
+    assert set(archive.statuses[1:]) == {304}
+
+
+def test_archive_before_and_after_the_daily_file_is_the_same(pipeline: Pipeline, archive: Served) -> None:
+    pipeline.run(ReconcileComplaints)
+
+    pipeline.run(ImportNarratives)
+
+    assert narratives(pipeline) > 50
+    assert states(pipeline) == truth(archive)
+
+
+def test_interrupted_archive_continues_at_its_file(pipeline: Pipeline, served: Serve) -> None:
+    server = served(300, "4:status=404", days=300)
+    configure_archive(pipeline, server)
+    assert not pipeline.run(ImportNarratives)
+    imported = len(pipeline.files("changes.csv"))
+
+    assert pipeline.run(ImportNarratives)
+
+    assert imported == 2
+    assert server.statuses[4:7] == [200, 304, 304]
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        ("no_links", "no links to CCDB_Export_*.zip; open the page to see whether it moved"),
+        ("foreign_links", "which is neither https://files.consumerfinance.gov nor the page's own server"),
+        ("redirect", "status 302 to 'http://localhost:"),
+        ("status=404", "status 404 for http://127.0.0.1:"),
+    ],
+)
+def test_unusable_page_is_reported_in_one_line(
+    pipeline: Pipeline, served: Serve, rule: str, reason: str
+) -> None:
+    configure_archive(pipeline, served(300, f"every 1:{rule}", days=300))
+
+    assert not pipeline.run(ImportNarratives)
+
+    assert reason in read_record(pipeline.files("run.json")[0]).error
+    assert not pipeline.files("changes.csv")
+
+
+# --- beside other commands -----------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_forgotten_import_can_be_repeated(pipeline: Pipeline, copy: Path) -> None:
+    import_copy(pipeline, copy)
+    import_copy(pipeline, copy.rename(copy.with_name("new name")), MINUTE + timedelta(days=1))
+
+    forget(pipeline.database, pipeline.root, MINUTE - timedelta(minutes=1))
+    assert states(pipeline) == {}
+    assert import_copy(pipeline, copy.with_name("new name"))
+
+    assert states(pipeline) == {"1": "CA", "2": "TX"}
+
+
+@pytest.mark.slow
+def test_two_imports_at_once_merge_once(chain: Chain, copy: Path) -> None:
+    copy.write_text(HEADER + "".join(f"2020-05-01,A,CA,{number}\n" for number in range(1, 5000)))
+    command = chain.luigi_command("--file", str(copy), *OPTION, task="ImportComplaints")
+
+    processes = [chain.start(*command) for _ in range(3)]
+    codes = [(process.communicate(timeout=120), process.returncode)[1] for process in processes]
+
+    assert codes == [0, 0, 0]
+    connection = sqlite3.connect(chain.folder / "data" / "complaints.db")
+    assert connection.execute("SELECT count(*), count(DISTINCT source) FROM snapshots").fetchone() == (1, 1)

@@ -14,6 +14,7 @@ from luigi_etl.service.crontab.marks import format_marks
 TEMPLATE = Path("cron", "crontab")
 LUIGID_COMMAND = "{run} luigid"
 SYNC_COMMAND = "{run} unattended SyncComplaints"
+RECONCILE_COMMAND = "{run} unattended ReconcileComplaints"
 HINT = b"# written by `luigi-etl crontab --install`, and written anew by the next"
 _PLACEHOLDER = re.compile(r"\{(run|options|query)\}")
 
@@ -79,7 +80,11 @@ def _read_paragraphs(jobs: Jobs) -> list[list[str]]:
 def _is_needed(paragraph: list[str], jobs: Jobs) -> bool:
     """Return whether a paragraph has a command, and only commands for these jobs."""
     commands = [line for line in paragraph if "{run}" in line and not line.startswith("#")]
-    choices = ((LUIGID_COMMAND, jobs.with_luigid), (SYNC_COMMAND, jobs.with_sync))
+    choices = (
+        (LUIGID_COMMAND, jobs.with_luigid),
+        (SYNC_COMMAND, jobs.with_sync),
+        (RECONCILE_COMMAND, jobs.with_sync and "" in jobs.queries),  # the file holds all complaints
+    )
     unwanted = [command for command, is_wanted in choices if not is_wanted]
     return bool(commands) and not any(text in line for line in commands for text in unwanted)
 

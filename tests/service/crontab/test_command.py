@@ -80,6 +80,20 @@ def test_sync_has_a_line_for_each_query(crontab_command: Call) -> None:
 
 
 @pytest.mark.usefixtures("checkout")
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [(("--sync",), 1), (("--sync", "--query", "state=CA"), 0), (("--query", ""), 0)],
+)
+def test_sync_of_all_complaints_reconciles_each_day(
+    crontab_command: Call, options: tuple[str, ...], count: int
+) -> None:
+    """The daily file holds all complaints."""
+    jobs = jobs_of(crontab_command(*options).out)
+
+    assert sum(job.endswith("unattended ReconcileComplaints") for job in jobs) == count
+
+
+@pytest.mark.usefixtures("checkout")
 def test_limit_applies_only_to_the_chain(crontab_command: Call) -> None:
     jobs = jobs_of(crontab_command("--sync", "--limit", "5").out)
 
