@@ -18,7 +18,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urljoin
 from urllib.request import urlopen
 
 import hypothesis
@@ -30,7 +30,9 @@ from luigi.task_register import Register
 from luigi_etl.api.client import Client
 from luigi_etl.api.settings import Settings
 from luigi_etl.database.connection import Database
+from luigi_etl.sandbox.archive import PAGE
 from luigi_etl.sandbox.eras import ERAS
+from luigi_etl.sandbox.files import DAILY
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script, read_rule
 from luigi_etl.sandbox.server import serve
@@ -182,7 +184,8 @@ class Chain:
 
     def start(self, *command: str, url: str = "", **options: Any) -> subprocess.Popen[str]:
         """Start a program."""
-        environment = {**self.environment, **({"CCDB_URL": url} if url else {})}
+        files = {"CCDB_DAILY_FILE": urljoin(url, DAILY), "CCDB_ARCHIVE": urljoin(url, PAGE)}
+        environment = {**self.environment, **({"CCDB_URL": url, **files} if url else {})}
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
             command, env=environment, text=True, **{"cwd": self.folder, **pipes, **options}

@@ -16,7 +16,7 @@ def add_to(commands: Subcommands) -> None:
         "failure of an outage and its end are each reported once, by [service] notify or on standard error.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("task", help="StoreComplaints, MergeComplaints, SyncComplaints, PruneSnapshots")
+    parser.add_argument("task", help="StoreComplaints, SyncComplaints, ReconcileComplaints or another task")
     parser.add_argument(
         "parameters", nargs=argparse.REMAINDER, help="parameters of the task, as for luigi: --query, --limit"
     )

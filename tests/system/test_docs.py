@@ -62,7 +62,7 @@ def test_commands_of_readme_run(chain: Chain, served: Serve) -> None:
     """Run them in turn, offline. `crontab` only prints, and `doctor` reports that cron is missing."""
     server = served(1000)
     offered = offered_commands()
-    assert len(offered) == 13
+    assert len(offered) == 15
     for command in offered:
         if command.startswith("sqlite3"):
             _, file, query = shlex.split(command)
