@@ -4,7 +4,7 @@ import gzip
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -52,14 +52,14 @@ def open_content(path: Path) -> Iterator[Content]:
                 with zipfile.ZipFile(file) as archive:
                     member = _find_member(archive)
                     with archive.open(member) as stream:
-                        yield Content(stream, is_checked=True, modified=datetime(*member.date_time))
+                        yield Content(stream, is_checked=True, modified=_find_date(member))
             elif start.startswith(b"\x1f\x8b"):
                 with gzip.open(file) as unpacked:
                     yield Content(_LimitedStream(unpacked, path.stat().st_size), is_checked=True)
             else:
                 _check_kind(start)
                 yield Content(file, is_checked=False)
-        except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        except (zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, UnicodeDecodeError) as error:
             raise FileFormatError(f"it is cut off or damaged ({error}); copy or download it again") from error
         except (NotImplementedError, RuntimeError) as error:  # another compression method, a password
             raise FileFormatError(f"{error}; unpack it and import the CSV") from error
@@ -74,8 +74,17 @@ def _find_member(archive: zipfile.ZipFile) -> zipfile.ZipInfo:
     if len(members) != 1:
         raise FileFormatError(f"it holds {len(members):,} CSV files; unpack it and import one of them")
     (member,) = members
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise FileFormatError("it is compressed with another method than Deflate; import the unpacked CSV")
     _check_ratio(member.file_size, member.compress_size)
     return member
+
+
+def _find_date(member: zipfile.ZipInfo) -> datetime | None:
+    """Return the date of a member, None if it has none: some packers write zeros."""
+    with suppress(ValueError):
+        return datetime(*member.date_time)
+    return None
 
 
 def _check_ratio(content: int, compressed: int) -> None:

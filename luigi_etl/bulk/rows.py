@@ -48,7 +48,7 @@ class RowReader:
         self._is_at_end = False
         self._is_last_row_short = False
         first = self._read_first_line()
-        header = read_header(next(csv.reader([first])))
+        header = read_header(_split_header(first))
         self._width = len(header.fields)
         self.unknown_labels = header.unknown_labels
         self.fields = tuple(field for field in header.fields if field)
@@ -156,6 +156,13 @@ class RowReader:
     def _reject(self, batch: Batch, lines: list[str], reason: str) -> None:
         text = "".join(lines).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
         batch.rejected.append(RejectedRow(self._line, reason, text.rstrip("\r\n")))
+
+
+def _split_header(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error as error:  # line ends of old Macs, or no CSV
+        raise FileFormatError(f"its first row is not CSV ({error}); save it as CSV with LF or CRLF") from None
 
 
 def _move(lines: deque[str], taken: list[str]) -> Iterator[str]:

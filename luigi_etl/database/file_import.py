@@ -26,12 +26,16 @@ from luigi_etl.snapshot.ids import IdSet
 _GUARD = Guard()
 
 
-class RowCounts(msgspec.Struct):
-    """The numbers of valid rows, of rejected ones, and of those whose id an earlier row has."""
+class FileProfile(msgspec.Struct):
+    """The numbers of valid rows, of rejected ones, and of those whose id an earlier row has.
+
+    `unknown_labels` are the columns that are no field of a complaint.
+    """
 
     valid: int = 0
     rejected: int = 0
     repeated: int = 0
+    unknown_labels: list[str] = []
 
     @property
     def total(self) -> int:
@@ -53,7 +57,7 @@ class FileImport(NamedTuple):
     """
 
     key: Key
-    rows: RowCounts
+    rows: FileProfile
     is_new: bool
     problem: str = ""
 
@@ -91,7 +95,7 @@ def import_file(
         DatabaseError, DatabaseUnavailableError: see `Database`.
 
     """
-    rows, problem = RowCounts(), ""
+    rows, problem = FileProfile(), ""
     known = find_import(database, file.facts.content_hash)
     with atomic_write(rejected) as stream:
         observations = _read_observations(file.path, file.facts, rows, stream, report)
@@ -109,7 +113,7 @@ def import_file(
     return FileImport(merged.key, rows, known is None, problem)
 
 
-def _settle(snapshot: SnapshotToMerge, rows: RowCounts) -> SnapshotToMerge:
+def _settle(snapshot: SnapshotToMerge, rows: FileProfile) -> SnapshotToMerge:
     """Return the snapshot after the last row: a rejected row may be any complaint."""
     is_complete = snapshot.is_complete and not rows.rejected
     return snapshot._replace(rows=rows.valid, is_complete=is_complete, is_whole=is_complete)
@@ -160,12 +164,13 @@ def _holds_sandbox(database: Database) -> bool:
 
 
 def _read_observations(
-    path: Path, facts: ContentFacts, rows: RowCounts, rejected: IO[bytes], report: ProgressCallback
+    path: Path, facts: ContentFacts, rows: FileProfile, rejected: IO[bytes], report: ProgressCallback
 ) -> Iterator[Observation]:
     try:
         with open_content(path) as content:
             stream = HashedStream(content.stream, lambda done: report(done, facts.size))
             reader = RowReader(stream, is_checked=content.is_checked)
+            rows.unknown_labels = reader.unknown_labels
             converter = _Converter(reader.fields)
             for batch in reader.batches():
                 _write_rejected(batch, rejected)

@@ -27,7 +27,7 @@ from luigi_etl.common.files import storage_errors
 from luigi_etl.common.locks import ROOT_WITH_LOCKS, lock
 from luigi_etl.common.minutes import as_text, this_minute
 from luigi_etl.common.progress import ProgressBar
-from luigi_etl.common.terminal import counted
+from luigi_etl.common.terminal import brief, counted
 from luigi_etl.snapshot.paths import DownloadPaths, ImportFiles
 from luigi_etl.tasks.base import Recording
 from luigi_etl.tasks.config import ccdb, guard, storage
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from luigi_etl.bulk.content import ContentFacts
     from luigi_etl.bulk.file_version import FileVersion
     from luigi_etl.database.change_log import Counts
-    from luigi_etl.database.file_import import FileImport, FileToImport, RowCounts
+    from luigi_etl.database.file_import import FileImport, FileProfile, FileToImport
 
 OLDEST = datetime(2011, 12, 1)  # the CFPB's first complaint; zip members can lack a date
 logger = logging.getLogger("luigi_etl")
@@ -211,8 +211,11 @@ class FileTask(Recording):
         imported = import_file(database, file, files.rejected, self.show_progress, guard().limits())
         return imported, write_changes(database, [imported.key], files.changes)
 
-    def _check(self, rows: "RowCounts", files: ImportFiles) -> None:
-        """Warn of rows that were not merged, or raise a DriftError for too many."""
+    def _check(self, rows: "FileProfile", files: ImportFiles) -> None:
+        """Warn of columns and rows that were not merged, or raise a DriftError for too many rows."""
+        if rows.unknown_labels:
+            labels = brief(", ".join(rows.unknown_labels), 500)
+            logger.warning("%s: unknown columns, which were ignored: %s", self.task_family, labels)
         if rows.repeated:
             logger.warning(
                 "%s: %s: the first row of an id was merged, not the later ones",

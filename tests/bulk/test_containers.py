@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import struct
 import zipfile
 from datetime import datetime
 from pathlib import Path
@@ -14,11 +15,11 @@ from luigi_etl.common.errors import FileFormatError
 CSV = b"Complaint ID,Company\n" + b"".join(b"%d,Acme %d\n" % (number, number**3) for number in range(500))
 
 
-def packed(*names: str, content: bytes = CSV) -> bytes:
+def packed(*names: str, content: bytes = CSV, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(stream, "w") as archive:
         for name in names:
-            archive.writestr(zipfile.ZipInfo(name, (2026, 9, 14, 12, 30, 0)), content, zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(name, (2026, 9, 14, 12, 30, 0)), content, method)
     return stream.getvalue()
 
 
@@ -44,6 +45,15 @@ def test_member_of_an_archive_has_a_time_and_a_checksum(tmp_path: Path) -> None:
         assert (opened.modified, opened.is_checked) == (datetime(2026, 9, 14, 12, 30), True)
 
 
+def test_impossible_date_of_a_member_is_none(tmp_path: Path) -> None:
+    """Some packers write zeros."""
+    in_dos_form = struct.pack("<HH", 12 << 11 | 30 << 5, (2026 - 1980) << 9 | 9 << 5 | 14)
+    (tmp_path / "a.zip").write_bytes(packed("a.csv").replace(in_dos_form, bytes(4)))
+
+    with open_content(tmp_path / "a.zip") as opened:
+        assert opened.modified is None
+
+
 @pytest.mark.parametrize("whole", [gzip.compress(CSV), packed("complaints.csv")], ids=["gzip", "zip"])
 @pytest.mark.parametrize("at", [0.1, 0.5, 0.9, 0.999])
 def test_truncated_file_is_refused(whole: bytes, at: float, tmp_path: Path) -> None:
@@ -66,6 +76,8 @@ def test_changed_byte_is_refused(whole: bytes, at: float, tmp_path: Path) -> Non
     [
         (packed(), "it holds 0 CSV files"),
         (packed("a.csv", "b.csv"), "it holds 2 CSV files; unpack it and import one of them"),
+        (packed("a.csv", method=zipfile.ZIP_LZMA), "another method than Deflate; import the unpacked CSV"),
+        (packed("é.csv").replace("é".encode(), b"\xff\xff"), "it is cut off or damaged"),
         (b"BZh91AY&SY", "it is compressed with bzip2; unpack it"),
         (b"\xfd7zXZ\x00\x00", "it is compressed with xz; unpack it"),
     ],

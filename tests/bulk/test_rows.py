@@ -197,6 +197,8 @@ def test_any_quoted_text_survives(texts: list[str]) -> None:
         ("Company,Issue\nAcme,Fees\n", "no column `Complaint ID`; its first row is 'Company,Issue'"),
         ("Complaint ID,Company,company\n1,a,b\n", "two columns are company; remove one"),
         (HEADER, "it has no rows"),
+        ("\n" + HEADER + ROW, "no column `Complaint ID`"),
+        (HEADER.replace("\n", "\r") + ROW, "its first row is not CSV"),
         (HEADER + ROW + ROW[:30] + "\n", "its last row is cut off"),
         (HEADER + ROW + ROW[:-1], "its last line has no end"),
         (HEADER + ROW + ROW.partition("Inc")[0] + "\n", "its last row is cut off"),

@@ -246,6 +246,17 @@ def test_too_many_invalid_rows_fail_the_run(chain: Chain, copy: Path) -> None:
 
 
 @pytest.mark.slow
+def test_unknown_column_is_a_warning(chain: Chain, copy: Path) -> None:
+    copy.write_text("Date received,Colour\x1b[2J,Complaint ID\n2020-05-01,red,1\n")
+
+    run = run_import(chain, str(copy), *OPTION)
+
+    assert (run.code, run.out[:5]) == (0, "1 new")
+    assert "unknown columns, which were ignored: Colour" in run.err
+    assert "\x1b" not in run.err
+
+
+@pytest.mark.slow
 def test_repeated_id_is_a_warning(chain: Chain, copy: Path) -> None:
     copy.write_text(CONTENT + "2020-05-03,Other,NY,1\n")
 
