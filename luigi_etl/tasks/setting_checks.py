@@ -12,7 +12,7 @@ _LIBPQ = re.compile(r"\b(host|hostaddr|port|dbname|user|password|passfile|servic
 
 def check_web_address(text: str) -> str:
     """Accept an HTTP or HTTPS address without credentials and query."""
-    check_file_address("[ccdb] url", text, API)
+    _check_address("[ccdb] url", text, API)
     parts = urlsplit(text)
     if parts.query or parts.fragment:
         raise SettingError(f"[ccdb] url: {text!r} must not contain a query; use the parameter query")
@@ -20,7 +20,14 @@ def check_web_address(text: str) -> str:
 
 
 def check_file_address(setting: str, text: str, example: str) -> str:
-    """Accept an HTTP or HTTPS address without credentials; errors name the `setting` and an `example`."""
+    """Accept an HTTP or HTTPS address without credentials and query; errors name the `setting`."""
+    if "?" in text or "#" in text:  # do not quote the text: a query may contain a secret
+        raise SettingError(f"{setting}: it must not contain ? or #, because it is logged and stored")
+    _check_address(setting, text, example)
+    return text
+
+
+def _check_address(setting: str, text: str, example: str) -> None:
     if "@" in text:  # do not quote the text: it may contain a password
         raise SettingError(
             f"{setting}: it must not contain a user name, a password or @, because it is logged and stored"
@@ -32,7 +39,6 @@ def check_file_address(setting: str, text: str, example: str) -> str:
         usable = False
     if not usable or not text.isascii() or any(character.isspace() for character in text):
         raise SettingError(f"{setting}: {text!r} is not a web address, such as {example}")
-    return text
 
 
 def check_daily_file(text: str) -> str:

@@ -93,11 +93,11 @@ class Days:
     def sync_in_vain(self, rule: str) -> None:
         """Sync in the next minute with an event at each request; the database must not change."""
         with self._pipeline.database.reading() as connection:
-            before = _held(connection), _withdrawn(connection), _lines(connection)
+            before = held_complaints(connection), _withdrawn(connection), _lines(connection)
         self._pipeline.configure("ccdb", retries=0, page_size=150)
         assert not self._run([f"{number}:{rule}" for number in range(1, 30)])
         with self._pipeline.database.reading() as connection:
-            assert (_held(connection), _withdrawn(connection), _lines(connection)) == before
+            assert (held_complaints(connection), _withdrawn(connection), _lines(connection)) == before
         self.troubles += 1
 
     def reload(self) -> None:
@@ -164,7 +164,7 @@ class Days:
     def check(self, since: date | None = None) -> None:
         """Compare the database with the ledger, and the days that were read again with the index."""
         with self._pipeline.database.reading() as connection:
-            held, withdrawn, lines = _held(connection), _withdrawn(connection), _lines(connection)
+            held, withdrawn, lines = held_complaints(connection), _withdrawn(connection), _lines(connection)
         assert self._pipeline.sql("SELECT * FROM unverified") == []
         assert held == self.ledger.current
         assert withdrawn == self.ledger.withdrawn
@@ -180,7 +180,8 @@ class Days:
         assert expected_read.seen == truth
 
 
-def _held(connection: Connection) -> dict[str, Values]:
+def held_complaints(connection: Connection) -> dict[str, Values]:
+    """Return the complaints that are not withdrawn, by id."""
     rows = connection.exec_driver_sql(f"SELECT complaint_id, {', '.join(FIELDS)} FROM current_complaints")
     return {row[0]: dict(zip(FIELDS, map(_as_text, FIELDS, row[1:]), strict=True)) for row in rows}
 

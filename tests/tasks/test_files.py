@@ -189,6 +189,7 @@ def run_import(chain: Chain, file: str, *arguments: str, **options: Any) -> Run:
         ("no such file", (), "file: 'no such file' is not a file that can be read"),
         (".", (), "file: '.' is not a file that can be read"),
         ("https://me:secret@example.org/x.zip", (), "file: it must not contain a user name, a password or @"),
+        ("https://example.org/x.zip?key=secret", (), "file: it must not contain ? or #"),
         ("ftp://example.org/x.zip", (), "file: 'ftp://example.org/x.zip' is not a web address, such as "),
         ("old copy.csv", ("--timestamp", "now"), "timestamp: 'now' is not a minute (UTC) written as "),
         ("old copy.csv", ("--timestamp", "2099-01-01T0000"), "timestamp: '2099-01-01T0000' is not in the "),
@@ -201,6 +202,7 @@ def test_invalid_parameter_is_one_line(
 
     assert (run.code, run.err.count("\n")) == (2, 1)
     assert run.err.startswith(f"luigi: error: {line}")
+    assert "secret" not in run.err
 
 
 @pytest.mark.slow
