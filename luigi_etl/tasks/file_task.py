@@ -48,6 +48,13 @@ def files_of_address(address: str, *more: str) -> ImportFiles:
     return ImportFiles(storage().path, name, " ".join((address, *more)))
 
 
+def find_zip_date(facts: "ContentFacts") -> datetime | None:
+    """Return the minute of a zip file's member, or None if it is missing or implausible."""
+    if facts.modified and OLDEST <= facts.modified <= this_minute():
+        return facts.modified.replace(second=0)
+    return None
+
+
 class FileTask(Recording):
     """The base of tasks that merge a complaint file, from the disk or from an address."""
 
@@ -189,12 +196,12 @@ class FileTask(Recording):
             SettingError: there is no plausible date.
 
         """
-        if facts.modified is None or not OLDEST <= facts.modified <= this_minute():
+        minute = find_zip_date(facts)
+        if minute is None:
             raise SettingError(
                 f"timestamp: {path} does not show the time of its data; "
                 "name it (UTC): --timestamp 2026-01-02T0304"
             )
-        minute = facts.modified.replace(second=0)
         logger.warning(
             "%s: the data is as of %s, the date in the zip file; to correct it use --timestamp",
             self.task_family,

@@ -16,7 +16,7 @@ from luigi_etl.common.terminal import counted, print_line
 from luigi_etl.snapshot.paths import ImportFiles
 from luigi_etl.tasks.base import Repeated, Targets, targets
 from luigi_etl.tasks.config import ccdb, storage
-from luigi_etl.tasks.file_task import FileTask, files_of_address
+from luigi_etl.tasks.file_task import FileTask, files_of_address, find_zip_date
 from luigi_etl.tasks.parameters import FileParameter, OptionalTimestampParameter, is_address
 
 if TYPE_CHECKING:
@@ -124,8 +124,9 @@ class ReconcileComplaints(Repeated, FileTask):
     def _merge_daily_file(self, version: "FileVersion") -> None:
         from luigi_etl.database.file_import import FileToImport
 
-        paths, minute = self.files.download, self.minute_of(version) or this_minute()
+        paths, dated = self.files.download, self.minute_of(version)
         with self.consuming(paths, version) as facts:
+            minute = dated or find_zip_date(facts) or this_minute()
             file = FileToImport(paths.file, facts, minute, is_complete=True, is_sandbox=version.is_sandbox)
             self.merge(file, self.files.at(minute))
 

@@ -24,7 +24,7 @@ from tests.system.simulated_days import held_complaints
 pytestmark = pytest.mark.slow
 
 FIRST, LAST = date(2026, 5, 10), date(2026, 6, 21)
-RESUMED = ("cut", "reset", "status=503", "no_ranges", "no_length")
+RESUMED = ("cut", "reset", "status=503", "no_ranges", "no_validators", "no_length")
 FAILED = ("html", "redirect", "half", "status=404")
 
 

@@ -373,6 +373,16 @@ def test_next_file_shows_changes_of_any_age(pipeline: Pipeline, server: Served) 
     assert (kinds["new"], kinds["withdrawn"]) == (307, 7)
 
 
+def test_daily_file_without_a_date_has_that_of_its_content(pipeline: Pipeline, served: Serve) -> None:
+    server = served(50, "1:no_validators")
+    pipeline.configure("ccdb", url=server.url, daily_file=daily(server))
+
+    assert pipeline.run(ReconcileComplaints)
+
+    (seen,) = pipeline.sql("SELECT DISTINCT last_seen FROM complaints")
+    assert str(seen[0])[:16] == "2026-09-26 05:00"
+
+
 def test_unchanged_daily_file_is_one_request(pipeline: Pipeline, server: Served) -> None:
     pipeline.run(ReconcileComplaints)
 
