@@ -105,3 +105,11 @@ COVERAGE_OF_OLDER = [
     row("state=CA", None, "2026-09-30", at(1)),
     row("state=CA", "2026-10-01", None, at(5)),
 ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give an empty folder to export to."""
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    return folder

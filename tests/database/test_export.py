@@ -4,10 +4,7 @@ import csv
 import io
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from pathlib import Path
@@ -26,7 +23,7 @@ from luigi_etl.database.export import open_matches
 from luigi_etl.database.schema import DATES, FIELDS, complaints
 from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.store import create_document, store
-from tests.conftest import Chain, Run, with_peak_memory
+from tests.conftest import Chain
 from tests.snapshot.test_parse import largest_file
 from tests.snapshot.test_store import HEADER
 
@@ -51,12 +48,17 @@ Export = Callable[..., bytes]
 Fields = Mapping[str, str | None]
 
 
-@pytest.fixture
-def database(database: Database) -> Database:
-    """Give an empty database that covers all complaints."""
+def cover(database: Database) -> Database:
+    """Record that an empty database covers all complaints."""
     with database.writing() as connection:
         record_snapshot(connection, this_minute(), parse_query(""), 0, is_whole=True)
     return database
+
+
+@pytest.fixture
+def database(database: Database) -> Database:
+    """Give an empty database that covers all complaints."""
+    return cover(database)
 
 
 @pytest.fixture(autouse=True)
@@ -79,14 +81,6 @@ def export(capsysbinary: pytest.CaptureFixture[bytes]) -> Export:
         return out
 
     return export
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Give an empty folder to export to."""
-    folder = tmp_path / "exports"
-    folder.mkdir()
-    return folder
 
 
 def insert(database: Database, *kept: Fields, withdrawn: datetime | None = None) -> None:
@@ -330,81 +324,3 @@ def test_message_about_missing_pyarrow_names_the_remedy(
         "luigi-etl: error: Parquet needs pyarrow: pip install 'luigi_etl[parquet]'\n"
     )
     assert os.listdir(folder) == []
-
-
-# --- the program ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def large(database: Database, database_address: Path | str, chain: Chain) -> Chain:
-    """Give a folder to run programs in, with a database of 20,000 complaints."""
-    insert(database, *generate(20_000))
-    chain.configure("storage", database=database_address)
-    return chain
-
-
-@pytest.mark.slow
-def test_closed_pipe_ends_an_export_silently(large: Chain) -> None:
-    found = large.program("bash", "-c", "luigi-etl export | head -n 1; echo ${PIPESTATUS[0]}")
-    assert (found.out, found.err) == (f"{HEADER}0\n", "")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("out", "message"),
-    [
-        (">/dev/full", "[Errno 28] No space left on device"),
-        (">&-", "[Errno 9] standard output is closed"),
-    ],
-)
-def test_unwritable_output_is_reported_in_one_line(large: Chain, out: str, message: str) -> None:
-    found = large.program("bash", "-c", f"luigi-etl export {out}")
-    assert (found.code, found.err) == (1, f"luigi-etl: error: {message}\n")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("name", ["complaints.csv", "complaints.parquet"])
-def test_interrupted_export_keeps_the_old_file(
-    large: Chain, folder: Path, name: str, number: signal.Signals
-) -> None:
-    (folder / name).write_bytes(b"before")
-    process = large.start("luigi-etl", "export", str(folder / name))
-    assert signalled(process, folder, number) == Run(130, "", "")
-    assert (os.listdir(folder), (folder / name).read_bytes()) == ([name], b"before")
-
-
-@pytest.mark.slow
-def test_export_under_nohup_survives_the_terminal(large: Chain, folder: Path) -> None:
-    path = folder / "complaints.csv"
-    path.touch()
-    process = large.start("nohup", "luigi-etl", "export", str(path), stdin=subprocess.DEVNULL)
-    assert signalled(process, folder, signal.SIGHUP) == Run(0, f"20,000 complaints: {path}\n", "")
-
-
-def signalled(process: subprocess.Popen[str], folder: Path, number: signal.Signals) -> Run:
-    """Send a signal to an export once its temporary file exists; return its result."""
-    while len(os.listdir(folder)) == 1:
-        assert process.poll() is None
-        time.sleep(0.001)
-    process.send_signal(number)
-    out, err = process.communicate(timeout=20)
-    return Run(process.returncode, out, err)
-
-
-@pytest.mark.slow
-def test_memory_does_not_grow_with_the_table(
-    database: Database, database_address: Path | str, chain: Chain
-) -> None:
-    chain.configure("storage", database=database_address)
-    insert(database, *generate(60_000, issue="Improper use of your report, " * 100))
-    for name in ("complaints.csv", "complaints.parquet"):
-        nothing = megabytes(chain, name, "--query", "state=CA")
-        assert megabytes(chain, name) - nothing < 150, name  # the texts alone take 170
-
-
-def megabytes(chain: Chain, *arguments: str) -> float:
-    """Return the peak memory of an export."""
-    found = chain.program(*with_peak_memory(sys.executable, "-m", "luigi_etl", "export", *arguments))
-    assert found.code == 0, found.err
-    return int(found.err) / 1024
