@@ -1,5 +1,6 @@
 """Download of a complaint file: it resumes, proves that it is whole, and asks only for a new version."""
 
+import codecs
 import hashlib
 import re
 import shutil
@@ -60,9 +61,9 @@ def check_file_status(address: str, status: int, headers: Mapping[str, str]) -> 
 
     """
     host = urlsplit(address).netloc
-    if 300 <= status < 400:
-        target = brief(headers.get("Location", "nowhere"))
-        raise RefusedError(f"{host}: status {status} to {target!r}, which is not followed; check the address")
+    if 300 <= status < 400 and "Location" in headers:
+        target = _find_host(headers["Location"]) or host  # the rest can hold a password or a token
+        raise RefusedError(f"{host}: status {status} to {target}, which is not followed; check the address")
     if status in (408, 429) or status >= 500:
         raise TransientError(f"{host}: status {status}", read_retry_after(headers))
     if status not in (200, 206):
@@ -86,8 +87,9 @@ class _Download:
         if begun and begun.size == self._done():  # killed before the file got its name
             return self._complete(begun)
         try:
-            with session.opening(self._address, self._timeouts, self._conditions(begun)) as response:
-                if response.status == 304:
+            conditions = self._conditions(begun)
+            with session.opening(self._address, self._timeouts, conditions) as response:
+                if response.status == 304 and conditions and not begun:
                     return None
                 self._check(response)
                 version = self._receive(response, begun)
@@ -152,8 +154,8 @@ class _Download:
     ) -> FileVersion:
         """Return the version of the whole file, of which the response is the rest."""
         span = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
-        is_same = begun and (version.etag or begun.etag) == begun.etag
-        if not begun or not span or not is_same or int(span[1]) != self._done():
+        is_next = begun and span and int(span[1]) == self._done() and begun.size in (None, int(span[2]))
+        if not begun or not span or not is_next or not _is_same_version(version, begun):
             self._discard()
             raise TransientError(f"{self._host}: the file changed during the download; it starts again")
         return msgspec.structs.replace(begun, size=int(span[2]))
@@ -175,7 +177,7 @@ class _Download:
     def _append(self, response: OpenResponse, file: IO[bytes], version: FileVersion) -> None:
         done = file.tell()
         for chunk in response.chunks:
-            if not done and chunk.lstrip()[:1] == b"<":
+            if not done and chunk.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"<":
                 raise RefusedError(f"{self._host}: the response is a web page, not a file; check the address")
             done += len(chunk)
             if done > (MOST_BYTES if version.size is None else version.size):
@@ -204,3 +206,18 @@ class _Download:
         with storage_errors(self._paths.partial):
             self._paths.partial.unlink(missing_ok=True)
             self._paths.partial_version.unlink(missing_ok=True)
+
+
+def _is_same_version(part: FileVersion, begun: FileVersion) -> bool:
+    """Return whether a part belongs to the begun version, as far as its validators show."""
+    return (part.etag or begun.etag) == begun.etag and (
+        part.last_modified or begun.last_modified
+    ) == begun.last_modified
+
+
+def _find_host(location: str) -> str:
+    """Return the host and port of an address, without credentials; empty if it names none."""
+    try:
+        return brief(urlsplit(location).netloc.rpartition("@")[2])
+    except ValueError:
+        return ""

@@ -130,10 +130,21 @@ def test_download_starts_again_where_it_can_not_resume(
     assert paths.file.read_bytes() == request(server).content
 
 
-def test_part_of_another_version_is_discarded(paths: DownloadPaths, raw: Raw) -> None:
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ('ETag: "2"', "Content-Range: bytes 50-99/100"),
+        ("Last-Modified: Sun, 27 Sep 2026 05:00:00 GMT", "Content-Range: bytes 50-99/100"),
+        ("Content-Range: bytes 50-99/120",),
+    ],
+)
+def test_part_of_another_version_is_discarded(
+    paths: DownloadPaths, raw: Raw, headers: tuple[str, ...]
+) -> None:
     """The server ignores If-Range, and answers with a part of a new file."""
-    first = answer(b"x" * 100, 'ETag: "1"', kind=ZIP)[:-50]
-    part = answer(b"y" * 50, 'ETag: "2"', "Content-Range: bytes 50-99/100", status="206 P", kind=ZIP)
+    dated = "Last-Modified: Sat, 26 Sep 2026 05:00:00 GMT"
+    first = answer(b"x" * 100, 'ETag: "1"', dated, kind=ZIP)[:-50]
+    part = answer(b"y" * 50, *headers, status="206 P", kind=ZIP)
     whole = answer(b"z" * 100, 'ETag: "2"', kind=ZIP)
     address = raw(first, part, whole)
     for _ in range(2):
@@ -216,7 +227,7 @@ def test_whole_download_without_a_name_is_used(served: Serve, paths: DownloadPat
 @pytest.mark.parametrize(
     ("rule", "kind", "reason"),
     [
-        ("redirect", RefusedError, "status 302 to 'http://localhost:"),
+        ("redirect", RefusedError, "status 302 to localhost:"),
         ("html", RefusedError, "the response is a web page, not a file; check the address"),
         ("status=404", RefusedError, "status 404 for http://127.0.0.1:"),
         ("status=403", RefusedError, "status 403 for http://127.0.0.1:"),
@@ -242,6 +253,8 @@ def test_failed_request_is_one_line(
     [
         (answer(b"<html>", kind="text/plain"), "a web page"),
         (answer(b"\n <?xml", kind="text/csv"), "a web page"),
+        (answer(b"\xef\xbb\xbf<html>", kind=ZIP), "a web page"),
+        (answer(b"", status="304 Not Modified"), "status 304"),
         (answer(b"x", "Content-Encoding: br", kind=ZIP), "encoded"),
         (answer(b"x", kind=ZIP).replace(b"Length: 1", b"Length: 99999999999"), "more than any"),
         (answer(b"x", kind=ZIP).replace(b"Length: 1", b"Length: 9"), "1 of 9 bytes|1 bytes read"),
@@ -252,6 +265,16 @@ def test_unusable_response_leaves_no_file(paths: DownloadPaths, raw: Raw, sent: 
         fetch(raw(sent), paths)
 
     assert not paths.file.exists()
+
+
+def test_redirect_shows_only_its_host(paths: DownloadPaths, raw: Raw) -> None:
+    location = "Location: https://user:hunter2@other.example/f.zip?token=s3cret"
+
+    with pytest.raises(RefusedError, match="status 302 to other.example, which") as caught:
+        fetch(raw(answer(b"", location, status="302 Found")), paths)
+
+    assert "hunter2" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
 
 
 def test_stalled_download_ends(paths: DownloadPaths, raw: Raw) -> None:

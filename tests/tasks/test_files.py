@@ -540,7 +540,7 @@ def test_interrupted_archive_continues_at_its_file(pipeline: Pipeline, served: S
     [
         ("no_links", "no links to CCDB_Export_*.zip; open the page to see whether it moved"),
         ("foreign_links", "which is neither https://files.consumerfinance.gov nor the page's own server"),
-        ("redirect", "status 302 to 'http://localhost:"),
+        ("redirect", "status 302 to localhost:"),
         ("status=404", "status 404 for http://127.0.0.1:"),
     ],
 )
