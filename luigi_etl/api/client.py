@@ -45,8 +45,7 @@ class Client:
         self._notify = notify
         self.host = urlsplit(settings.url).netloc
         self._pace = _create_pace(settings, self.host)
-        user_agent = {"User-Agent": settings.user_agent} if settings.user_agent else {}
-        self._session = Session(settings.url, {"Accept": "application/json", **user_agent})
+        self._session = Session(settings.url, {"Accept": "application/json", **settings.agent_header})
         self._ends = time.monotonic() + settings.deadline if settings.deadline else float("inf")
 
     def __enter__(self) -> "Client":

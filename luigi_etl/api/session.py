@@ -93,15 +93,11 @@ class Session(requests.Session):
             PermanentError: the address can't be used.
 
         """
-        with self._watchdog.guarding(timeouts.total) as is_over:
-            try:
-                response = self._fetch(address, timeouts)
-            except WebError:
-                if not is_over.is_set():
-                    raise
-        if is_over.is_set():  # truncated headers look complete
-            raise WebError(f"the response did not end within {timeouts.total:g} s")
-        return response
+        with self.opening(address, timeouts, {}) as response:
+            arrived = datetime.now(timezone.utc)
+            read = read_body if response.status == 200 else read_beginning
+            body = read(response.chunks, response.headers.get("Content-Encoding", ""))
+        return Response(response.status, response.headers, body, arrived)
 
     @contextmanager
     def opening(self, address: str, timeouts: Timeouts, headers: Mapping[str, str]) -> Iterator[OpenResponse]:
@@ -113,19 +109,10 @@ class Session(requests.Session):
             except WebError:
                 if not is_over.is_set():
                     raise
-        if is_over.is_set():
+        if is_over.is_set():  # truncated headers look complete
             raise WebError(f"the response did not end within {timeouts.total:g} s")
 
-    def _fetch(self, address: str, timeouts: Timeouts) -> Response:
-        with self._open(address, timeouts) as response:
-            arrived = datetime.now(timezone.utc)
-            read = read_body if response.status_code == 200 else read_beginning
-            body = read(_read_chunks(response), response.headers.get("Content-Encoding", ""))
-        return Response(response.status_code, response.headers, body, arrived)
-
-    def _open(
-        self, address: str, timeouts: Timeouts, headers: Mapping[str, str] | None = None
-    ) -> requests.Response:
+    def _open(self, address: str, timeouts: Timeouts, headers: Mapping[str, str]) -> requests.Response:
         """Send a request and return the response before its body is read."""
         try:
             with _translate_address_errors(address):

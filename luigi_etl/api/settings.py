@@ -32,3 +32,8 @@ class Settings:
     deadline: float = 21_600.0
     backoff: float = 1.0
     pace_file: Path | None = None
+
+    @property
+    def agent_header(self) -> dict[str, str]:
+        """The header `User-Agent`, if it is set."""
+        return {"User-Agent": self.user_agent} if self.user_agent else {}

@@ -35,10 +35,9 @@ def fetch_links(address: str, settings: Settings) -> list[str]:
         PermanentError: as for `read_links`.
 
     """
-    agent = {"User-Agent": settings.user_agent} if settings.user_agent else {}
     timeouts = Timeouts(settings.connect_timeout, settings.read_timeout)
     try:
-        with Session(address, agent) as session:
+        with Session(address, settings.agent_header) as session:
             response = session.fetch(address, timeouts)
     except WebError as error:
         raise TransientError(f"{urlsplit(address).netloc}: {error}") from None

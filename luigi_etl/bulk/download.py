@@ -46,9 +46,8 @@ def download(
     """
     with storage_errors(paths.file):
         paths.file.parent.mkdir(parents=True, exist_ok=True)
-    agent = {"User-Agent": settings.user_agent} if settings.user_agent else {}
     # Ranges count the bytes of the encoded body, so ask for none.
-    with Session(address, {"Accept-Encoding": "identity", **agent}) as session:
+    with Session(address, {"Accept-Encoding": "identity", **settings.agent_header}) as session:
         return _Download(address, paths, settings, report).run(session)
 
 

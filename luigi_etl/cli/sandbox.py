@@ -30,8 +30,8 @@ def add_to(commands: Subcommands) -> None:
         help="serve a stand-in for the CFPB's API and files on loopback",
         usage="luigi-etl sandbox [options] [-- COMMAND ...]",
         description="Serve a stand-in for the CFPB's API and files on loopback, until interrupted. With "
-        "COMMAND: run it with CCDB_URL and CCDB_DAILY_FILE set, serve until it ends, and return its exit "
-        "code.",
+        "COMMAND: run it with CCDB_URL, CCDB_DAILY_FILE and CCDB_ARCHIVE set, serve until it ends, and "
+        "return its exit code.",
     )
     parser.set_defaults(run=run)
     add = parser.add_argument

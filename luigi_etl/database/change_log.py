@@ -79,8 +79,13 @@ def matches_keys(keys: Iterable[Key]) -> ColumnElement[bool]:
 
 def is_of_api(connection: Connection) -> ColumnElement[bool]:
     """Return the condition that a row of `snapshots` is of the API; before version 3 all are."""
+    return snapshots.c.source == "" if has_sources(connection) else true()
+
+
+def has_sources(connection: Connection) -> bool:
+    """Return whether `snapshots` has the column `source`, which version 3 added."""
     names = {column["name"] for column in inspect(connection).get_columns(snapshots.name)}
-    return snapshots.c.source == "" if snapshots.c.source.name in names else true()
+    return snapshots.c.source.name in names
 
 
 def _changes(keys: Iterable[Key]) -> Select[Any]:

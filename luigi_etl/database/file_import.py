@@ -7,7 +7,7 @@ from typing import IO, NamedTuple
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import inspect, select
+from sqlalchemy import select
 
 from luigi_etl.bulk.containers import open_content
 from luigi_etl.bulk.content import ContentFacts, HashedStream
@@ -15,7 +15,7 @@ from luigi_etl.bulk.rows import Batch, Row, RowReader
 from luigi_etl.common.errors import DamagedFileError, FileFormatError, HeldBackError, NoDatabaseError
 from luigi_etl.common.files import atomic_write
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
-from luigi_etl.database.change_log import Key
+from luigi_etl.database.change_log import Key, has_sources
 from luigi_etl.database.connection import Database
 from luigi_etl.database.merge import SnapshotToMerge, merge_observations
 from luigi_etl.database.observations import Observation, ObservedValue
@@ -128,8 +128,7 @@ def find_import(database: Database, content_hash: str) -> KnownImport | None:
     """
     try:
         with database.reading() as connection:
-            names = {column["name"] for column in inspect(connection).get_columns(snapshots.name)}
-            if snapshots.c.source.name not in names:  # a database of an older version
+            if not has_sources(connection):
                 return None
             columns = (snapshots.c.timestamp, snapshots.c.query, snapshots.c.row_limit, snapshots.c.source)
             row = connection.execute(
