@@ -2,6 +2,8 @@
 
 import argparse
 import signal
+import sys
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,7 +13,13 @@ else:
 
 
 def interrupt_on_signals() -> None:
-    """Let SIGTERM and SIGHUP act like Ctrl-C; an ignored signal (nohup) stays ignored."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+    """Let SIGTERM and SIGHUP act like Ctrl-C, all without output; an ignored signal (nohup) stays ignored."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # An interrupted constructor leaves a half-made object, for example a cursor whose `__del__` then fails.
+    sys.unraisablehook = lambda _: None
+    signal.default_int_handler(number, frame)

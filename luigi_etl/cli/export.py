@@ -47,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
     path = None if options.file == STANDARD_OUTPUT else Path(options.file)
     if path:
         check_name(path)
-        interrupt_on_signals()  # so that no incomplete file stays
+    interrupt_on_signals()  # so that no incomplete file stays
     query = parse_query(options.query)
     for note in query.notes:
         logger.warning("query: %s", note)
