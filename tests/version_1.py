@@ -3,8 +3,6 @@
 import re
 from collections.abc import Callable
 
-from luigi_etl.database.schema import VIEWS
-
 _STATEMENTS = """
 CREATE TABLE complaints (
     complaint_id TEXT NOT NULL,
@@ -61,8 +59,60 @@ VERSION_1_OF_POSTGRESQL = _in(
 )
 
 
+def undo_version_4(run: Callable[[str], object], *, is_file: bool) -> None:
+    """Make a database of version 4 one of version 3: ids are text, and the history has lines `new`."""
+    minute = "DATETIME" if is_file else "TIMESTAMP"
+    text_ids = "ALTER COLUMN complaint_id TYPE TEXT"
+    in_sqlite = (
+        "CREATE TABLE old_history (id INTEGER NOT NULL, complaint_id TEXT NOT NULL, change TEXT NOT NULL, "
+        "field TEXT, old TEXT, new TEXT, snapshot_id INTEGER NOT NULL, PRIMARY KEY (id), "
+        "FOREIGN KEY(snapshot_id) REFERENCES snapshots (id))",
+        "INSERT INTO old_history SELECT * FROM history",
+        "DROP TABLE history",
+        "ALTER TABLE old_history RENAME TO history",
+        "CREATE INDEX history_by_complaint ON history (complaint_id)",
+        "CREATE INDEX history_by_snapshot ON history (snapshot_id)",
+        "CREATE TABLE old_unverified "
+        "(complaint_id TEXT PRIMARY KEY, since DATETIME NOT NULL, held_since DATETIME)",
+        "INSERT INTO old_unverified SELECT * FROM unverified",
+        "DROP TABLE unverified",
+        "ALTER TABLE old_unverified RENAME TO unverified",
+    )
+    in_postgres = (f"ALTER TABLE history {text_ids}", f"ALTER TABLE unverified {text_ids}")
+    for statement in (
+        "CREATE TABLE old AS SELECT * FROM complaints",
+        "ALTER TABLE stored_complaints RENAME TO replaced",
+        "DROP VIEW changes",
+        "DROP VIEW current_complaints",
+        "DROP VIEW complaints",
+        _statement("CREATE TABLE complaints").replace("MINUTE", minute),
+        "INSERT INTO complaints SELECT * FROM old",
+        *(in_sqlite if is_file else in_postgres),
+        "INSERT INTO history (complaint_id, change, snapshot_id) "
+        "SELECT complaint_id, 'new', first_snapshot FROM replaced",
+        "DROP TABLE old",
+        "DROP TABLE replaced",
+        "DROP TABLE complete_file",
+        "CREATE INDEX complaints_by_company ON complaints (company, date_received)"
+        if is_file
+        else "CREATE INDEX complaints_by_company ON complaints USING spgist (company)",
+        "CREATE INDEX complaints_by_date_received ON complaints (date_received)",
+        "CREATE INDEX complaints_withdrawn ON complaints (withdrawn) WHERE withdrawn IS NOT NULL",
+        _statement("CREATE VIEW current_complaints"),
+        _statement("CREATE VIEW changes"),
+        "UPDATE schema_version SET version = 3",
+    ):
+        run(statement)
+
+
+def _statement(start: str) -> str:
+    (found,) = (one for one in _STATEMENTS.split(";") if one.strip().startswith(start))
+    return found
+
+
 def undo_version_3(run: Callable[[str], object], *, is_file: bool) -> None:
-    """Remove from a database of version 3 what version 2 lacks."""
+    """Remove from a database of the newest version what version 2 lacks."""
+    undo_version_4(run, is_file=is_file)
     names = "id, timestamp, query, row_limit, rows, last_indexed, is_complete, is_sandbox, content_hash"
     in_sqlite = (
         "DROP VIEW changes",
@@ -73,7 +123,7 @@ def undo_version_3(run: Callable[[str], object], *, is_file: bool) -> None:
         f"INSERT INTO old SELECT {names} FROM snapshots",
         "DROP TABLE snapshots",
         "ALTER TABLE old RENAME TO snapshots",
-        f"CREATE VIEW changes AS {VIEWS['changes']}",
+        _statement("CREATE VIEW changes"),
     )
     in_postgres = (
         "DROP INDEX snapshots_once",

@@ -10,7 +10,7 @@ import msgspec
 from luigi_etl.common.errors import FileFormatError
 from luigi_etl.common.terminal import brief
 from luigi_etl.snapshot.columns import COLUMNS
-from luigi_etl.snapshot.decoding import LONGEST_ID
+from luigi_etl.snapshot.decoding import LONGEST_ID, find_fault_of_id
 
 Value = str | bool | None
 Column = Sequence[Value]
@@ -147,14 +147,13 @@ def _read_slashed_day(month: int, day: int, year: int) -> date:
 
 def _check_ids(cells: Sequence[str]) -> Column:
     text = "".join(cells)
-    if not (text.isascii() and text.isdecimal()) or "" in cells or max(map(len, cells)) > LONGEST_ID:
+    is_odd = "" in cells or max(map(len, cells)) > LONGEST_ID or any(cell[0] == "0" < cell for cell in cells)
+    if is_odd or not (text.isascii() and text.isdecimal()):
         for cell in cells:
             if _NUMBER.fullmatch(cell) and not cell.isdecimal():
                 raise _spreadsheet("Complaint ID", cell)
-            if not (cell.isascii() and cell.isdecimal()):
-                raise CellError(f"the id is not a number: {brief(cell, 40)!r}")
-            if len(cell) > LONGEST_ID:
-                raise CellError(f"the id has {len(cell):,} digits")
+            if fault := find_fault_of_id(cell):
+                raise CellError(fault)
     return cells
 
 

@@ -26,10 +26,14 @@ class RejectedRow(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Rows in the order of the file, and the rejected ones between them."""
+    """Rows in the order of the file, and the rejected ones between them.
+
+    `lines` are the texts of the rows, or empty if a row is rejected or not one line.
+    """
 
     rows: list[Row]
     rejected: list[RejectedRow]
+    lines: list[bytes]
 
 
 class RowReader:
@@ -116,7 +120,8 @@ class RowReader:
             return self._read_row_by_row(deque(io.StringIO(text, newline="\n")))
         self._line += text.count("\n")
         self._is_last_row_short = False
-        return Batch(values, [])
+        lines = block.split(b"\n")[:-1]
+        return Batch(values, [], lines if len(lines) == len(values) else [])
 
     def _convert(self, rows: list[list[str]]) -> list[Row]:
         for row in rows:
@@ -129,7 +134,7 @@ class RowReader:
 
     def _read_row_by_row(self, lines: deque[str]) -> Batch:
         """Read lines of which a row is bad, so that it costs no other row."""
-        batch = Batch([], [])
+        batch = Batch([], [], [])
         while lines:
             taken: list[str] = []
             try:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,19 +132,44 @@ def _run_with(url: str, command: list[str]) -> int:
     unproxied = ",".join(filter(None, (os.environ.get("NO_PROXY"), urlsplit(url).hostname)))
     proxies = {"NO_PROXY": unproxied, "no_proxy": unproxied}
     environment = {**os.environ, **_addresses(url), **proxies}
-    try:
-        process = subprocess.Popen(command, env=environment)  # noqa: S603  # the user's command
-    except OSError as error:
-        sys.stderr.write(f"luigi-etl: cannot run {command[0]!r}: {error.strerror}\n")
-        return COMMAND_NOT_FOUND
-    previous = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-    try:
-        while True:
-            try:
-                code = process.wait()
-                break
-            except KeyboardInterrupt:
-                continue  # the command gets the terminal's signal, too, and handles it itself
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+    with _passing_signals_on() as run:
+        try:
+            code = run(subprocess.Popen(command, env=environment))  # noqa: S603  # the user's command
+        except OSError as error:
+            sys.stderr.write(f"luigi-etl: cannot run {command[0]!r}: {error.strerror}\n")
+            return COMMAND_NOT_FOUND
     return code if code >= 0 else SIGNALLED - code
+
+
+@contextlib.contextmanager
+def _passing_signals_on() -> Iterator[Callable[[subprocess.Popen[bytes]], int]]:
+    """Handle signals for a command; yield the function that waits for its exit code.
+
+    The handlers are there before the command, and raise nothing: an exception while Python waits for a
+    process can lose its exit code.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+    received: list[int] = []
+
+    def terminate(number: int, _: object) -> None:
+        received.append(number)
+        for process in started:
+            process.terminate()
+
+    def wait(process: subprocess.Popen[bytes]) -> int:
+        started.append(process)
+        if received:
+            process.terminate()
+        return process.wait()
+
+    # The command gets the terminal's Ctrl-C, too, and handles it itself.
+    handlers = {signal.SIGTERM: terminate, signal.SIGINT: lambda *_: None}
+    before = {number: signal.getsignal(number) for number in handlers}
+    for number, handler in handlers.items():
+        if before[number] is not signal.SIG_IGN:
+            signal.signal(number, handler)
+    try:
+        yield wait
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)

@@ -47,7 +47,7 @@ def insert_statement(table: Table, names: Sequence[str]) -> ForMany:
 
 def replace_statement(table: Table, identity: str, names: Collection[str]) -> ForMany:
     """Return the statement that replaces these columns in the rows that `ROW_ID` identifies."""
-    given = _json_rows([Column(ROW_ID, Text), *(table.c[name] for name in names)])
+    given = _json_rows([Column(ROW_ID, table.c[identity].type), *(table.c[name] for name in names)])
     key = table.c[identity]
     return ForMany(
         update(table).where(key == bindparam(ROW_ID)).values({name: bindparam(name) for name in names}),

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, inspect, select, true, tuple_
+from sqlalchemy import ColumnElement, Row, Select, literal, null, select, tuple_
 
 from luigi_etl.common.files import atomic_write
 from luigi_etl.common.minutes import as_iso
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import history, snapshots
+from luigi_etl.database.schema import stored_complaints as complaints
 from luigi_etl.snapshot.csv_format import csv_blocks
 
 HEADER = ("complaint_id", "change", "field", "old", "new", "snapshot")
@@ -42,7 +44,7 @@ class Counts(NamedTuple):
 
 
 def write_changes(database: Database, keys: Sequence[Key], target: Path) -> Counts:
-    """Write the changes of snapshots to `target`, in the order of discovery.
+    """Write the changes of snapshots to `target`: new complaints, then changes in the order of discovery.
 
     Raises:
         DatabaseError, DatabaseUnavailableError: see `Database`.
@@ -51,7 +53,8 @@ def write_changes(database: Database, keys: Sequence[Key], target: Path) -> Coun
     """
     counter = _Counter()
     with database.reading() as connection, atomic_write(target) as stream:
-        found = connection.execution_options(yield_per=_BATCH).execute(_changes(keys))
+        streaming = connection.execution_options(yield_per=_BATCH)
+        found = chain.from_iterable(streaming.execute(part) for part in (_new(keys), _changes(keys)))
         stream.writelines(block.lines for block in csv_blocks(HEADER, map(counter.count, found)))
     return Counts(**counter.counts)
 
@@ -77,15 +80,14 @@ def matches_keys(keys: Iterable[Key]) -> ColumnElement[bool]:
     return key.in_(list(keys))
 
 
-def is_of_api(connection: Connection) -> ColumnElement[bool]:
-    """Return the condition that a row of `snapshots` is of the API; before version 3 all are."""
-    return snapshots.c.source == "" if has_sources(connection) else true()
-
-
-def has_sources(connection: Connection) -> bool:
-    """Return whether `snapshots` has the column `source`, which version 3 added."""
-    names = {column["name"] for column in inspect(connection).get_columns(snapshots.name)}
-    return snapshots.c.source.name in names
+def _new(keys: Iterable[Key]) -> Select[Any]:
+    nothing = (null().label(name) for name in ("field", "old", "new"))
+    return (
+        select(complaints.c.complaint_id, literal("new").label("change"), *nothing, snapshots.c.timestamp)
+        .join(snapshots, snapshots.c.id == complaints.c.first_snapshot)
+        .where(matches_keys(keys))
+        .order_by(snapshots.c.id, complaints.c.complaint_id)
+    )
 
 
 def _changes(keys: Iterable[Key]) -> Select[Any]:

@@ -59,7 +59,21 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Open a connection that sees one state of the database, whatever others write."""
+        """Open a connection that sees one state of the database, whatever others write.
+
+        Tables of an older version are migrated first.
+        """
+        with self._reading_any_version() as (connection, version):
+            if version == NEWEST:
+                yield connection
+                return
+        with self.writing():
+            pass
+        with self._reading_any_version() as (connection, _):
+            yield connection
+
+    @contextlib.contextmanager
+    def _reading_any_version(self) -> Iterator[tuple[Connection, int]]:
         if not self.exists:
             raise NoDatabaseError(f"there is no database {self.name} yet: {_FILL} creates it")
         with self._errors(), self._engine("BEGIN").connect() as connection:
@@ -69,16 +83,7 @@ class Database:
             if version is None:
                 raise NoDatabaseError(f"the database {self.name} is empty: {_FILL} fills it")
             check_version(version)
-            yield connection
-
-    def migrate(self) -> None:
-        """Migrate the tables of an older version, if there are any."""
-        with contextlib.suppress(NoDatabaseError):
-            with self.reading() as connection:
-                is_old = read_version(connection) != NEWEST
-            if is_old:
-                with self.writing():
-                    pass
+            yield connection, version
 
     @property
     def exists(self) -> bool:

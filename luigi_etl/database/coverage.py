@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from operator import attrgetter
 
-from sqlalchemy import Connection, delete, func, inspect, or_, select
+from sqlalchemy import Connection, delete, func, or_, select
 
 from luigi_etl.api.query import Query
 from luigi_etl.database.covered_days import (
@@ -97,9 +97,7 @@ _COLUMNS = tuple(coverage.c[name] for name in CoverageRow._fields)
 
 
 def read_coverage(connection: Connection) -> list[CoverageRow]:
-    """Return the coverage; derive it if the schema version has no table for it."""
-    if not inspect(connection).has_table(coverage.name):
-        return derive_coverage(connection)
+    """Return the coverage."""
     return sort_rows(CoverageRow(*row) for row in connection.execute(select(*_COLUMNS)))
 
 

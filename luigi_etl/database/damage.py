@@ -19,8 +19,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from luigi_etl.database.migration import read_version
-from luigi_etl.database.schema import metadata
+from luigi_etl.database.migration import NEWEST, read_version
+from luigi_etl.database.schema import VIEWS, ComplaintId, metadata
 
 
 def find_damage(connection: Connection) -> str:
@@ -53,6 +53,10 @@ def find_missing_part(connection: Connection) -> str:
         for column in table.columns:
             if column.name not in names and column.info.get("since", 1) <= version:
                 return f"the column {column.name} of the table {table.name} is missing"
+    if version == NEWEST:
+        for view in VIEWS:
+            if not inspector.has_table(view):
+                return f"the view {view} is missing"
     return ""
 
 
@@ -66,7 +70,7 @@ def _find_wrong_cell(connection: Connection) -> str:
             for column in table.columns:
                 if count := _count_wrong(connection, table, column):
                     rows = "row" if count == 1 else "rows"
-                    kind = column.type.python_type.__name__
+                    kind = "int" if _is_number(column) else column.type.python_type.__name__
                     return f"{table.name}.{column.name} is not of type {kind} in {count:,} {rows}"
     return ""
 
@@ -85,4 +89,8 @@ def _is_wrong(column: Column[Any]) -> ColumnElement[bool]:
         return or_(kind != "text", func.strftime("%Y-%m-%d %H:%M", cell).is_distinct_from(cell))
     if isinstance(column.type, Boolean):
         return or_(kind != "integer", type_coerce(column, Integer).not_in([0, 1]))
-    return kind != ("integer" if isinstance(column.type, Integer) else "text")
+    return kind != ("integer" if _is_number(column) else "text")
+
+
+def _is_number(column: Column[Any]) -> bool:
+    return isinstance(column.type, Integer | ComplaintId)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timedelta
 
-from sqlalchemy import Connection, and_, column, func, inspect, or_, select, table
+from sqlalchemy import Connection, and_, func, or_, select
 
 from luigi_etl.api.filters import group_by_parent
 from luigi_etl.api.query import Query
@@ -24,15 +24,13 @@ from luigi_etl.database.covered_days import (
     to_row,
     to_span,
 )
-from luigi_etl.database.schema import complaints
+from luigi_etl.database.schema import complaints, unverified
 from luigi_etl.database.sql_filter import CHILDREN, has_stable_filters, to_condition
 
 FIRST_DAY = date(2011, 12, 1)  # the CFPB's first complaint
 STALE = timedelta(days=2)  # the CFPB loads its index daily
 MOST_RANGES = 3  # in a message
 MOST_CONDITIONS = 100  # SQLite nests at most 1,000 in an expression
-
-_unverified = table("unverified", column("complaint_id"))
 
 
 def find_doubts(connection: Connection, question: Query, now: datetime) -> list[str]:
@@ -156,9 +154,7 @@ def _may_have_changed(
 
 def _not_verified(connection: Connection, question: Query) -> list[str]:
     """Warn of complaints that a sync lacked and did not look up yet."""
-    if not inspect(connection).has_table(_unverified.name):
-        return []
-    count = _count(connection, question, complaints.c.complaint_id.in_(select(_unverified.c.complaint_id)))
+    count = _count(connection, question, complaints.c.complaint_id.in_(select(unverified.c.complaint_id)))
     if not count:
         return []
     return [f"{_counted(count)} of these may be withdrawn or changed; the next SyncComplaints checks them"]

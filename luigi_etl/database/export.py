@@ -7,7 +7,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Text, cast, select
 
 from luigi_etl.api.query import Query
 from luigi_etl.common.errors import SettingError, StorageError
@@ -45,7 +45,7 @@ def open_matches(database: Database, query: Query) -> Iterator[Rows]:
     chosen = (
         select(*(complaints.c[column.field] for column in DEFAULT_COLUMNS))
         .where(complaints.c.withdrawn.is_(None), to_condition(query))
-        .order_by(day.desc(), complaints.c.complaint_id.desc())
+        .order_by(day.desc(), cast(complaints.c.complaint_id, Text).desc())
     )
     # Two parts: databases sort null differently, and this way both use the index of dates.
     parts = (chosen.where(day.is_not(None)), chosen.where(day.is_(None)))

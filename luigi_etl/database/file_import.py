@@ -1,46 +1,26 @@
 """Import of complaint files: the rows of a file are observations of one moment."""
 
-from collections.abc import Iterator
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-from msgspec import UNSET
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
-from luigi_etl.bulk.containers import open_content
-from luigi_etl.bulk.content import ContentFacts, HashedStream
-from luigi_etl.bulk.rows import Batch, Row, RowReader
-from luigi_etl.common.errors import DamagedFileError, FileFormatError, HeldBackError, NoDatabaseError
+from luigi_etl.bulk.content import ContentFacts
+from luigi_etl.common.errors import HeldBackError, NoDatabaseError
 from luigi_etl.common.files import atomic_write
 from luigi_etl.common.progress import ProgressCallback, ignore_progress
-from luigi_etl.database.change_log import Key, has_sources
+from luigi_etl.database.change_log import Key
 from luigi_etl.database.connection import Database
-from luigi_etl.database.merge import SnapshotToMerge, merge_observations
-from luigi_etl.database.observations import Observation, ObservedValue
-from luigi_etl.database.schema import DATES, FIELDS, snapshots
+from luigi_etl.database.file_merge import merge_file
+from luigi_etl.database.file_rows import FileProfile, FileRows
+from luigi_etl.database.merge import merge_in_transaction
+from luigi_etl.database.rows import SnapshotRef
+from luigi_etl.database.schema import snapshots
+from luigi_etl.database.snapshot_record import SnapshotToMerge
 from luigi_etl.snapshot.guard import Guard
-from luigi_etl.snapshot.ids import IdSet
 
 _GUARD = Guard()
-
-
-class FileProfile(msgspec.Struct):
-    """The numbers of valid rows, of rejected ones, and of those whose id an earlier row has.
-
-    `unknown_labels` are the columns that are no field of a complaint.
-    """
-
-    valid: int = 0
-    rejected: int = 0
-    repeated: int = 0
-    unknown_labels: list[str] = []
-
-    @property
-    def total(self) -> int:
-        """The number of all rows."""
-        return self.valid + self.rejected + self.repeated
 
 
 class KnownImport(NamedTuple):
@@ -95,22 +75,28 @@ def import_file(
         DatabaseError, DatabaseUnavailableError: see `Database`.
 
     """
-    rows, problem = FileProfile(), ""
     known = find_import(database, file.facts.content_hash)
     with atomic_write(rejected) as stream:
-        observations = _read_observations(file.path, file.facts, rows, stream, report)
-        snapshot = _describe(database, file, known)
+        rows, problem = FileRows(file.path, file.facts, stream, report), ""
+        is_new = False
+
+        def merge_rows(connection: Connection, snapshot: SnapshotRef) -> SnapshotToMerge:
+            nonlocal is_new
+            is_new = True
+            merge_file(connection, snapshot, rows)
+            return _settle(described, rows.profile)
+
+        described = _describe(database, file, known)
         try:
-            merge_observations(
-                database, snapshot, observations, guard=guard, settle=lambda one: _settle(one, rows)
-            )
+            merge_in_transaction(database, described, merge_rows, guard)
         except HeldBackError as error:  # every valid row is merged
             problem = str(error)
-        for _ in observations:  # of a merged content only the rejected rows are written
-            pass
-    merged = known or find_import(database, file.facts.content_hash)
+        if not is_new:  # of a merged content only the rejected rows are written
+            for _ in rows.batches():
+                pass
+    merged = find_import(database, file.facts.content_hash)
     assert merged  # noqa: S101  # for mypy
-    return FileImport(merged.key, rows, known is None, problem)
+    return FileImport(merged.key, rows.profile, is_new, problem)
 
 
 def _settle(snapshot: SnapshotToMerge, rows: FileProfile) -> SnapshotToMerge:
@@ -128,8 +114,6 @@ def find_import(database: Database, content_hash: str) -> KnownImport | None:
     """
     try:
         with database.reading() as connection:
-            if not has_sources(connection):
-                return None
             columns = (snapshots.c.timestamp, snapshots.c.query, snapshots.c.row_limit, snapshots.c.source)
             row = connection.execute(
                 select(*columns, snapshots.c.is_complete).where(snapshots.c.source == content_hash)
@@ -160,64 +144,3 @@ def _holds_sandbox(database: Database) -> bool:
             return bool(connection.scalar(select(snapshots.c.is_sandbox).limit(1)))
     except NoDatabaseError:
         return False
-
-
-def _read_observations(
-    path: Path, facts: ContentFacts, rows: FileProfile, rejected: IO[bytes], report: ProgressCallback
-) -> Iterator[Observation]:
-    try:
-        with open_content(path) as content:
-            stream = HashedStream(content.stream, lambda done: report(done, facts.size))
-            reader = RowReader(stream, is_checked=content.is_checked)
-            rows.unknown_labels = reader.unknown_labels
-            converter = _Converter(reader.fields)
-            for batch in reader.batches():
-                _write_rejected(batch, rejected)
-                observations = converter.convert(batch.rows)
-                rows.valid += len(observations)
-                rows.rejected += len(batch.rejected)
-                rows.repeated += len(batch.rows) - len(observations)
-                yield from observations
-    except FileFormatError as error:
-        raise FileFormatError(f"{path}: {error}") from None
-    except OSError as error:
-        raise DamagedFileError.of(path, error) from error
-    if stream.content_hash != facts.content_hash:
-        raise DamagedFileError(f"{path} changed during the import; import it again")
-
-
-def _write_rejected(batch: Batch, stream: IO[bytes]) -> None:
-    for one in batch.rejected:
-        stream.write(msgspec.json.encode(one._asdict()) + b"\n")
-
-
-class _Converter:
-    """Converts the rows of a file with these fields; the first row of an id counts."""
-
-    def __init__(self, fields: tuple[str, ...]) -> None:
-        self._id_at = fields.index("complaint_id")
-        self._places = [fields.index(field) if field in fields else None for field in FIELDS]
-        self._date_places = [at for at, field in enumerate(FIELDS) if field in DATES and field in fields]
-        self._ids = IdSet()
-        self._days: dict[str, date] = {}
-
-    def convert(self, rows: list[Row]) -> list[Observation]:
-        new = self._ids.add(str(row[self._id_at]) for row in rows)
-        return [
-            Observation(str(row[self._id_at]), self._values(row))
-            for row, is_new in zip(rows, new, strict=True)
-            if is_new
-        ]
-
-    def _values(self, row: Row) -> tuple[ObservedValue, ...]:
-        values: list[ObservedValue] = [UNSET if at is None else row[at] for at in self._places]
-        for at in self._date_places:
-            if isinstance(day := values[at], str):
-                values[at] = self._day(day)
-        return tuple(values)
-
-    def _day(self, text: str) -> date:
-        day = self._days.get(text)
-        if day is None:
-            day = self._days[text] = date.fromisoformat(text)
-        return day

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, func, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, select
 
 from luigi_etl.api.client import Client
 from luigi_etl.api.filters import MAXIMUM_VALUE_LENGTH
@@ -15,9 +15,10 @@ from luigi_etl.common.errors import HeldBackError, RefusedError, TransientError
 from luigi_etl.database.change_log import Key
 from luigi_etl.database.connection import Database
 from luigi_etl.database.losses import Loss, hold_back, is_held
-from luigi_etl.database.merge import SnapshotToMerge, merge_observations
+from luigi_etl.database.merge import merge_observations
 from luigi_etl.database.observations import convert_observations
 from luigi_etl.database.schema import complaints, unverified
+from luigi_etl.database.snapshot_record import SnapshotToMerge
 from luigi_etl.database.sql_filter import make_lookup_query, to_condition
 from luigi_etl.snapshot.complaint import Complaint
 from luigi_etl.snapshot.datapackage import HASH_PREFIX
@@ -25,7 +26,6 @@ from luigi_etl.snapshot.decoding import read_page
 from luigi_etl.snapshot.guard import Guard
 
 DEFAULT_REQUESTS = Settings().requests_per_minute
-_LONGEST_ID = 20  # characters; a real id has 8
 _AT_ONCE = 16  # one more id of 8 digits than fits into a search term
 _PREFIX_LENGTH = len("complaint_id:()")
 _SEPARATOR_LENGTH = len(" OR ")
@@ -140,7 +140,4 @@ def _fit_into_term(complaint_ids: Iterable[str], control: str) -> list[str]:
 
 def _can_be_looked_up(now: datetime) -> ColumnElement[bool]:
     is_open = and_(unverified.c.since <= now, ~is_held(now))
-    return and_(
-        complaints.c.complaint_id.in_(select(unverified.c.complaint_id).where(is_open)),
-        func.length(complaints.c.complaint_id) <= _LONGEST_ID,
-    )
+    return complaints.c.complaint_id.in_(select(unverified.c.complaint_id).where(is_open))

@@ -11,8 +11,15 @@ from msgspec import UNSET
 from sqlalchemy import Connection, delete, func, select, update
 
 from luigi_etl.database.observations import Observation, Value, as_history_text
-from luigi_etl.database.rows import Change, SnapshotRef, StoredComplaint, append_history, replace_complaints
-from luigi_etl.database.schema import FIELDS, complaints, history, snapshots
+from luigi_etl.database.rows import (
+    Change,
+    SnapshotRef,
+    StoredComplaint,
+    append_history,
+    move_first_snapshot,
+    replace_complaints,
+)
+from luigi_etl.database.schema import FIELDS, history, snapshots, stored_complaints
 
 Comparison = tuple[StoredComplaint, Observation]
 
@@ -48,9 +55,8 @@ class LateMerger:
             self._connection,
             [after for (before, _), after in zip(pairs, merged, strict=True) if before != after],
         )
-        self._move_first_seen(
-            [one.complaint_id for one, _ in pairs if one.first_seen > self._snapshot.timestamp]
-        )
+        earlier = [one.complaint_id for one, _ in pairs if one.first_seen > self._snapshot.timestamp]
+        move_first_snapshot(self._connection, earlier, self._snapshot.id)
         self._update_last_changed([one.complaint_id for one, _ in pairs])
 
     def _merge_one(
@@ -136,20 +142,15 @@ class LateMerger:
             lines.setdefault(row.complaint_id, []).append(HistoryLine(*row))
         return lines
 
-    def _move_first_seen(self, complaint_ids: list[str]) -> None:
-        """Move the lines `new` of complaints to this snapshot."""
-        new = (history.c.complaint_id.in_(complaint_ids), history.c.change == "new")
-        self._connection.execute(update(history).where(*new).values(snapshot_id=self._snapshot.id))
-
     def _update_last_changed(self, complaint_ids: list[str]) -> None:
         newest = (
             select(func.max(snapshots.c.timestamp))
             .join(history, snapshots.c.id == history.c.snapshot_id)
-            .where(history.c.complaint_id == complaints.c.complaint_id, history.c.change == "changed")
+            .where(history.c.complaint_id == stored_complaints.c.complaint_id, history.c.change == "changed")
             .scalar_subquery()
         )
         self._connection.execute(
-            update(complaints)
-            .where(complaints.c.complaint_id.in_(complaint_ids))
-            .values(last_changed=func.coalesce(newest, complaints.c.first_seen))
+            update(stored_complaints)
+            .where(stored_complaints.c.complaint_id.in_(complaint_ids))
+            .values(last_changed=newest)
         )

@@ -5,22 +5,24 @@ language and a command for one short list.
 """
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 
-from sqlalchemy import INTEGER, Connection, Inspector, MetaData, func, inspect, select, text
+from sqlalchemy import INTEGER, Connection, Inspector, MetaData, Table, inspect, select
 from sqlalchemy.schema import CreateTable
 
 from luigi_etl.common.errors import SchemaError
 from luigi_etl.database.schema import (
+    FIELDS,
     RESTORE,
     VIEWS,
-    complaints,
+    complete_file,
     coverage,
     history,
     metadata,
     schema_version,
     snapshots,
+    stored_complaints,
     unverified,
-    withdrawn_index,
 )
 
 Step = Callable[[Connection], object]
@@ -30,50 +32,53 @@ def _replace_limited_indexes(connection: Connection) -> None:
     """Replace PostgreSQL's indexes that fail on long values."""
     if connection.dialect.name != "postgresql":
         return
-    connection.execute(text("DROP INDEX IF EXISTS complaints_by_company"))
-    connection.execute(
-        text("ALTER TABLE snapshots DROP CONSTRAINT IF EXISTS snapshots_timestamp_query_row_limit_key")
-    )
-    connection.execute(text("CREATE INDEX complaints_by_company ON complaints USING spgist (company)"))
-    connection.execute(
-        text("CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, md5(query), row_limit)")
+    _run(
+        connection,
+        "DROP INDEX IF EXISTS complaints_by_company",
+        "ALTER TABLE snapshots DROP CONSTRAINT IF EXISTS snapshots_timestamp_query_row_limit_key",
+        "CREATE INDEX complaints_by_company ON complaints USING spgist (company)",
+        "CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, md5(query), row_limit)",
     )
 
 
 def _mark_unproven_withdrawals(connection: Connection) -> None:
     """Mark the withdrawals that version 1 did not prove as unverified, so that syncs check them."""
-    unverified.create(connection)
-    connection.execute(text("ALTER TABLE syncs ADD COLUMN form TEXT"))
-    newest = (
-        select(func.max(history.c.id))
-        .where(history.c.change == "withdrawn", history.c.complaint_id == complaints.c.complaint_id)
-        .correlate(complaints)
-        .scalar_subquery()
+    minute = _minute_type(connection)
+    _run(
+        connection,
+        "CREATE TABLE unverified "
+        f"(complaint_id TEXT PRIMARY KEY, since {minute} NOT NULL, held_since {minute})",
+        "ALTER TABLE syncs ADD COLUMN form TEXT",
+        """
+        INSERT INTO unverified (complaint_id, since)
+        SELECT c.complaint_id, c.withdrawn FROM complaints c
+        JOIN history h ON h.id = (
+            SELECT max(id) FROM history WHERE change = 'withdrawn' AND complaint_id = c.complaint_id
+        )
+        JOIN snapshots s ON s.id = h.snapshot_id
+        WHERE c.withdrawn IS NOT NULL AND s.query <> ''
+        """,
     )
-    unproven = (
-        select(complaints.c.complaint_id, complaints.c.withdrawn)
-        .join(history, history.c.id == newest)
-        .join(snapshots, snapshots.c.id == history.c.snapshot_id)
-        .where(complaints.c.withdrawn.is_not(None), snapshots.c.query != "")
-    )
-    connection.execute(unverified.insert().from_select(["complaint_id", "since"], unproven))
 
 
 def _to_version_2(connection: Connection) -> None:
     _replace_limited_indexes(connection)
     _mark_unproven_withdrawals(connection)
-    withdrawn_index.create(connection)
+    _run(
+        connection, "CREATE INDEX complaints_withdrawn ON complaints (withdrawn) WHERE withdrawn IS NOT NULL"
+    )
     coverage.create(connection)
-    connection.execute(text(f"CREATE VIEW coverage_by_query AS {VIEWS['coverage_by_query']}"))
+    _create_view(connection, "coverage_by_query")
 
 
 def _to_version_3(connection: Connection) -> None:
     """Add the source to the key of a snapshot: files and the API can have the same minute."""
     if connection.dialect.name == "postgresql":
-        connection.execute(text("ALTER TABLE snapshots ADD COLUMN source TEXT NOT NULL DEFAULT ''"))
-        connection.execute(text("DROP INDEX snapshots_once"))
-        connection.execute(
-            text("CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, md5(query), row_limit, source)")
+        _run(
+            connection,
+            "ALTER TABLE snapshots ADD COLUMN source TEXT NOT NULL DEFAULT ''",
+            "DROP INDEX snapshots_once",
+            "CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, md5(query), row_limit, source)",
         )
     else:
         _rebuild_snapshots(connection)
@@ -81,22 +86,92 @@ def _to_version_3(connection: Connection) -> None:
 
 def _rebuild_snapshots(connection: Connection) -> None:
     """Replace SQLite's table, whose unique key can't be altered (sqlite.org/lang_altertable.html, 7)."""
-    connection.execute(text("DROP VIEW changes"))  # SQLite refuses to rename a table below a view
+    _run(connection, "DROP VIEW changes")  # SQLite refuses to rename a table below a view
     rebuilt = snapshots.to_metadata(MetaData(), name="snapshots_rebuilt")
     connection.execute(CreateTable(rebuilt))
-    old = [column.name for column in snapshots.columns if column.name != "source"]
-    names = ", ".join(old)
-    connection.execute(text(f"INSERT INTO snapshots_rebuilt ({names}) SELECT {names} FROM snapshots"))  # noqa: S608
-    connection.execute(text("DROP TABLE snapshots"))
-    connection.execute(text("ALTER TABLE snapshots_rebuilt RENAME TO snapshots"))
-    connection.execute(
-        text("CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, query, row_limit, source)")
+    names = ", ".join(column.name for column in snapshots.columns if column.name != "source")
+    _run(
+        connection,
+        f"INSERT INTO snapshots_rebuilt ({names}) SELECT {names} FROM snapshots",  # noqa: S608
+        "DROP TABLE snapshots",
+        "ALTER TABLE snapshots_rebuilt RENAME TO snapshots",
+        "CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, query, row_limit, source)",
     )
-    connection.execute(text(f"CREATE VIEW changes AS {VIEWS['changes']}"))
+
+
+def _to_version_4(connection: Connection) -> None:
+    """Make ids integers, and record which snapshot was first in the complaint, not in the history."""
+    _run(connection, "DROP VIEW current_complaints", "DROP VIEW IF EXISTS changes")
+    for name in ("complaints_by_company", "complaints_by_date_received", "complaints_withdrawn"):
+        _run(connection, f"DROP INDEX {name}")
+    connection.execute(CreateTable(stored_complaints))
+    connection.execute(CreateTable(complete_file))
+    _copy_complaints(connection)
+    _run(connection, "DROP TABLE complaints")
+    create_indexes(connection, stored_complaints)
+    if connection.dialect.name == "postgresql":
+        _run(
+            connection,
+            "DELETE FROM history WHERE change = 'new'",
+            *(f"ALTER TABLE {name} {_INTEGER_IDS}" for name in (history.name, unverified.name)),
+        )
+    else:
+        _rebuild_history(connection)
+    for view in ("complaints", "current_complaints", "changes"):
+        _create_view(connection, view)
+
+
+_INTEGER_IDS = "ALTER COLUMN complaint_id TYPE bigint USING complaint_id::bigint"
+
+
+def _copy_complaints(connection: Connection) -> None:
+    """Copy the complaints in the order of their new ids, which writes SQLite's table once."""
+    copied = ", ".join((*FIELDS, "last_seen", "withdrawn", "sent", "last_sent"))
+    minutes = "SELECT min(id) FROM snapshots"
+    first = "SELECT min(snapshot_id) FROM history h WHERE h.complaint_id = c.complaint_id AND change = 'new'"
+    of_minute = f"{minutes} WHERE timestamp = c.first_seen"  # of a complaint without a line `new`
+    _run(
+        connection,
+        f"INSERT INTO stored_complaints (complaint_id, {copied}, first_snapshot, last_changed) "  # noqa: S608
+        f"SELECT CAST(complaint_id AS bigint), {copied}, coalesce(({first}), ({of_minute}), ({minutes})), "
+        "nullif(last_changed, first_seen) FROM complaints c ORDER BY 1",
+    )
+
+
+def _rebuild_history(connection: Connection) -> None:
+    """Replace SQLite's tables, whose types can't be altered."""
+    for table, rows in ((history, "WHERE change <> 'new' ORDER BY id"), (unverified, "ORDER BY 1")):
+        names = ", ".join(column.name for column in table.columns)
+        _run(connection, f"ALTER TABLE {table.name} RENAME TO replaced")
+        for index in table.indexes:
+            _run(connection, f"DROP INDEX {index.name}")
+        connection.execute(CreateTable(table))
+        _run(connection, f"INSERT INTO {table.name} SELECT {names} FROM replaced {rows}")  # noqa: S608
+        _run(connection, "DROP TABLE replaced")
+        create_indexes(connection, table)
+
+
+def create_indexes(connection: Connection, table: Table) -> None:
+    """Create the indexes that this kind of database uses."""
+    for index in sorted(table.indexes, key=attrgetter("name")):
+        index.create(connection)
+
+
+def _run(connection: Connection, *statements: str) -> None:
+    for statement in statements:
+        connection.exec_driver_sql(statement)
+
+
+def _create_view(connection: Connection, name: str) -> None:
+    _run(connection, f"CREATE VIEW {name} AS {VIEWS[name]}")
+
+
+def _minute_type(connection: Connection) -> str:
+    return "TIMESTAMP" if connection.dialect.name == "postgresql" else "DATETIME"
 
 
 # From version 1 to 2, from 2 to 3, ...; a new database gets the last version.
-STEPS: Sequence[Step] = (_to_version_2, _to_version_3)
+STEPS: Sequence[Step] = (_to_version_2, _to_version_3, _to_version_4)
 NEWEST = 1 + len(STEPS)
 
 
@@ -113,8 +188,8 @@ def create_or_migrate(connection: Connection, steps: Sequence[Step] = STEPS) -> 
     version = read_version(connection)
     if version is None:
         metadata.create_all(connection, checkfirst=False)
-        for name, query in VIEWS.items():
-            connection.execute(text(f"CREATE VIEW {name} AS {query}"))
+        for name in VIEWS:
+            _create_view(connection, name)
         connection.execute(schema_version.insert().values(version=newest))
         return None
     check_version(version, newest)

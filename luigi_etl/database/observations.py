@@ -15,6 +15,7 @@ from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.database.schema import DATES, FIELDS
 from luigi_etl.snapshot.complaint import Complaint, Rejection
 from luigi_etl.snapshot.datapackage import HASH_PREFIX
+from luigi_etl.snapshot.decoding import find_fault_of_id
 
 Value = str | date | bool | None
 ObservedValue = Value | UnsetType  # UNSET: the API did not send the field
@@ -61,7 +62,7 @@ def read_observations(parsed: Path, parsed_hash: str) -> Iterator[Observation]:
 
 
 def read_rejected_ids(rejected: Path) -> Iterator[str | None]:
-    """Yield the ids of rejected hits, and None for a hit without id.
+    """Yield the ids of rejected hits, and None for a hit without a valid id.
 
     Raises:
         DamagedFileError: the file can't be read.
@@ -71,7 +72,7 @@ def read_rejected_ids(rejected: Path) -> Iterator[str | None]:
         with rejected.open("rb") as stream:
             for line in stream:
                 identity = read_hit(_rejection_decoder.decode(replace_surrogates(line)).hit).identity
-                yield None if identity is None else _without_nul(str(identity))
+                yield _as_id(identity)
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError.of(rejected, error, "parse again") from error
 
@@ -81,8 +82,8 @@ def convert_observations(results: Iterable[Complaint | Rejection]) -> Iterator[O
     for one in results:
         if isinstance(one, Complaint):
             yield Observation(str(one.complaint_id), _values(one))
-        elif (identity := read_hit(one.hit).identity) is not None:
-            yield Observation(_without_nul(str(identity)), ALL_UNSET)
+        elif identity := _as_id(read_hit(one.hit).identity):
+            yield Observation(identity, ALL_UNSET)
 
 
 def as_history_text(value: Value) -> str | None:
@@ -90,6 +91,11 @@ def as_history_text(value: Value) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     return value.isoformat() if isinstance(value, date) else value
+
+
+def _as_id(identity: object) -> str | None:
+    text = str(identity)
+    return None if find_fault_of_id(text) else text
 
 
 class _Rejected(msgspec.Struct):

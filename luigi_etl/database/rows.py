@@ -6,16 +6,16 @@ from typing import Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET
-from sqlalchemy import Connection, func, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from luigi_etl.api.query import Query
 from luigi_etl.common.errors import SchemaError
 from luigi_etl.database.bulk import ROW_ID, insert_statement, replace_statement
 from luigi_etl.database.observations import Observation, Value
-from luigi_etl.database.schema import FIELDS, RESTORE, complaints, history
+from luigi_etl.database.schema import FIELDS, RESTORE, complaints, history, stored_complaints
 
 FILE_LAG = timedelta(hours=20)  # the CFPB can make a file from an index that is older than the API's
-Kind = Literal["new", "changed", "withdrawn", "returned"]
+Kind = Literal["changed", "withdrawn", "returned"]  # `new` is in the complaint: its first snapshot
 
 
 class SnapshotRef(NamedTuple):
@@ -135,12 +135,13 @@ def load_complaints(connection: Connection, complaint_ids: Collection[str]) -> d
 
 def count_complaints(connection: Connection) -> int:
     """Return the number of complaints in the database, with the withdrawn ones."""
-    return connection.scalar(select(func.count()).select_from(complaints)) or 0
+    return connection.scalar(select(func.count()).select_from(stored_complaints)) or 0
 
 
-def insert_complaints(connection: Connection, rows: Sequence[StoredComplaint]) -> None:
-    """Insert new complaints."""
-    _INSERT.run(connection, [_as_parameters(row) for row in rows])
+def insert_complaints(connection: Connection, rows: Sequence[StoredComplaint], snapshot_id: int) -> None:
+    """Insert new complaints, which this snapshot showed first."""
+    first = {"first_snapshot": snapshot_id}
+    _INSERT.run(connection, [_as_parameters(row) | first for row in rows])
 
 
 def replace_complaints(connection: Connection, rows: Sequence[StoredComplaint]) -> None:
@@ -152,8 +153,19 @@ def set_times(connection: Connection, complaint_ids: Collection[str], **times: d
     """Set `last_seen` or `withdrawn` of several complaints to one minute."""
     if complaint_ids:
         connection.execute(
-            update(complaints).where(complaints.c.complaint_id.in_(complaint_ids)).values(times)
+            update(stored_complaints).where(stored_complaints.c.complaint_id.in_(complaint_ids)).values(times)
         )
+
+
+def move_first_snapshot(connection: Connection, complaint_ids: Collection[str], snapshot_id: int) -> None:
+    """Record an older snapshot as the first that showed these complaints."""
+    set_first = update(stored_complaints).values(first_snapshot=snapshot_id)
+    connection.execute(set_first.where(stored_complaints.c.complaint_id.in_(complaint_ids)))
+
+
+def delete_complaints(connection: Connection, complaint_ids: Collection[str]) -> None:
+    """Delete complaints; their history stays."""
+    connection.execute(delete(stored_complaints).where(stored_complaints.c.complaint_id.in_(complaint_ids)))
 
 
 def append_history(connection: Connection, changes: Sequence[Change]) -> None:
@@ -162,10 +174,13 @@ def append_history(connection: Connection, changes: Sequence[Change]) -> None:
 
 
 def _as_parameters(row: StoredComplaint, id_name: str = "complaint_id") -> dict[str, object]:
-    return dict(zip((id_name, *_VALUE_COLUMNS), (row.complaint_id, *row.values, *row[2:]), strict=True))
+    last_changed = None if row.last_changed == row.first_seen else row.last_changed
+    times = (row.last_seen, last_changed, row.withdrawn, row.sent, row.last_sent)
+    return dict(zip((id_name, *_VALUE_COLUMNS), (row.complaint_id, *row.values, *times, None), strict=True))
 
 
-_VALUE_COLUMNS = [one.name for one in complaints.columns if one.name != "complaint_id"]
-_INSERT = insert_statement(complaints, ["complaint_id", *_VALUE_COLUMNS])
-_REPLACE = replace_statement(complaints, "complaint_id", _VALUE_COLUMNS)
+_TIMES = ("last_seen", "last_changed", "withdrawn", "sent", "last_sent")
+_VALUE_COLUMNS = (*FIELDS, *_TIMES, "file_digest")
+_INSERT = insert_statement(stored_complaints, ["complaint_id", *_VALUE_COLUMNS, "first_snapshot"])
+_REPLACE = replace_statement(stored_complaints, "complaint_id", _VALUE_COLUMNS)
 _APPEND = insert_statement(history, Change._fields)

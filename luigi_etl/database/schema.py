@@ -6,12 +6,14 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Dialect,
     ForeignKey,
     Index,
     Integer,
     MetaData,
     Table,
     Text,
+    TypeDecorator,
     text,
 )
 from sqlalchemy.dialects import sqlite
@@ -30,6 +32,23 @@ Minute = DateTime().with_variant(
     "sqlite",
 )
 Number = BigInteger().with_variant(Integer, "sqlite")
+
+
+class ComplaintId(TypeDecorator[str]):
+    """A complaint's id: text of digits in the program, an integer in the database."""
+
+    impl = Number
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, _: Dialect) -> int | None:
+        """Return an id as the database stores it."""
+        return None if value is None else int(value)
+
+    def process_result_value(self, value: int | None, _: Dialect) -> str | None:
+        """Return an id as the program uses it."""
+        return None if value is None else str(value)
+
+
 metadata = MetaData()  # `info["since"]`: the schema version that added a table or column
 RESTORE = "restore a backup, or set [storage] database to another"
 
@@ -55,33 +74,50 @@ snapshots = Table(
         dialect="postgresql"
     ),
 )
-complaints = Table(
-    "complaints",
+stored_complaints = Table(
+    "stored_complaints",
     metadata,
-    Column("complaint_id", Text, primary_key=True),
+    Column("complaint_id", ComplaintId, primary_key=True, autoincrement=False),
     *(Column(column.field, TYPES[column.type]) for column in COLUMNS if column.field in FIELDS),
-    Column("first_seen", Minute, nullable=False),
-    Column("last_seen", Minute, nullable=False),
-    Column("last_changed", Minute, nullable=False),
+    Column("first_snapshot", Number, nullable=False),  # the id of the snapshot that showed it first
+    # null: not since the newest complete file, see `file_digest`
+    Column("last_seen", Minute),
+    Column("last_changed", Minute),  # null: it never changed
     Column("withdrawn", Minute),
     Column("sent", Integer, nullable=False),  # bit mask: the fields that were ever sent
     Column("last_sent", Text),  # JSON: minute of the last value of each field that is no longer sent
+    # the digest of its row in the newest complete file, while that row would change nothing; else null
+    Column("file_digest", Number),
     Index("complaints_by_date_received", "date_received"),
     Index("complaints_by_company", "company", "date_received").ddl_if(dialect="sqlite"),
     # SP-GiST accepts text of any length.
     Index("complaints_by_company", "company", postgresql_using="spgist").ddl_if(dialect="postgresql"),
+    Index("complaints_by_first_snapshot", "first_snapshot"),
+    Index(
+        "complaints_withdrawn",
+        "withdrawn",
+        sqlite_where=text("withdrawn IS NOT NULL"),
+        postgresql_where=text("withdrawn IS NOT NULL"),
+    ),
+    info={"since": 4},
 )
-withdrawn_index = Index(
-    "complaints_withdrawn",
-    complaints.c.withdrawn,
-    sqlite_where=complaints.c.withdrawn.is_not(None),
-    postgresql_where=complaints.c.withdrawn.is_not(None),
+# The minute of the newest complete file: it holds every complaint that has a `file_digest`.
+complete_file = Table("complete_file", metadata, Column("as_of", Minute, nullable=False), info={"since": 4})
+# The view that everybody reads.
+complaints = Table(
+    "complaints",
+    MetaData(),
+    Column("complaint_id", ComplaintId, primary_key=True),
+    *(Column(column.field, TYPES[column.type]) for column in COLUMNS if column.field in FIELDS),
+    *(Column(name, Minute) for name in ("first_seen", "last_seen", "last_changed", "withdrawn")),
+    Column("sent", Integer),
+    Column("last_sent", Text),
 )
 history = Table(
     "history",
     metadata,
     Column("id", Number, primary_key=True),
-    Column("complaint_id", Text, nullable=False),
+    Column("complaint_id", ComplaintId, nullable=False),
     Column("change", Text, nullable=False),
     Column("field", Text),
     Column("old", Text),
@@ -109,7 +145,7 @@ syncs = Table(
 unverified = Table(
     "unverified",
     metadata,
-    Column("complaint_id", Text, primary_key=True),
+    Column("complaint_id", ComplaintId, primary_key=True, autoincrement=False),
     Column("since", Minute, nullable=False),
     Column("held_since", Minute),  # minute when an implausible loss was first seen
     info={"since": 2},
@@ -128,13 +164,24 @@ coverage = Table(
 )
 schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 
+_FIRST_SEEN = "(SELECT s.timestamp FROM snapshots s WHERE s.id = c.first_snapshot)"
+_AS_OF = "(SELECT as_of FROM complete_file)"
 VIEWS = {
+    "complaints": (
+        f"SELECT c.complaint_id, {', '.join(f'c.{field}' for field in FIELDS)}, {_FIRST_SEEN} AS first_seen, "  # noqa: S608
+        f"CASE WHEN c.file_digest IS NOT NULL AND (c.last_seen IS NULL OR c.last_seen < {_AS_OF}) "
+        f"THEN {_AS_OF} ELSE c.last_seen END AS last_seen, "
+        f"coalesce(c.last_changed, {_FIRST_SEEN}) AS last_changed, c.withdrawn, c.sent, c.last_sent "
+        "FROM stored_complaints c"
+    ),
     "current_complaints": (
         f"SELECT complaint_id, {', '.join(FIELDS)}, first_seen, last_seen, last_changed "  # noqa: S608
         "FROM complaints WHERE withdrawn IS NULL"
     ),
     "changes": (
-        "SELECT h.complaint_id, h.change, h.field, h.old, h.new, s.timestamp AS snapshot "
+        "SELECT c.complaint_id, 'new' AS change, NULL AS field, NULL AS old, NULL AS new, "
+        "s.timestamp AS snapshot FROM stored_complaints c JOIN snapshots s ON s.id = c.first_snapshot "
+        "UNION ALL SELECT h.complaint_id, h.change, h.field, h.old, h.new, s.timestamp AS snapshot "
         "FROM history h JOIN snapshots s ON s.id = h.snapshot_id"
     ),
     "coverage_by_query": (

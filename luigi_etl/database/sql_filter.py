@@ -11,6 +11,7 @@ from luigi_etl.api.filters import CHILD_FIELDS, DAY_FIELDS, SEARCH_FILTERS, grou
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import QueryError
 from luigi_etl.database.schema import complaints
+from luigi_etl.snapshot.decoding import find_fault_of_id
 
 DAYS = {name: complaints.c[field] for name, field in DAY_FIELDS.items()}
 CHILDREN = {name: complaints.c[field] for name, field in CHILD_FIELDS.items()}
@@ -73,7 +74,7 @@ def to_condition(query: Query) -> ColumnElement[bool]:
     for name, value in query.pairs:
         values.setdefault(name, []).append(value)
     if ids := read_lookup_ids(query):
-        return complaints.c.complaint_id.in_(ids)
+        return complaints.c.complaint_id.in_([one for one in ids if not find_fault_of_id(one)])
     if SEARCH_FILTERS & values.keys():
         raise QueryError("query: only the API can search for search_term; remove it here")
     wanted = [_filter(name, values[name]) for name in values if not name.startswith("not_")]

@@ -72,7 +72,6 @@ class Syncer:
 
         If the index changed, remove half-read windows: they are read again.
         """
-        self.database.migrate()
         sync = self._table.find_interrupted()
         if sync is None:
             return None

@@ -15,7 +15,6 @@ from sqlalchemy import (
     MetaData,
     ScalarSelect,
     Table,
-    Text,
     and_,
     delete,
     exists,
@@ -30,7 +29,15 @@ from sqlalchemy import (
 from luigi_etl.database.covered_days import parse_if_valid
 from luigi_etl.database.losses import Loss, hold_back, is_held
 from luigi_etl.database.rows import FILE_LAG, Change, SnapshotRef, StoredComplaint, append_history, set_times
-from luigi_etl.database.schema import Minute, complaints, history, snapshots, unverified
+from luigi_etl.database.schema import (
+    ComplaintId,
+    Minute,
+    complaints,
+    history,
+    snapshots,
+    stored_complaints,
+    unverified,
+)
 from luigi_etl.database.sql_filter import has_stable_filters, proves_withdrawal, to_condition
 from luigi_etl.snapshot.guard import Guard
 
@@ -99,7 +106,7 @@ def _withdrawn_by_files(
 
 
 _SEEN_LATE = Table(
-    "seen_late", MetaData(), Column("complaint_id", Text, primary_key=True), prefixes=["TEMPORARY"]
+    "seen_late", MetaData(), Column("complaint_id", ComplaintId, primary_key=True), prefixes=["TEMPORARY"]
 )
 
 
@@ -129,7 +136,15 @@ def _withdraw(connection: Connection, snapshot: SnapshotRef, missing: ColumnElem
     connection.execute(history.insert().from_select(columns, gone))
     lines = select(_newest_withdrawal_line()).where(later)
     connection.execute(update(history).where(history.c.id.in_(lines)).values(snapshot_id=snapshot.id))
-    connection.execute(update(complaints).where(or_(new, later)).values(withdrawn=snapshot.timestamp))
+    withdrawn = select(complaints.c.complaint_id).where(or_(new, later))
+    last_seen = select(complaints.c.last_seen).where(
+        complaints.c.complaint_id == stored_complaints.c.complaint_id
+    )
+    connection.execute(  # without its digest, so that a file that holds the complaint shows that it returned
+        update(stored_complaints)
+        .where(stored_complaints.c.complaint_id.in_(withdrawn))
+        .values(withdrawn=snapshot.timestamp, last_seen=last_seen.scalar_subquery(), file_digest=None)
+    )
     verified = select(complaints.c.complaint_id).where(missing)
     connection.execute(
         delete(unverified).where(

@@ -3,15 +3,16 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from sqlalchemy import Connection, func, inspect, literal_column, select, table
+from sqlalchemy import Column, Connection, func, select
 
 from luigi_etl.common.errors import EtlError, NoDatabaseError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import read_coverage
 from luigi_etl.database.covered_days import CoveredRange, join_ranges
 from luigi_etl.database.rows import count_complaints
-from luigi_etl.database.schema import complaints
+from luigi_etl.database.schema import complaints, unverified
 from luigi_etl.service.run_history import find_newest_runs
 from luigi_etl.service.run_status import Run
 
@@ -94,8 +95,8 @@ def _read_database(database: Database) -> DatabaseStatus:
                 withdrawn=connection.scalar(
                     select(func.count()).select_from(complaints).where(complaints.c.withdrawn.is_not(None))
                 ),
-                unverified=_count(connection, "unverified"),
-                held_back=_count(connection, "unverified", "held_since"),
+                unverified=_count(connection, unverified.c.complaint_id),
+                held_back=_count(connection, unverified.c.held_since),
                 coverage=join_ranges(read_coverage(connection)),
             )
     except NoDatabaseError:
@@ -106,11 +107,9 @@ def _read_database(database: Database) -> DatabaseStatus:
 
 def count_held_back(connection: Connection) -> int:
     """Return the number of withdrawals that are held back."""
-    return _count(connection, "unverified", "held_since") or 0
+    return _count(connection, unverified.c.held_since)
 
 
-def _count(connection: Connection, name: str, column: str = "*") -> int | None:
-    """Count the rows of a table with a value in a column; return None if the table does not exist."""
-    if not inspect(connection).has_table(name):
-        return None
-    return connection.scalar(select(func.count(literal_column(column))).select_from(table(name)))
+def _count(connection: Connection, column: Column[Any]) -> int:
+    """Count the rows with a value in a column."""
+    return connection.scalar(select(func.count(column))) or 0

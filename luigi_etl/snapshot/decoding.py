@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from luigi_etl.api.response import DECODE_ERRORS, SearchResponseOf, read_hit, separate_hits
 from luigi_etl.snapshot.complaint import Complaint, Rejection
 
-LONGEST_ID = 100  # digits; PostgreSQL can't index texts of any length
+LONGEST_ID = 18  # digits; they fit into 64 bits
 _KNOWN_FIELDS = frozenset(Complaint.__struct_fields__)
 
 
@@ -133,17 +133,24 @@ def _keep_as_base64(raw: bytes) -> msgspec.Raw:
 def _normalize(complaint: Complaint) -> Complaint:
     """Check the id and the dates of a complaint, and replace dates with UTC days."""
     identifier = str(complaint.complaint_id)
-    if not (identifier.isascii() and identifier.isdecimal()):
-        shown = identifier if len(identifier) <= 40 else identifier[:40] + "..."
-        raise _InvalidValueError(f"the id is not a number: {shown!r}", "complaint_id")
-    if len(identifier) > LONGEST_ID:
-        raise _InvalidValueError(f"the id has {len(identifier):,} digits", "complaint_id")
+    if fault := find_fault_of_id(identifier):
+        raise _InvalidValueError(fault, "complaint_id")
     complaint.complaint_id = identifier
     if received := complaint.date_received:
         complaint.date_received = _utc_day(received, "date_received")
     if sent := complaint.date_sent_to_company:
         complaint.date_sent_to_company = _utc_day(sent, "date_sent_to_company")
     return complaint
+
+
+def find_fault_of_id(identifier: str) -> str:
+    """Return the reason why a text is no complaint's id, or an empty text."""
+    if not (identifier.isascii() and identifier.isdecimal()):
+        shown = identifier if len(identifier) <= 40 else identifier[:40] + "..."
+        return f"the id is not a number: {shown!r}"
+    if identifier[0] == "0" < identifier:
+        return f"the id starts with 0: {identifier[:40]}"
+    return f"the id has {len(identifier):,} digits" if len(identifier) > LONGEST_ID else ""
 
 
 def _utc_day(when: str | datetime, field: str) -> Any:

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from luigi_etl.bulk.content import ContentFacts
     from luigi_etl.bulk.file_version import FileVersion
     from luigi_etl.database.change_log import Counts
-    from luigi_etl.database.file_import import FileImport, FileProfile, FileToImport
+    from luigi_etl.database.file_import import FileImport, FileToImport
+    from luigi_etl.database.file_rows import FileProfile
 
 OLDEST = datetime(2011, 12, 1)  # the CFPB's first complaint; zip members can lack a date
 logger = logging.getLogger("luigi_etl")

@@ -21,7 +21,7 @@ def read(text: str | bytes, *, is_checked: bool = False) -> Batch:
     for batch in RowReader(io.BytesIO(content), is_checked=is_checked).batches():
         rows += batch.rows
         rejected += batch.rejected
-    return Batch(rows, rejected)
+    return Batch(rows, rejected, [])
 
 
 def row(complaint_id: str = "1", **cells: str) -> str:

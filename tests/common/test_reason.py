@@ -48,7 +48,7 @@ def test_line_has_the_type_and_the_reason(error: Exception, line: str) -> None:
 
 def test_text_that_sqlalchemy_appends_is_removed() -> None:
     engine = create_engine("sqlite://")
-    row = {column.name: None for column in complaints.columns} | {"complaint_id": "my secret"}
+    row = {column.name: None for column in complaints.columns} | {"complaint_id": "7", "company": "my secret"}
 
     with pytest.raises(DBAPIError) as raised, engine.begin() as connection:
         connection.execute(insert(complaints), [row] * 100)

@@ -55,20 +55,21 @@ class Books:
         file = FileToImport(path, read_facts(path), hour(at), **{"is_complete": True, **options})
         return import_file(self.database, file, self._folder / "rejected.jsonl", guard=guard)
 
-    def api(self, at: float, *states: str | None) -> None:
-        """Merge a snapshot of the newest complaints; it proves nothing about others."""
+    def api(self, at: float, *states: str | None, is_complete: bool = False) -> None:
+        """Merge a snapshot; one of the newest complaints proves nothing about others."""
         sources = [
             {"complaint_id": str(number + 1), "date_received": "2026-11-01", "state": state}
             for number, state in enumerate(states)
             if state is not None
         ]
+        newest: dict[str, Any] = {} if is_complete else {"limit": len(sources), "total": 99}
         if sources:
-            merge(self.database, taken(self._folder, hour(at), sources, limit=len(sources), total=99))
+            merge(self.database, taken(self._folder, hour(at), sources, **newest))
 
     def current(self) -> dict[str, str | None]:
         """Return the states of the complaints that are not withdrawn, by id."""
-        found = self._sql("SELECT complaint_id, state FROM current_complaints WHERE complaint_id <> '999'")
-        return {row[0]: row[1] for row in found}
+        found = self._sql("SELECT complaint_id, state FROM current_complaints WHERE complaint_id <> 999")
+        return {str(row[0]): row[1] for row in found}
 
     def changes(self, number: int) -> list[tuple[str, str]]:
         found = self._sql(
@@ -200,7 +201,9 @@ def test_incomplete_file_covers_and_withdraws_nothing(books: Books) -> None:
 
 
 STATES = st.lists(st.sampled_from(["CA", "TX", None]), min_size=2, max_size=2)
-SOURCES = st.lists(st.tuples(st.sampled_from(["file", "api", "old"]), STATES), min_size=1, max_size=5)
+SOURCES = st.lists(
+    st.tuples(st.sampled_from(["file", "file", "newest", "all", "old"]), STATES), min_size=1, max_size=5
+)
 HOURS = st.lists(st.integers(0, 60), min_size=5, max_size=5, unique=True)
 
 
@@ -213,16 +216,17 @@ def test_order_of_files_and_snapshots_does_not_matter(
     hours: Sequence[int],
     data: st.DataObject,
 ) -> None:
-    """Complete files, the API's snapshots, and old copies; compare rows and withdrawals."""
+    """Complete files, the API's snapshots, and incomplete files; compare rows and withdrawals."""
     timeline = list(zip(sorted(hours), sources, strict=False))
     order = data.draw(st.permutations(timeline))
     found = []
     for merged in (timeline, order):
         folder = tmp_path_factory.mktemp("books")
         books = Books(Database(folder / "complaints.db"), folder)
+        books.file(-24, "CA")
         for at, (kind, states) in merged:
-            if kind == "api":
-                books.api(at, *states)
+            if kind in ("newest", "all"):
+                books.api(at, *states, is_complete=kind == "all")
             else:
                 books.file(at, *states, is_complete=kind == "file")
         found.append(books.rows())

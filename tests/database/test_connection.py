@@ -26,7 +26,7 @@ from luigi_etl.common.errors import (
     StorageError,
 )
 from luigi_etl.database.connection import Database
-from luigi_etl.database.schema import complaints
+from luigi_etl.database.schema import complaints, stored_complaints
 from tests.conftest import Beside, disk_of, free_port, read_only, without_rights
 from tests.postgres import PASSWORD, PostgresServer
 
@@ -35,12 +35,12 @@ pytestmark = pytest.mark.libraries
 MINUTE = datetime(2026, 11, 22, 9, 26)
 
 
-def insert_complaint(connection: Connection, name: str) -> None:
-    times = dict.fromkeys(("first_seen", "last_seen", "last_changed"), MINUTE)
-    connection.execute(insert(complaints).values(complaint_id=name, sent=0, **times))
+def insert_complaint(connection: Connection, number: str, company: str | None = None) -> None:
+    values = {"complaint_id": number, "company": company, "first_snapshot": 1, "last_seen": MINUTE, "sent": 0}
+    connection.execute(insert(stored_complaints).values(values))
 
 
-def names(connection: Connection) -> list[str]:
+def ids(connection: Connection) -> list[str]:
     return list(connection.scalars(select(complaints.c.complaint_id).order_by(complaints.c.complaint_id)))
 
 
@@ -53,7 +53,7 @@ def fill(database: Database, *content: str) -> Database:
 
 def content(database: Database) -> list[str]:
     with database.reading() as connection:
-        return names(connection)
+        return ids(connection)
 
 
 def failure(database: Database, kind: type[EtlError], method: str = "writing") -> str:
@@ -83,15 +83,15 @@ def no_long_wait() -> Iterator[None]:
 
 
 def test_block_is_committed(database: Database) -> None:
-    assert content(fill(database, "state")) == ["state"]
+    assert content(fill(database, "1")) == ["1"]
 
 
 def test_failed_block_is_rolled_back(database: Database) -> None:
-    fill(database, "state")
+    fill(database, "1")
     with pytest.raises(RuntimeError), database.writing() as connection:
-        insert_complaint(connection, "company")
+        insert_complaint(connection, "2")
         raise RuntimeError
-    assert content(database) == ["state"]
+    assert content(database) == ["1"]
 
 
 def test_failed_first_block_leaves_no_tables(database: Database) -> None:
@@ -110,7 +110,7 @@ def test_faulty_statement_is_reported_in_one_line(database: Database) -> None:
 
 
 def test_bug_in_a_block_keeps_its_traceback(database: Database) -> None:
-    fill(database, "state")
+    fill(database, "1")
     with pytest.raises(ValueError, match="a bug"), database.reading():
         raise ValueError("a bug")
 
@@ -124,41 +124,41 @@ def test_missing_module_is_not_taken_for_the_driver(database: Database) -> None:
 
 
 def test_reader_does_not_wait_for_a_writer(database: Database) -> None:
-    fill(database, "state")
+    fill(database, "1")
     with database.writing() as connection:
-        insert_complaint(connection, "company")
+        insert_complaint(connection, "2")
         with no_long_wait():
             content(database)
 
 
 def test_reader_does_not_see_uncommitted_rows(database: Database) -> None:
-    fill(database, "state")
+    fill(database, "1")
     with database.writing() as connection:
-        insert_complaint(connection, "company")
-        assert content(database) == ["state"]
+        insert_complaint(connection, "2")
+        assert content(database) == ["1"]
 
 
 def test_reader_sees_one_state(database: Database) -> None:
-    fill(database, "state")
+    fill(database, "1")
     with database.reading() as connection:
-        before = names(connection)
-        fill(database, "company")
-        assert names(connection) == before
+        before = ids(connection)
+        fill(database, "2")
+        assert ids(connection) == before
 
 
 def test_writer_does_not_wait_for_a_reader(database: Database) -> None:
-    fill(database, "state")
+    fill(database, "1")
     with database.reading() as connection:
-        names(connection)
+        ids(connection)
         with no_long_wait():
-            fill(database, "company")
+            fill(database, "2")
 
 
 def test_reader_can_not_change_the_database(database: Database) -> None:
-    fill(database, "state")
+    fill(database, "1")
     with database.reading() as connection:
-        connection.execute(delete(complaints))
-    assert content(database) == ["state"]
+        connection.execute(delete(stored_complaints))
+    assert content(database) == ["1"]
 
 
 def test_database_without_tables_is_reported_as_empty(database: Database, beside: Beside) -> None:
@@ -185,14 +185,14 @@ def test_reading_creates_no_file(sqlite_address: Path) -> None:
 
 
 def test_second_writer_waits_for_the_first(database: Database) -> None:
-    second = threading.Thread(target=fill, args=(database, "second"))
+    second = threading.Thread(target=fill, args=(database, "2"))
     with database.writing() as connection:
         second.start()
         second.join(0.5)
         assert second.is_alive()
-        insert_complaint(connection, "first")
+        insert_complaint(connection, "1")
     second.join()
-    assert content(database) == ["first", "second"]
+    assert content(database) == ["1", "2"]
 
 
 def test_second_writer_sees_the_first_at_any_isolation_level(
@@ -204,15 +204,15 @@ def test_second_writer_sees_the_first_at_any_isolation_level(
 
     def read() -> None:
         with database.writing() as connection:
-            found.append(names(connection))
+            found.append(ids(connection))
 
     second = threading.Thread(target=read)
     with database.writing() as connection:
         second.start()
         second.join(0.5)
-        insert_complaint(connection, "first")
+        insert_complaint(connection, "1")
     second.join()
-    assert found == [["first"]]
+    assert found == [["1"]]
 
 
 @pytest.mark.slow
@@ -251,10 +251,10 @@ def test_writer_waits_for_the_lock_on_a_new_file(
     other.execute("BEGIN IMMEDIATE")
     release = threading.Timer(0.5, other.execute, ["COMMIT"])
     release.start()
-    database = fill(Database(sqlite_address), "state")
+    database = fill(Database(sqlite_address), "1")
     release.join()
     other.close()
-    assert content(database) == ["state"]
+    assert content(database) == ["1"]
 
 
 @pytest.mark.slow
@@ -295,7 +295,7 @@ def test_processes_can_create_the_database_at_the_same_time(database_address: st
 
 
 def test_folder_of_the_file_is_created(tmp_path: Path) -> None:
-    assert content(fill(Database(tmp_path / "new" / "folder" / "file.db"), "state")) == ["state"]
+    assert content(fill(Database(tmp_path / "new" / "folder" / "file.db"), "1")) == ["1"]
 
 
 def test_folder_that_can_not_be_created_is_reported(tmp_path: Path) -> None:
@@ -321,7 +321,7 @@ def test_file_of_another_kind_is_not_changed(sqlite_address: Path) -> None:
 
 @pytest.mark.parametrize("method", ["reading", "writing"])
 def test_damaged_file_is_reported(sqlite_address: Path, method: str) -> None:
-    fill(Database(sqlite_address), "state")
+    fill(Database(sqlite_address), "1")
     whole = sqlite_address.read_bytes()
     sqlite_address.write_bytes(whole[:100] + bytes(len(whole) - 100))
     assert "malformed" in failure(Database(sqlite_address), DatabaseError, method)
@@ -366,8 +366,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def insert_many(connection: Connection) -> None:
-    for number in range(2000):
-        insert_complaint(connection, f"{number} {'x' * 1000}")
+    for number in range(100, 2100):
+        insert_complaint(connection, str(number), "x" * 1000)
 
 
 def test_full_disk_is_reported(disk: Path) -> None:
@@ -380,10 +380,10 @@ def test_full_disk_is_reported(disk: Path) -> None:
 
 
 def test_full_disk_does_not_change_the_database(disk: Path) -> None:
-    database = fill(Database(disk / "complaints.db"), "state")
+    database = fill(Database(disk / "complaints.db"), "1")
     with pytest.raises(StorageError), database.writing() as connection:
         insert_many(connection)
-    assert content(database) == ["state"]
+    assert content(database) == ["1"]
 
 
 @pytest.mark.parametrize("left", [0, 4, 8, 16, 24, 32, 48, 64])
@@ -416,7 +416,7 @@ def test_server_stopped_before_a_statement_is_reported(own_postgres: PostgresSer
     database = fill(Database(own_postgres.address("postgres")))
     with pytest.raises(DatabaseUnavailableError) as caught, database.writing() as connection:
         own_postgres.stop(mode)
-        insert_complaint(connection, "company")
+        insert_complaint(connection, "2")
     assert str(caught.value).isprintable()
 
 
@@ -425,7 +425,7 @@ def test_server_stopped_before_a_statement_is_reported(own_postgres: PostgresSer
 def test_server_stopped_before_the_commit_is_reported(own_postgres: PostgresServer, mode: str) -> None:
     database = fill(Database(own_postgres.address("postgres")))
     with pytest.raises(DatabaseUnavailableError), database.writing() as connection:
-        insert_complaint(connection, "company")
+        insert_complaint(connection, "2")
         own_postgres.stop(mode)
 
 
@@ -434,18 +434,18 @@ def test_server_stopped_while_reading_is_reported(own_postgres: PostgresServer) 
     database = fill(Database(own_postgres.address("postgres")))
     with pytest.raises(DatabaseUnavailableError), database.reading() as connection:
         own_postgres.stop()
-        names(connection)
+        ids(connection)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_restarted_server_has_the_old_state(own_postgres: PostgresServer, mode: str) -> None:
-    database = fill(Database(own_postgres.address("postgres")), "state")
+    database = fill(Database(own_postgres.address("postgres")), "1")
     with pytest.raises(DatabaseUnavailableError), database.writing() as connection:
-        insert_complaint(connection, "company")
+        insert_complaint(connection, "2")
         own_postgres.stop(mode)
     own_postgres.start()
-    assert content(database) == ["state"]
+    assert content(database) == ["1"]
 
 
 @pytest.mark.slow
@@ -501,7 +501,7 @@ def test_password_in_the_environment_is_used(
 ) -> None:
     monkeypatch.setenv("PGPASSWORD", PASSWORD)
     name = postgres_address.partition("@/")[2].partition("?")[0]
-    assert content(fill(Database(shared_postgres.guarded_address(name)), "state")) == ["state"]
+    assert content(fill(Database(shared_postgres.guarded_address(name)), "1")) == ["1"]
 
 
 def test_missing_right_to_create_tables_is_reported(
@@ -532,12 +532,12 @@ def test_full_disk_of_the_server_is_reported(own_postgres: PostgresServer) -> No
         shutil.chown(disk, own_postgres.folder.owner())
         own_postgres.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
         own_postgres.execute("CREATE DATABASE complaints TABLESPACE small")
-        database = fill(Database(own_postgres.address("complaints")), "state")
+        database = fill(Database(own_postgres.address("complaints")), "1")
         with pytest.raises(StorageError) as caught, database.writing() as connection:
-            insert_complaint(connection, "company")
+            insert_complaint(connection, "2")
             connection.execute(text("CREATE TABLE large AS SELECT generate_series(1, 1000000)"))
         assert re.search("could not extend file .*: No space left on device; make room", str(caught.value))
-        assert content(database) == ["state"]
+        assert content(database) == ["1"]
         own_postgres.stop()
 
 

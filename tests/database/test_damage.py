@@ -29,7 +29,12 @@ from tests.postgres import PostgresServer
 MINUTE = datetime(2026, 11, 22, 9, 26)
 SECRET = "They took my house"  # appears in no message
 TABLES = sorted(table.name for table in metadata.sorted_tables if table.name != "schema_version")
-COLUMNS = [(table, column.name) for table in TABLES for column in metadata.tables[table].columns]
+COLUMNS = [
+    (table, column.name)
+    for table in TABLES
+    for column in metadata.tables[table].columns
+    if len(metadata.tables[table].columns) > 1
+]
 
 
 @pytest.fixture
@@ -152,17 +157,17 @@ def test_missing_column_is_named_by_a_server(
 ) -> None:
     database = Database(postgres_address)
     merge(database, snapshot(tmp_path, 0))
-    shared_postgres.execute(f"ALTER TABLE complaints DROP COLUMN {column} CASCADE", "test")
+    shared_postgres.execute(f"ALTER TABLE stored_complaints DROP COLUMN {column} CASCADE", "test")
 
     messages = failures(database, tmp_path)
 
-    damage = f"the column {column} of the table complaints is missing"
+    damage = f"the column {column} of the table stored_complaints is missing"
     assert damage in messages[0]
     assert all(damage in message for message in messages)
 
 
 def drop_views(beside: Beside) -> None:
-    for view in VIEWS:
+    for view in reversed(VIEWS):
         beside(f"DROP VIEW IF EXISTS {view}")
 
 
@@ -184,11 +189,11 @@ def test_doctor_names_a_missing_table(pipeline: Pipeline, beside: Beside, tmp_pa
 @pytest.mark.parametrize(
     ("table", "column", "cell", "kind"),
     [
-        ("complaints", "date_received", "'never'", "date"),
-        ("complaints", "date_received", "20261101", "date"),
-        ("complaints", "last_seen", "'never'", "datetime"),
-        ("complaints", "last_seen", "7", "datetime"),
-        ("complaints", "sent", "'many'", "int"),
+        ("stored_complaints", "date_received", "'never'", "date"),
+        ("stored_complaints", "date_received", "20261101", "date"),
+        ("stored_complaints", "last_seen", "'never'", "datetime"),
+        ("stored_complaints", "last_seen", "7", "datetime"),
+        ("stored_complaints", "sent", "'many'", "int"),
         ("snapshots", "timestamp", "'never'", "datetime"),
     ],
 )
@@ -202,7 +207,7 @@ def test_cell_of_a_wrong_type_is_named(
 
     messages = failures(database, tmp_path)
 
-    rows = "3 rows" if table == "complaints" else "1 row"
+    rows = "3 rows" if table == "stored_complaints" else "1 row"
     assert set(messages) == {
         f"{database.name} is damaged: {table}.{column} is not of type {kind} in {rows}; "
         "restore a backup, or set [storage] database to another"
@@ -213,10 +218,12 @@ def test_bytes_in_a_text_column_are_named(sqlite_address: Path, tmp_path: Path) 
     database = Database(sqlite_address)
     merge(database, snapshot(tmp_path, 0))
     with database.writing() as connection:
-        connection.execute(text("UPDATE complaints SET company = x'ff'"))
+        connection.execute(text("UPDATE stored_complaints SET company = x'ff'"))
 
     with (
-        pytest.raises(DatabaseError, match="is damaged: complaints.company is not of type str in 3 rows"),
+        pytest.raises(
+            DatabaseError, match="is damaged: stored_complaints.company is not of type str in 3 rows"
+        ),
         open_matches(database, parse_query("")) as rows,
     ):
         list(as_csv(rows))
@@ -226,7 +233,10 @@ def test_bytes_in_a_text_column_are_named(sqlite_address: Path, tmp_path: Path) 
     ("statement", "named"),
     [
         ("UPDATE syncs SET windows = 'They took my house'", "a row of syncs can't be read"),
-        ("UPDATE complaints SET last_sent = 'They took my house'", "complaints.last_sent of 0 can't be read"),
+        (
+            "UPDATE stored_complaints SET last_sent = 'They took my house'",
+            "complaints.last_sent of 0 can't be read",
+        ),
     ],
 )
 def test_unreadable_json_is_named(
@@ -245,7 +255,7 @@ def test_text_that_is_not_utf_8_is_not_shown(sqlite_address: Path, tmp_path: Pat
     database = Database(sqlite_address)
     merge(database, snapshot(tmp_path, 0))
     with database.writing() as connection:
-        connection.execute(text("UPDATE complaints SET company = CAST(company || x'ff' AS TEXT)"))
+        connection.execute(text("UPDATE stored_complaints SET company = CAST(company || x'ff' AS TEXT)"))
 
     messages = failures(database, tmp_path)
 
@@ -441,7 +451,7 @@ def test_very_long_id_is_rejected(database: Database, tmp_path: Path) -> None:
     merge(database, taken(tmp_path, MINUTE, [{"complaint_id": digits}, {"complaint_id": "7"}]))
 
     with database.reading() as connection:
-        assert connection.scalars(text("SELECT complaint_id FROM complaints")).all() == ["7"]
+        assert connection.scalars(text("SELECT complaint_id FROM complaints")).all() == [7]
 
 
 # --- a pooler ------------------------------------------------------------------------------------

@@ -56,11 +56,11 @@ class Merges:
             }
 
     def count(self) -> int:
-        return len(self.everything()["complaints"])
+        return len(self.everything()["stored_complaints"])
 
     def current(self) -> set[str]:
         with self.database.reading() as connection:
-            return set(connection.scalars(text("SELECT complaint_id FROM current_complaints")))
+            return set(map(str, connection.scalars(text("SELECT complaint_id FROM current_complaints"))))
 
     def wait_until_merging(self) -> None:
         """Wait until a process holds the lock of a merge."""

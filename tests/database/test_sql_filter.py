@@ -16,7 +16,7 @@ from luigi_etl.api.filters import FILTERS
 from luigi_etl.api.query import Query, parse_query
 from luigi_etl.common.errors import QueryError
 from luigi_etl.database.connection import Database
-from luigi_etl.database.schema import DATES, FIELDS, complaints
+from luigi_etl.database.schema import DATES, FIELDS, complaints, stored_complaints
 from luigi_etl.database.sql_filter import has_stable_filters, to_condition
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import Index, generated_index
@@ -63,15 +63,15 @@ def stored(row: Row) -> dict[str, Any]:
     for name in DATES:
         if values[name]:
             values[name] = date.fromisoformat(values[name][:10])
-    seen = dict.fromkeys(("first_seen", "last_seen", "last_changed"), MINUTE)
-    return {"complaint_id": row.identifier, **values, **seen, "sent": 0}
+    seen = {"first_snapshot": 1, "last_seen": MINUTE, "sent": 0}
+    return {"complaint_id": row.identifier, **values, **seen}
 
 
 @pytest.fixture
 def found(database: Database) -> Iterator[Find]:
     """Give a function that returns the ids that the database finds for a query."""
     with database.writing() as connection:
-        connection.execute(insert(complaints), [stored(row) for row in ROWS])
+        connection.execute(insert(stored_complaints), [stored(row) for row in ROWS])
     with database.reading() as connection:
         yield lambda query: set(
             connection.scalars(select(complaints.c.complaint_id).where(to_condition(query)))

@@ -481,4 +481,6 @@ def test_sync_after_forgetting_restores_the_truth(pipeline: Pipeline, served: Se
 
 
 def _held_ids(pipeline: Pipeline) -> list[str]:
-    return [str(row[0]) for row in pipeline.sql("SELECT complaint_id FROM complaints ORDER BY 1")]
+    return [
+        str(row[0]) for row in pipeline.sql("SELECT CAST(complaint_id AS text) FROM complaints ORDER BY 1")
+    ]

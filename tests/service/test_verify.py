@@ -16,7 +16,7 @@ from luigi_etl.api.query import parse_query
 from luigi_etl.api.settings import Settings
 from luigi_etl.cli.main import run
 from luigi_etl.database.connection import Database
-from luigi_etl.database.schema import complaints
+from luigi_etl.database.schema import stored_complaints
 from luigi_etl.sandbox.eras import ERAS
 from luigi_etl.sandbox.index import generated_index
 from luigi_etl.sandbox.script import Script
@@ -245,22 +245,26 @@ def test_changed_page_is_a_difference_of_its_complaints(files: SnapshotFiles) ->
 
 # --- the database --------------------------------------------------------------------------------
 
-COPIED = ", ".join(one.name for one in complaints.columns if one.name != "complaint_id")
+COPIED = ", ".join(one.name for one in stored_complaints.columns if one.name != "complaint_id")
 
 
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("DELETE FROM complaints WHERE complaint_id = '{id}'", "the database has no complaint {id}"),
-        ("UPDATE complaints SET company = 'x' WHERE complaint_id = '{id}'", "complaint {id}: company is x"),
+        ("DELETE FROM stored_complaints WHERE complaint_id = '{id}'", "the database has no complaint {id}"),
         (
-            "UPDATE complaints SET withdrawn = last_seen WHERE complaint_id = '{id}'",
+            "UPDATE stored_complaints SET company = 'x' WHERE complaint_id = '{id}'",
+            "complaint {id}: company is x",
+        ),
+        (
+            "UPDATE stored_complaints SET withdrawn = last_seen WHERE complaint_id = '{id}'",
             "complaint {id} is withdrawn",
         ),
         ("UPDATE snapshots SET content_hash = 'x'", "differs from the merged file"),
         (
-            f"INSERT INTO complaints (complaint_id, {COPIED}) SELECT '1', {COPIED} FROM complaints "
-            "WHERE complaint_id = '{id}'; UPDATE complaints SET last_seen = '2020-01-01 00:00' "
+            f"INSERT INTO stored_complaints (complaint_id, {COPIED}) "
+            f"SELECT 1, {COPIED} FROM stored_complaints "
+            "WHERE complaint_id = '{id}'; UPDATE stored_complaints SET last_seen = '2020-01-01 00:00' "
             "WHERE complaint_id = '1'",
             "and neither withdrawn nor unverified",
         ),

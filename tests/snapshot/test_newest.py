@@ -264,9 +264,9 @@ def test_merge_of_a_query_withdraws_missing_complaints(newest: Newest) -> None:
 
     assert newest.run(1, MergeComplaints, query="state=FL")
 
-    assert newest.pipeline.sql("SELECT complaint_id FROM complaints WHERE withdrawn IS NOT NULL") == [
-        (gone.identifier,)
-    ]
+    assert newest.pipeline.sql(
+        "SELECT CAST(complaint_id AS text) FROM complaints WHERE withdrawn IS NOT NULL"
+    ) == [(gone.identifier,)]
     assert newest.pipeline.sql(f"SELECT state FROM complaints WHERE complaint_id = '{moved.identifier}'") == [
         ("TX",)
     ]

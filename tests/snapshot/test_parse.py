@@ -167,10 +167,12 @@ def test_first_of_two_hits_with_one_id_counts(files: Files) -> None:
     assert files.parsed.read_bytes() == b'{"complaint_id":"1","state":"CA"}\n'
 
 
-def test_ids_are_compared_as_text(files: Files) -> None:
-    write_pages(files.pages, answer(hit("1"), hit("01"), hit("9" * 30)))
+def test_ids_are_numbers_of_at_most_18_digits(files: Files) -> None:
+    write_pages(files.pages, answer(*map(hit, ("1", "0", "9" * 18, "01", "9" * 19))))
 
-    assert files.parse().parsed == 3
+    summary = files.parse()
+
+    assert (summary.parsed, summary.rejected) == (3, 2)
 
 
 def test_unknown_fields_are_listed(files: Files) -> None:

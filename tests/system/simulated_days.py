@@ -182,19 +182,23 @@ class Days:
 
 def held_complaints(connection: Connection) -> dict[str, Values]:
     """Return the complaints that are not withdrawn, by id."""
-    rows = connection.exec_driver_sql(f"SELECT complaint_id, {', '.join(FIELDS)} FROM current_complaints")
+    rows = connection.exec_driver_sql(
+        f"SELECT CAST(complaint_id AS text), {', '.join(FIELDS)} FROM current_complaints"
+    )
     return {row[0]: dict(zip(FIELDS, map(_as_text, FIELDS, row[1:]), strict=True)) for row in rows}
 
 
 def _withdrawn(connection: Connection) -> dict[str, datetime]:
     rows = connection.exec_driver_sql(
-        "SELECT complaint_id, withdrawn FROM complaints WHERE withdrawn IS NOT NULL"
+        "SELECT CAST(complaint_id AS text), withdrawn FROM complaints WHERE withdrawn IS NOT NULL"
     )
     return {row[0]: _moment(row[1]) for row in rows}
 
 
 def _lines(connection: Connection) -> Counter[Line]:
-    rows = connection.exec_driver_sql("SELECT complaint_id, change, field, old, new, snapshot FROM changes")
+    rows = connection.exec_driver_sql(
+        "SELECT CAST(complaint_id AS text), change, field, old, new, snapshot FROM changes"
+    )
     return Counter(
         Line(one, change, field, old, new, _moment(at)) for one, change, field, old, new, at in rows
     )

@@ -5,13 +5,13 @@ from datetime import datetime
 from itertools import chain, islice
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, MetaData, Table, Text, delete, select, update
+from sqlalchemy import Column, Connection, MetaData, Table, delete, select, update
 
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import rebuild_coverage
 from luigi_etl.database.merge import BATCH, merge_again
 from luigi_etl.database.observations import ALL_UNSET, Observation, read_observations, read_rejected_ids
-from luigi_etl.database.schema import snapshots, syncs, unverified
+from luigi_etl.database.schema import ComplaintId, snapshots, syncs, unverified
 from luigi_etl.service.forget.files import remove_files
 from luigi_etl.service.forget.preview import Removal, count_rows, preview
 from luigi_etl.service.forget.remaining import RemainingSnapshot, find_remaining
@@ -19,7 +19,7 @@ from luigi_etl.service.forget.rollback import roll_back
 from luigi_etl.service.forget.selection import find_later_syncs, select_touched
 
 _TOUCHED = Table(
-    "touched", MetaData(), Column("complaint_id", Text, primary_key=True), prefixes=["TEMPORARY"]
+    "touched", MetaData(), Column("complaint_id", ComplaintId, primary_key=True), prefixes=["TEMPORARY"]
 )
 
 
@@ -56,7 +56,7 @@ def _forget_rows(connection: Connection, root: Path, after: datetime) -> None:
 
 
 def _touched_batches(connection: Connection) -> Iterator[list[str]]:
-    last = ""
+    last = "-1"
     while batch := list(
         connection.scalars(
             select(_TOUCHED.c.complaint_id)

@@ -7,8 +7,14 @@ from typing import NamedTuple
 from sqlalchemy import Connection, delete, select
 
 from luigi_etl.database.observations import Value
-from luigi_etl.database.rows import StoredComplaint, encode_times, load_complaints, replace_complaints
-from luigi_etl.database.schema import FIELDS, complaints, history, snapshots
+from luigi_etl.database.rows import (
+    StoredComplaint,
+    delete_complaints,
+    encode_times,
+    load_complaints,
+    replace_complaints,
+)
+from luigi_etl.database.schema import FIELDS, history, snapshots
 from luigi_etl.snapshot.columns import COLUMNS
 
 _TYPES = {column.field: column.type for column in COLUMNS}
@@ -35,7 +41,7 @@ def roll_back(connection: Connection, complaint_ids: Sequence[str], cut: datetim
     connection.execute(
         delete(history).where(history.c.complaint_id.in_(complaint_ids), history.c.snapshot_id.in_(later))
     )
-    connection.execute(delete(complaints).where(complaints.c.complaint_id.in_(newer)))
+    delete_complaints(connection, newer)
     replace_complaints(connection, older)
 
 

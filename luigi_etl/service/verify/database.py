@@ -5,12 +5,11 @@ from datetime import datetime
 from itertools import islice
 
 from msgspec import UNSET
-from sqlalchemy import Connection, inspect, select
+from sqlalchemy import Connection, select
 
 from luigi_etl.api.query import Query, parse_stored_query
 from luigi_etl.common.errors import DamagedFileError, EtlError, NoDatabaseError
 from luigi_etl.common.terminal import brief
-from luigi_etl.database.change_log import is_of_api
 from luigi_etl.database.connection import Database
 from luigi_etl.database.observations import Observation, ObservedValue, as_history_text, read_observations
 from luigi_etl.database.rows import StoredComplaint, load_complaints
@@ -50,9 +49,9 @@ def _compare_snapshot(connection: Connection, files: SnapshotFiles) -> Verdict |
     try:
         facts = read_description(files.datapackage, files.complaints, redo_command(files, "store")).snapshot
         merged = connection.execute(
-            select(merged_snapshots.c.content_hash, merged_snapshots.c.is_complete)
-            .filter_by(timestamp=files.timestamp, query=facts.query, row_limit=facts.limit)
-            .where(is_of_api(connection))
+            select(merged_snapshots.c.content_hash, merged_snapshots.c.is_complete).filter_by(
+                timestamp=files.timestamp, query=facts.query, row_limit=facts.limit, source=""
+            )
         ).one_or_none()
         if merged is None or not merged.is_complete:
             return None
@@ -109,8 +108,6 @@ def _compare_values(
 
 def _check_other_complaints(connection: Connection, query: Query, minute: datetime) -> None:
     """Check that a complaint missing from the snapshot is withdrawn, unverified, or was seen later."""
-    if not inspect(connection).has_table(unverified.name):  # schema version 1
-        return
     unexplained = (
         to_condition(query),
         complaints.c.last_seen < minute,
