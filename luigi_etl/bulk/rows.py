@@ -13,6 +13,7 @@ from luigi_etl.common.errors import FileFormatError
 BLOCK = 1 << 20  # bytes
 LONGEST_ROW = 1 << 23  # bytes
 BOM = b"\xef\xbb\xbf"
+_UNCLOSED = "unexpected end of data"  # the csv module has one class for all errors
 
 Row = tuple[Value, ...]
 
@@ -50,7 +51,7 @@ class RowReader:
         self._line = 1
         self._rest = b""
         self._is_at_end = False
-        self._is_last_row_short = False
+        self._is_last_row_cut = False
         first = self._read_first_line()
         header = read_header(_split_header(first))
         self._width = len(header.fields)
@@ -71,7 +72,7 @@ class RowReader:
             yield batch
         if is_empty:
             raise FileFormatError("it has no rows")
-        if self._is_last_row_short:
+        if self._is_last_row_cut:
             raise FileFormatError("its last row is cut off; copy or download it again")
         self._converters.check_zip_codes()
 
@@ -119,14 +120,13 @@ class RowReader:
             text = block.decode("utf-8", "surrogateescape")
             return self._read_row_by_row(deque(io.StringIO(text, newline="\n")))
         self._line += text.count("\n")
-        self._is_last_row_short = False
+        self._is_last_row_cut = self._is_last_row_cut and not rows
         lines = block.split(b"\n")[:-1]
         return Batch(values, [], lines if len(lines) == len(values) else [])
 
     def _convert(self, rows: list[list[str]]) -> list[Row]:
         for row in rows:
             if len(row) != self._width:
-                self._is_last_row_short = len(row) < self._width
                 raise CellError(f"{len(row)} cells, not {self._width}")
         columns = list(zip(*rows, strict=True))
         values = [convert(columns[place]) for place, convert in self._columns] if rows else []
@@ -139,15 +139,16 @@ class RowReader:
             taken: list[str] = []
             try:
                 cells = next(csv.reader(_move(lines, taken), strict=True))
-                "".join(taken).encode()
-                batch.rows.extend(self._convert([cells] if cells else []))
-                self._is_last_row_short = False
+                if cells:
+                    self._is_last_row_cut = len(cells) < self._width
+                    "".join(taken).encode()
+                    batch.rows.extend(self._convert([cells]))
             except csv.Error as error:
-                if not lines and not self._is_at_end:  # the row may end in the next block
+                self._is_last_row_cut = str(error) == _UNCLOSED
+                if self._is_last_row_cut and not self._is_at_end:  # the row may end in the next block
                     self._rest = "".join(taken).encode("utf-8", "surrogateescape") + self._rest
                     break
                 # A quotation mark too many swallowed the lines after the first.
-                self._is_last_row_short = not lines
                 lines.extendleft(reversed(taken[1:]))
                 del taken[1:]
                 self._reject(batch, taken, str(error))

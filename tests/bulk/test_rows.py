@@ -135,6 +135,7 @@ BAD = {
     "no such month": (row(date_received="13/32/2026"), "not a date: '13/32/2026'"),
     "not UTF-8": (row(company="caf\udce9"), "not UTF-8 text"),
     "a quotation mark too many": (row(company='"Acme'), "',' expected after '\"'"),
+    "text after a quotation": (row(company='"Acme"x'), "',' expected after '\"'"),
 }
 
 
@@ -149,6 +150,40 @@ def test_bad_row_costs_no_other_row(kind: str, before: int) -> None:
 
     assert [values[-1] for values in result.rows] == [str(number) for number in range(100, 106)]
     assert [(one.line, one.reason) for one in result.rejected] == [(2 + 2 * before, reason)]
+
+
+CUT = "too few cells"
+
+
+@pytest.mark.parametrize("is_checked", [False, True])
+@pytest.mark.parametrize("before", ["", BAD[CUT][0], row(company='"A"B')], ids=["", "cut", "malformed"])
+@pytest.mark.parametrize("kind", [kind for kind in BAD if kind not in (CUT, "a quotation mark too many")])
+def test_malformed_last_row_is_rejected_singly(kind: str, before: str, is_checked: bool) -> None:
+    text, reason = BAD[kind]
+
+    result = read(HEADER + ROW + before + text, is_checked=is_checked)
+
+    assert len(result.rows) == 1
+    assert (result.rejected[-1].text, result.rejected[-1].reason[:20]) == (
+        text.rstrip("\n").encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"),
+        reason[:20],
+    )
+
+
+@pytest.mark.parametrize("is_checked", [False, True])
+@pytest.mark.parametrize("after", ["", "\n", "\n\r\n"], ids=["at once", "a blank line", "blank lines"])
+@pytest.mark.parametrize("last", [BAD[CUT][0], row(company='"Acme'), row(company="caf\udce9")[:-8] + "\n"])
+def test_cut_last_row_refuses_the_file(last: str, after: str, is_checked: bool) -> None:
+    with pytest.raises(FileFormatError, match="its last row is cut off"):
+        read(HEADER + ROW + last + after, is_checked=is_checked)
+
+
+@pytest.mark.parametrize("size", [1, 60, 200])
+def test_blank_block_after_a_cut_row_hides_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("luigi_etl.bulk.rows.BLOCK", size)
+
+    with pytest.raises(FileFormatError, match="its last row is cut off"):
+        read(HEADER + ROW + BAD[CUT][0] + "\n" * 500)
 
 
 def test_rejected_row_is_kept_verbatim() -> None:
