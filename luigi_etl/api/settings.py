@@ -1,7 +1,7 @@
 """The client's settings, as plain values."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 API = "https://www.consumerfinance.gov/data-research/consumer-complaints/search/api/v1/"
@@ -12,6 +12,7 @@ ARCHIVE = (
 )
 NEWEST_FIRST = "created_date_desc"  # without it the API misreads a cursor and always returns page 1
 MAXIMUM_CLOCK_SKEW = timedelta(minutes=5)  # between this machine and the API
+FIRST_COMPLAINT = datetime(2011, 12, 1)  # no data of the CFPB is older
 LARGEST_PAGE = 10_000  # above it the API returns status 424
 
 

@@ -1,14 +1,18 @@
 """The version of a file at an address, on record beside its download."""
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 import msgspec
 
+from luigi_etl.api.settings import FIRST_COMPLAINT
 from luigi_etl.common.errors import DamagedFileError
 from luigi_etl.common.files import atomic_write, read_json
+from luigi_etl.common.minutes import this_minute
+
+_FURTHEST = timedelta(days=1)  # into the future: clocks and time zones are not further apart
 
 
 class FileVersion(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,13 +37,14 @@ class FileVersion(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def minute(self) -> datetime | None:
-        """The minute of `Last-Modified` (naive UTC), or None without a valid one."""
+        """The minute of `Last-Modified` (naive UTC), or None without a plausible one."""
         try:
             moment = parsedate_to_datetime(self.last_modified)
-        except (ValueError, TypeError, IndexError):
+            aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+            minute = aware.astimezone(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+        except (ValueError, TypeError, IndexError, OverflowError):
             return None
-        aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-        return aware.astimezone(timezone.utc).replace(tzinfo=None, second=0, microsecond=0)
+        return minute if FIRST_COMPLAINT <= minute <= this_minute() + _FURTHEST else None
 
 
 def read_version(path: Path) -> FileVersion | None:
@@ -62,12 +67,16 @@ def write_version(path: Path, version: FileVersion) -> None:
 
 
 def describe_version(address: str, headers: Mapping[str, str]) -> FileVersion:
-    """Return the version of a file by the headers of its response."""
+    """Return the version of a file by the headers of its response.
+
+    An implausible `Last-Modified` counts as none: it may stay the same when the file changes.
+    """
     length = headers.get("Content-Length", "")
-    return FileVersion(
+    version = FileVersion(
         address=address,
         etag=headers.get("ETag", "")[:500],
         last_modified=headers.get("Last-Modified", "")[:100],
         size=int(length) if length.isascii() and length.isdecimal() and len(length) < 16 else None,
         is_sandbox="Luigi-Etl-Sandbox" in headers,
     )
+    return version if version.minute else msgspec.structs.replace(version, last_modified="")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from luigi_etl.api.settings import MAXIMUM_CLOCK_SKEW
+from luigi_etl.api.settings import FIRST_COMPLAINT, MAXIMUM_CLOCK_SKEW
 from luigi_etl.common.errors import (
     DamagedFileError,
     DriftError,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from luigi_etl.database.file_import import FileImport, FileToImport
     from luigi_etl.database.file_rows import FileProfile
 
-OLDEST = datetime(2011, 12, 1)  # the CFPB's first complaint; zip members can lack a date
 logger = logging.getLogger("luigi_etl")
 
 
@@ -51,7 +50,7 @@ def files_of_address(address: str, *more: str) -> ImportFiles:
 
 def find_zip_date(facts: "ContentFacts") -> datetime | None:
     """Return the minute of a zip file's member, or None if it is missing or implausible."""
-    if facts.modified and OLDEST <= facts.modified <= this_minute():
+    if facts.modified and FIRST_COMPLAINT <= facts.modified <= this_minute():
         return facts.modified.replace(second=0)
     return None
 
@@ -123,7 +122,7 @@ class FileTask(Recording):
             yield
 
     def minute_of(self, version: "FileVersion") -> datetime | None:
-        """Return the minute of a download (naive UTC), or None if its server gives none.
+        """Return the minute of a download (naive UTC), or None if its server gives no plausible one.
 
         Raises:
             RefusedError: the minute is in the future.

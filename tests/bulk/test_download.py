@@ -95,6 +95,26 @@ def test_file_without_validators_is_downloaded_again(served: Serve, paths: Downl
     assert sent_ranges(server) == [200, 200]
 
 
+@pytest.mark.parametrize(
+    ("last_modified", "is_sent"),
+    [
+        ("Thu, 01 Dec 2011 00:00:00 GMT", True),
+        ("Wed, 30 Nov 2011 23:59:59 GMT", False),
+        ("Fri, 31 Dec 9999 23:59:59 -0500", False),
+        ("Sat, 01 Jan 99999999999999999999 00:00:00 GMT", False),
+        ("Sat, 01 Jan 2022 00:00:00 +99999999999", False),
+        ("garbage", False),
+    ],
+)
+def test_implausible_date_is_no_validator(paths: DownloadPaths, last_modified: str, is_sent: bool) -> None:
+    """A server that gives each file the same date would never show a new one."""
+    with serving(answer(b"x", f"Last-Modified: {last_modified}", kind=ZIP)) as server:
+        for _ in range(2):
+            fetch(server.url, paths)
+
+    assert (b"If-Modified-Since" in server.requests[1]) is is_sent
+
+
 # --- interrupted ---------------------------------------------------------------------------------
 
 

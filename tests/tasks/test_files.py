@@ -9,10 +9,12 @@ import sqlite3
 import time
 import zipfile
 from datetime import datetime, timedelta, timezone
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+import luigi
 import pytest
 
 from luigi_etl import (
@@ -22,10 +24,10 @@ from luigi_etl import (
     ReconcileComplaints,
     SyncComplaints,
 )
-from luigi_etl.common.minutes import this_minute
 from luigi_etl.service.forget.deletion import forget
 from luigi_etl.snapshot.run_record import read_record
 from tests.conftest import Chain, Pipeline, Run, Serve, Served
+from tests.raw import answer, serving
 from tests.sandbox.requested_files import ARCHIVE, DAILY
 
 MINUTE = datetime(2020, 6, 1)
@@ -449,14 +451,49 @@ def test_late_file_does_not_withdraw_new_complaints(pipeline: Pipeline, server: 
     assert states(pipeline) == truth(server)
 
 
-def test_file_of_the_future_is_refused(pipeline: Pipeline, server: Served) -> None:
-    index = server.sandbox.index
-    index.move_on(TOMORROW.replace(year=this_minute().year + 1))
-    index.reindex()
+def dated(last_modified: str) -> bytes:
+    """Return a response: a zip file with its member's date of 2021, and a `Last-Modified`."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("complaints.csv", (2021, 5, 6, 7, 8, 9)), CONTENT)
+    return answer(stream.getvalue(), f"Last-Modified: {last_modified}", kind="application/zip")
 
-    assert not pipeline.run(ReconcileComplaints)
+
+def from_now(**span: float) -> str:
+    return format_datetime(datetime.now(timezone.utc) + timedelta(**span), usegmt=True)
+
+
+def test_file_of_the_near_future_is_refused(pipeline: Pipeline) -> None:
+    """This machine's clock is behind."""
+    with serving(dated(from_now(hours=2))) as server:
+        pipeline.configure("ccdb", daily_file=f"{server.url}complaints.csv.zip")
+        assert not pipeline.run(ReconcileComplaints)
 
     assert "Last-Modified is in the future" in read_record(pipeline.files("run.json")[0]).error
+
+
+@pytest.mark.parametrize("task", [ImportComplaints, ReconcileComplaints])
+@pytest.mark.parametrize(
+    "last_modified",
+    [
+        "Thu, 01 Jan 1970 00:00:00 GMT",
+        "Wed, 30 Nov 2011 23:59:59 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -0500",
+        from_now(hours=25),
+        "yesterday",
+    ],
+    ids=["1970", "before the first complaint", "9999", "in 25 hours", "no date"],
+)
+def test_implausible_date_of_a_server_is_ignored(
+    pipeline: Pipeline, task: type[luigi.Task], last_modified: str
+) -> None:
+    with serving(dated(last_modified)) as server:
+        address = f"{server.url}complaints.csv.zip"
+        pipeline.configure("ccdb", daily_file=address)
+        assert pipeline.run(task, **({"file": address} if task is ImportComplaints else {}))
+
+    (seen,) = pipeline.sql("SELECT DISTINCT last_seen FROM complaints")
+    assert str(seen[0])[:16] == "2021-05-06 07:08"
 
 
 @pytest.mark.slow
