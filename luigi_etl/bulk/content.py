@@ -1,6 +1,7 @@
 """The identity of a complaint file: the hash of its CSV, whatever its name and container."""
 
 import hashlib
+import stat
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +54,8 @@ def read_facts(path: Path) -> ContentFacts:
 
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe or a device may never end
+            raise StorageError(f"{path}: it is a folder, pipe or device; name a regular file")
         with open_content(path) as content:
             stream = HashedStream(content.stream)
             while stream.read(_BLOCK):

@@ -140,9 +140,8 @@ class ImportFiles:
     @property
     def folder(self) -> Path:
         """The folder of the import."""
-        return (
-            self.root / "files" / f"{self._shown}~{hashlib.sha256(self.identity.encode()).hexdigest()[:12]}"
-        )
+        identity = self.identity.encode("utf-8", "surrogateescape")  # file names can be any bytes
+        return self.root / "files" / f"{self._shown}~{hashlib.sha256(identity).hexdigest()[:12]}"
 
     @property
     def changes(self) -> Path:

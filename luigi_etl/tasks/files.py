@@ -12,12 +12,12 @@ import luigi
 
 from luigi_etl.common.errors import DamagedFileError, EtlError
 from luigi_etl.common.minutes import as_parameter, this_minute
-from luigi_etl.common.terminal import counted, print_line
+from luigi_etl.common.terminal import counted, print_line, printable
 from luigi_etl.snapshot.paths import ImportFiles
 from luigi_etl.tasks.base import Repeated, Targets, targets
 from luigi_etl.tasks.config import ccdb, storage
 from luigi_etl.tasks.file_task import FileTask, files_of_address, find_zip_date
-from luigi_etl.tasks.parameters import FileParameter, OptionalTimestampParameter, is_address
+from luigi_etl.tasks.parameters import FileParameter, OptionalTimestampParameter, find_path, is_address
 
 if TYPE_CHECKING:
     from luigi_etl.bulk.file_version import FileVersion
@@ -73,13 +73,14 @@ class ImportComplaints(FileTask):
             facts = read_facts(self._path)
             minute = self.timestamp or self.read_zip_date(self._path, facts)
             self.merge(FileToImport(self._path, facts, minute), self.files)
-            version = FileVersion(address=str(self._path.resolve()), content_hash=facts.content_hash)
+            address = printable(str(self._path.resolve()))
+            version = FileVersion(address=address, content_hash=facts.content_hash)
             write_version(self.files.download.version, version)
         self._has_run = True
 
     @property
     def _path(self) -> Path:
-        return Path(self.file).expanduser()
+        return find_path(self.file)
 
 
 class ImportNarratives(Repeated, FileTask):

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import re
+import stat
 from collections.abc import Callable
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -116,6 +117,21 @@ def is_address(file: str) -> bool:
     return "://" in file
 
 
+def find_path(file: str) -> Path:
+    """Return the path that the value of a `FileParameter` names; `~` is a home folder."""
+    path = Path(file)
+    with contextlib.suppress(RuntimeError):  # there is no such user
+        return path.expanduser()
+    return path
+
+
+def _is_file(path: Path) -> bool:
+    """Return whether a path is a regular file; unlike `Path.is_file`, never raise an `OSError`."""
+    with contextlib.suppress(OSError):
+        return stat.S_ISREG(path.stat().st_mode)
+    return False
+
+
 class FileParameter(_Checked[str]):
     """The path of a file, or its web address."""
 
@@ -137,9 +153,9 @@ class FileParameter(_Checked[str]):
         return value or refuse(f"{param_name}: name the file: --{param_name} PATH or ADDRESS")
 
     def _read(self, text: str) -> str:
-        path = Path(self.normalize(text)).expanduser()
-        if not is_address(text) and not path.is_file():
-            raise self._wrong(text, "a file that can be read")
+        self.normalize(text)
+        if not is_address(text) and not _is_file(find_path(text)):
+            raise self._wrong(text, "a file that can be read; name a regular file, no folder, pipe or device")
         return text
 
 

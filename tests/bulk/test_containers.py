@@ -54,6 +54,11 @@ def test_impossible_date_of_a_member_is_none(tmp_path: Path) -> None:
         assert opened.modified is None
 
 
+def test_member_name_of_any_bytes_is_read(tmp_path: Path) -> None:
+    """Without the flag for UTF-8 every byte is a character."""
+    assert read(tmp_path, packed("+++.csv").replace(b"+++", b"\xff\x1b\x80")) == CSV
+
+
 @pytest.mark.parametrize("whole", [gzip.compress(CSV), packed("complaints.csv")], ids=["gzip", "zip"])
 @pytest.mark.parametrize("at", [0.1, 0.5, 0.9, 0.999])
 def test_truncated_file_is_refused(whole: bytes, at: float, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import os
 import signal
 import sqlite3
 import time
@@ -26,7 +27,7 @@ from luigi_etl import (
 )
 from luigi_etl.service.forget.deletion import forget
 from luigi_etl.snapshot.run_record import read_record
-from tests.conftest import Chain, Pipeline, Run, Serve, Served
+from tests.conftest import Chain, Luigid, Pipeline, Run, Serve, Served
 from tests.raw import answer, serving
 from tests.sandbox.requested_files import ARCHIVE, DAILY
 
@@ -195,8 +196,13 @@ def run_import(chain: Chain, file: str, *arguments: str, **options: Any) -> Run:
 @pytest.mark.parametrize(
     ("file", "arguments", "line"),
     [
-        ("no such file", (), "file: 'no such file' is not a file that can be read"),
-        (".", (), "file: '.' is not a file that can be read"),
+        ("no such file", (), "file: 'no such file' is not a file that can be read; name a regular file"),
+        ("not\udce9\x1b", (), r"file: 'not\udce9\x1b' is not a file that can be read; name a regular file"),
+        (".", (), "file: '.' is not a file that can be read; name a regular file, no folder, pipe or device"),
+        ("pipe", (), "file: 'pipe' is not a file that can be read; name a regular file, no folder, pipe"),
+        ("/dev/zero", (), "file: '/dev/zero' is not a file that can be read; name a regular file, no folder"),
+        ("~nobody-here/copy", (), "file: '~nobody-here/copy' is not a file that can be read; name a regular"),
+        ("x" * 300, (), f"file: '{'x' * 300}' is not a file that can be read; name a regular file"),
         ("https://me:secret@example.org/x.zip", (), "file: it must not contain a user name, a password or @"),
         ("https://example.org/x.zip?key=secret", (), "file: it must not contain ? or #"),
         ("ftp://example.org/x.zip", (), "file: 'ftp://example.org/x.zip' is not a web address, such as "),
@@ -207,11 +213,59 @@ def run_import(chain: Chain, file: str, *arguments: str, **options: Any) -> Run:
 def test_invalid_parameter_is_one_line(
     chain: Chain, file: str, arguments: tuple[str, ...], line: str
 ) -> None:
+    os.mkfifo(chain.folder / "pipe")
+
     run = run_import(chain, file, *arguments)
 
     assert (run.code, run.err.count("\n")) == (2, 1)
     assert run.err.startswith(f"luigi: error: {line}")
     assert "secret" not in run.err
+
+
+@pytest.mark.parametrize("name", [".", "pipe"])
+def test_import_of_no_file_fails_at_once(pipeline: Pipeline, tmp_path: Path, name: str) -> None:
+    """A task made in Python; opening a pipe would wait for its writer."""
+    os.mkfifo(tmp_path / "pipe")
+
+    assert not import_copy(pipeline, tmp_path / name)
+
+    (record,) = pipeline.files("run.json")
+    assert read_record(record).error.endswith(": it is a folder, pipe or device; name a regular file")
+
+
+@pytest.mark.parametrize("name", ["caf\udce9 \x1b[31m.csv", "d\udce9r/\udcff"])
+def test_file_name_of_any_bytes_is_imported(pipeline: Pipeline, copy: Path, name: str) -> None:
+    path = copy.parent / name
+    path.parent.mkdir(exist_ok=True)
+    copy.rename(path)
+
+    assert import_copy(pipeline, path)
+
+    assert states(pipeline) == {"1": "CA", "2": "TX"}
+
+
+@pytest.mark.slow
+def test_messages_show_a_name_of_any_bytes_with_escapes(chain: Chain, copy: Path) -> None:
+    path = copy.rename(copy.with_name("caf\udce9 \x1b[31m"))
+
+    undated = run_import(chain, str(path))
+    imported, again = (run_import(chain, str(path), *OPTION) for _ in range(2))
+
+    assert (undated.code, undated.err.count("\n")) == (30, 1)
+    assert r"caf\udce9 \x1b[31m does not show the time of its data" in undated.err
+    assert (imported.code, imported.out[:5], imported.err) == (0, "2 new", "")
+    assert (again.code, again.out[:16], again.err) == (0, "already imported", "")
+
+
+@pytest.mark.slow
+def test_file_name_of_any_bytes_is_shown_in_luigid(chain: Chain, copy: Path, luigid: Luigid) -> None:
+    path = copy.rename(copy.with_name("caf\udce9"))
+
+    run = chain.program(*luigid.command("--file", str(path), *OPTION, task="ImportComplaints"))
+
+    assert (run.code, run.out[:5], run.err) == (0, "2 new", "")
+    (task,) = luigid.tasks("DONE").values()
+    assert task["params"]["file"] == str(path)
 
 
 @pytest.mark.slow
