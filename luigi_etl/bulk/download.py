@@ -90,7 +90,7 @@ class _Download:
             with session.opening(self._address, self._timeouts, conditions) as response:
                 if response.status == 304 and conditions and not begun:
                     return None
-                self._check(response)
+                self._check(response, begun)
                 version = self._receive(response, begun)
         except WebError as error:
             raise TransientError(f"{self._host}: {error}") from None
@@ -119,8 +119,13 @@ class _Download:
         conditions = {"If-None-Match": known.etag, "If-Modified-Since": known.last_modified}
         return {name: value for name, value in conditions.items() if value}
 
-    def _check(self, response: OpenResponse) -> None:
+    def _check(self, response: OpenResponse, begun: FileVersion | None) -> None:
         """Check that a response is a file or a part of it."""
+        if response.status == 304 and begun:  # resuming would fail for ever
+            self._discard()
+            raise TransientError(
+                f"{self._host}: status 304 to a request for the rest of the file; the download starts again"
+            )
         if response.status == 416:
             self._discard()
             raise TransientError(f"{self._host}: the file is shorter than before; the download starts again")

@@ -204,6 +204,18 @@ def test_range_beyond_the_end_starts_the_download_again(paths: DownloadPaths, ra
     assert paths.file.read_bytes() == b"z" * 9
 
 
+def test_304_to_a_resumed_request_starts_again(paths: DownloadPaths, raw: Raw) -> None:
+    first = answer(b"x" * 100, 'ETag: "1"', kind=ZIP)[:-50]
+    address = raw(first, answer(b"", status="304 Not Modified"), answer(b"z" * 9, kind=ZIP))
+    for reason in ("50", "status 304 to a request for the rest of the file; the download starts again"):
+        with pytest.raises(TransientError, match=reason):
+            fetch(address, paths)
+
+    fetch(address, paths)
+
+    assert paths.file.read_bytes() == b"z" * 9
+
+
 @pytest.mark.slow
 def test_killed_download_resumes(served: Serve, paths: DownloadPaths) -> None:
     server = served(3000, "1:drip=60")

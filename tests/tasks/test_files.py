@@ -400,6 +400,19 @@ def test_broken_download_is_resumed_by_the_retries(pipeline: Pipeline, served: S
     assert pipeline.sql("SELECT count(*) FROM complaints") == [(3000,)]
 
 
+def test_server_of_nothing_but_304_is_one_line(pipeline: Pipeline) -> None:
+    """The download is resumed, then it starts again, then it fails."""
+    begun = answer(b"x" * 100, 'ETag: "1"', kind="application/zip")[:-50]
+    with serving(begun, answer(b"", status="304 Not Modified")) as server:
+        address = f"{server.url}complaints.csv.zip"
+        assert not pipeline.run(ImportComplaints, file=address)
+
+    assert [b"Range:" in request for request in server.requests] == [False, True, False]
+    error = read_record(pipeline.files("run.json")[0]).error
+    assert error.endswith(f"status 304 for {address}; check the address")
+    assert not pipeline.files(".partial")
+
+
 # --- the daily file ------------------------------------------------------------------------------
 
 
