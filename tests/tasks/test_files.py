@@ -5,8 +5,11 @@ import gzip
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import sqlite3
+import sys
 import time
 import zipfile
 from datetime import datetime, timedelta, timezone
@@ -17,6 +20,7 @@ from urllib.parse import urljoin
 
 import luigi
 import pytest
+from sqlalchemy import select
 
 from luigi_etl import (
     ImportComplaints,
@@ -25,9 +29,12 @@ from luigi_etl import (
     ReconcileComplaints,
     SyncComplaints,
 )
+from luigi_etl.database.connection import Database
+from luigi_etl.database.schema import metadata
 from luigi_etl.service.forget.deletion import forget
 from luigi_etl.snapshot.run_record import read_record
-from tests.conftest import Chain, Luigid, Pipeline, Run, Serve, Served
+from tests.conftest import Chain, Luigid, Pipeline, Run, Serve, Served, disk_of, with_peak_memory
+from tests.postgres import PostgresServer
 from tests.raw import answer, serving
 from tests.sandbox.requested_files import ARCHIVE, DAILY
 
@@ -350,6 +357,91 @@ def test_import_killed_at_any_moment_is_repeated(chain: Chain, tmp_path: Path) -
     connection = sqlite3.connect(chain.folder / "data" / "complaints.db")
     assert connection.execute("SELECT count(*) FROM complaints").fetchone() == (39_999,)
     assert len(lines(chain.file("changes.csv"))) == 39_999
+
+
+def write_rows(path: Path, count: int) -> None:
+    """Write rows in no order of their ids; each has a narrative of 300 characters."""
+    with path.open("w") as stream:
+        stream.write("Date received,Company,State,Consumer complaint narrative,Complaint ID\n")
+        for number in range(count):
+            identifier = count + number * 7_919 % count
+            stream.write(f"2020-05-01,Company {number % 5_000},CA,{number:0300},{identifier}\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_memory_does_not_grow_with_the_rows(
+    chain: Chain, tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    """SQLite's cache is small, because it fills up with the first 200,000 rows."""
+    code = (
+        "import sys; from luigi.cmdline import luigi_run; from luigi_etl import ImportComplaints;"
+        "from luigi_etl.database import engines; engines.CACHE = 2048; luigi_run(sys.argv[1:])"
+    )
+    chain.environment["COVERAGE_PROCESS_CONFIG"] = ""  # measuring coverage needs memory
+    if kind == "postgresql":
+        chain.configure("storage", database=request.getfixturevalue("postgres_address"))
+    peaks = []
+
+    for rows in (20_000, 100_000):
+        path = tmp_path / f"{rows}.csv"
+        write_rows(path, rows)
+        arguments = ("ImportComplaints", "--local-scheduler", "--file", str(path), *OPTION)
+        run = chain.program(*with_peak_memory(sys.executable, "-c", code, *arguments))
+        assert (run.code, run.out.partition(" ")[0]) == (0, f"{rows:,}")
+        peaks.append(int(run.err))
+
+    few, many = peaks
+    assert few < 150_000
+    assert many - few < 15_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["1m", "12m"])
+def test_full_disk_is_one_line_and_changes_nothing(chain: Chain, copy: Path, size: str) -> None:
+    with disk_of(size, chain.folder / "data") as disk:
+        fill_disk(chain, copy, Database(disk / "complaints.db"))
+
+        assert not list(disk.rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_full_disk_of_a_server_is_one_line_and_changes_nothing(
+    chain: Chain, copy: Path, own_postgres: PostgresServer
+) -> None:
+    with disk_of("16m", own_postgres.folder / "disk") as disk:
+        shutil.chown(disk, own_postgres.folder.owner())
+        own_postgres.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
+        own_postgres.execute("CREATE DATABASE complaints TABLESPACE small")
+        address = own_postgres.address("complaints")
+        chain.configure("storage", database=address)
+        try:
+            fill_disk(chain, copy, Database(address))
+        finally:
+            own_postgres.stop()
+
+
+def fill_disk(chain: Chain, copy: Path, database: Database) -> None:
+    """Import a small file, then one for which the disk has no room."""
+    large = copy.with_name("large.csv")
+    write_rows(large, 50_000)
+    assert run_import(chain, str(copy), *OPTION).code == 0
+    before = everything(database)
+
+    run = run_import(chain, str(large), "--timestamp", "2020-06-02T0000")
+
+    assert (run.code, run.out, run.err.count("\n")) == (30, "", 1)
+    assert re.search(r"ERROR: ImportComplaints: cannot write .*: .*; make room", run.err)
+    assert everything(database) == before
+
+
+def everything(database: Database) -> dict[str, list[str]]:
+    """Return the rows of all tables."""
+    with database.reading() as connection:
+        return {
+            table.name: sorted(map(repr, connection.execute(select(table))))
+            for table in metadata.sorted_tables
+        }
 
 
 # --- an address ----------------------------------------------------------------------------------
