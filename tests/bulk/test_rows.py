@@ -1,6 +1,7 @@
 """Rows of complaint files of every era become values; a bad row costs no other row."""
 
 import io
+import json
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -9,6 +10,8 @@ from hypothesis import given
 
 from luigi_etl.bulk.rows import Batch, RejectedRow, RowReader
 from luigi_etl.common.errors import FileFormatError
+from luigi_etl.snapshot.complaint import Complaint
+from luigi_etl.snapshot.decoding import read_page
 
 HEADER = "Date received,Product,Sub-product,Company,ZIP code,Timely response?,Complaint ID\n"
 ROW = '2026-09-01,Mortgage,,"Acme, Inc.",03301,Yes,1\n'
@@ -80,6 +83,29 @@ def test_unknown_column_is_named_and_left_out() -> None:
 )
 def test_day_is_read_in_each_form(cell: str, day: str | None) -> None:
     assert read(HEADER + row(date_received=cell)).rows[0][0] == day
+
+
+@pytest.mark.parametrize(
+    ("cell", "is_day"),
+    [
+        ("2999-01-01", True),
+        ("2010-12-31", True),
+        ("0001-01-01", True),
+        ("0000-01-01", False),
+        ("2026-02-29", False),
+        ("9999-12-31T23:59:59-05:00", False),
+        ("2026-09-01T12", False),
+        ("20260901", False),
+    ],
+)
+def test_row_and_hit_may_have_the_same_days(cell: str, is_day: bool) -> None:
+    hit = {"_id": "1", "_source": {"complaint_id": "1", "date_received": cell}}
+    page = {"hits": {"total": {"value": 1, "relation": "eq"}, "hits": [hit]}}
+
+    (result,) = read_page(json.dumps(page).encode()).results
+    batch = read(HEADER + row(date_received=cell))
+
+    assert (isinstance(result, Complaint), len(batch.rows)) == (is_day, is_day)
 
 
 @pytest.mark.parametrize(("cell", "value"), [("true", "Yes"), ("false", "No"), ("Yes", "Yes"), ("", None)])
