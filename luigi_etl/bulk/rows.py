@@ -135,19 +135,22 @@ class RowReader:
     def _read_row_by_row(self, lines: deque[str]) -> Batch:
         """Read lines of which a row is bad, so that it costs no other row."""
         batch = Batch([], [], [])
+        is_open = False  # a quotation mark is not closed, and no valid row follows it
         while lines:
             taken: list[str] = []
             try:
                 cells = next(csv.reader(_move(lines, taken), strict=True))
                 if cells:
-                    self._is_last_row_cut = len(cells) < self._width
+                    self._is_last_row_cut = is_open or len(cells) < self._width
                     "".join(taken).encode()
                     batch.rows.extend(self._convert([cells]))
+                    is_open = self._is_last_row_cut = False
             except csv.Error as error:
-                self._is_last_row_cut = str(error) == _UNCLOSED
-                if self._is_last_row_cut and not self._is_at_end:  # the row may end in the next block
+                is_unclosed = str(error) == _UNCLOSED
+                if is_unclosed and not self._is_at_end:  # the row may end in the next block
                     self._rest = "".join(taken).encode("utf-8", "surrogateescape") + self._rest
                     break
+                is_open = self._is_last_row_cut = is_open or is_unclosed
                 # A quotation mark too many swallowed the lines after the first.
                 lines.extendleft(reversed(taken[1:]))
                 del taken[1:]

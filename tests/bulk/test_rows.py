@@ -204,6 +204,18 @@ def test_cut_last_row_refuses_the_file(last: str, after: str, is_checked: bool) 
         read(HEADER + ROW + last + after, is_checked=is_checked)
 
 
+@pytest.mark.parametrize(
+    "text", ["one\n", "one, two\n\n", "a,b,c,d,e,f,g\n", "a,b,c,d,e,f,g,h\n", 'a,""b""\n']
+)
+@pytest.mark.parametrize("size", [10, 1000])
+def test_file_cut_inside_a_text_is_refused(size: int, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of the text can have as many commas as a row."""
+    monkeypatch.setattr("luigi_etl.bulk.rows.BLOCK", size)
+
+    with pytest.raises(FileFormatError, match="its last row is cut off"):
+        read(HEADER + ROW + f'2026-09-01,Mortgage,"A text\n{text}')
+
+
 @pytest.mark.parametrize("size", [1, 60, 200])
 def test_blank_block_after_a_cut_row_hides_nothing(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("luigi_etl.bulk.rows.BLOCK", size)
