@@ -11,29 +11,25 @@ trial only prints them.
 """
 
 import argparse
-import signal
 import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
 
 from benchmarks.bench import Bench, log, open_bench
 from benchmarks.environments import PROJECT
 from benchmarks.parts import PARTS, Rounds
-from benchmarks.processes import BenchmarkError
+from benchmarks.processes import BenchmarkError, exit_on_signals
 from benchmarks.tables import describe_machine, replace_section
 
 COMPLAINTS = 1_000_000
 PYTHON = (3, 11)
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> None:
     """Measure the parts, and write the tables into docs/performance.md unless this is a trial."""
-    for stop_signal in STOP_SIGNALS:  # exit by an exception, which also stops the servers
-        signal.signal(stop_signal, _exit)
+    exit_on_signals()
     options = _parse_options(sys.argv[1:])
     if sys.version_info[:2] != PYTHON:
         sys.exit("benchmarks: the versions are pinned for Python {0}.{1}; use Python {0}.{1}".format(*PYTHON))
@@ -47,12 +43,6 @@ def main() -> None:
                 _measure(bench, part, rounds, is_trial)
         except BenchmarkError as error:
             sys.exit(f"benchmarks: {error}")
-
-
-def _exit(number: int, _: object) -> NoReturn:
-    for stop_signal in STOP_SIGNALS:  # do not interrupt the cleanup
-        signal.signal(stop_signal, signal.SIG_IGN)
-    sys.exit(128 + number)
 
 
 def _measure(bench: Bench, part: str, rounds: Rounds, is_trial: bool) -> None:

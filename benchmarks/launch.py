@@ -2,8 +2,9 @@
 
     python -I -S launch.py REPORT COMMAND [ARGUMENT...]
 
-REPORT receives the wall time and the CPU time in seconds, the peak memory in bytes, and the exit code. CPU
-time includes all descendants that were waited for. The kernel reports the peak memory of a single process.
+REPORT receives the wall time and the CPU time in seconds, the peak memory in bytes, the bytes written, and
+the exit code. CPU time and bytes include all descendants that were waited for. Bytes are those of all write
+calls, also to pipes. The kernel reports the peak memory of a single process.
 For a child it includes the memory of the parent before `exec`, so this parent must stay small. For several
 processes the peak is the largest sum of all samples: the anonymous memory of each process, with shared pages
 counted once, plus the file pages of the process that maps the most.
@@ -20,13 +21,14 @@ SAMPLE_MILLISECONDS = 50  # more samples would take too much of a core from the 
 
 def main(report: str, command: list[str]) -> None:
     """Run the command and write the report."""
-    start = time.monotonic()
+    start, written = time.monotonic(), read_written(os.getpid())
     process = os.posix_spawn(command[0], command, os.environ)
     peak = _sample_memory(process)
     seconds = time.monotonic() - start
     _, status, usage = os.wait4(process, 0)
     peak = max(peak, usage.ru_maxrss * 1024)
-    cost = (seconds, usage.ru_utime + usage.ru_stime, peak, os.waitstatus_to_exitcode(status))
+    written = read_written(os.getpid()) - written
+    cost = (seconds, usage.ru_utime + usage.ru_stime, peak, written, os.waitstatus_to_exitcode(status))
     with open(report, "w") as file:  # noqa: PTH123  # pathlib takes memory
         file.write(" ".join(map(str, cost)))
 
@@ -71,6 +73,15 @@ def _memory(process: int) -> tuple[int, int]:
         return 0, 0
     sizes = {words[0]: int(words[1]) * 1024 for words in lines if words[-1] == "kB"}
     return sizes["Pss_Anon:"], sizes["Rss:"] - sizes["Anonymous:"]
+
+
+def read_written(process: int) -> int:
+    """Return the bytes written by a process, by its descendants, and by those it waited for."""
+    total = 0
+    for each in _tree(process):
+        with open(f"/proc/{each}/io") as file:  # noqa: PTH123
+            total += int(next(line for line in file if line.startswith("wchar")).split()[1])
+    return total
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, NoReturn
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LAUNCHER = Path(__file__).with_name("launch.py")
 RUN_TIMEOUT = 1800.0  # seconds
 START_TIMEOUT = 300.0
@@ -25,18 +26,19 @@ class Command(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """The cost of a run: wall and CPU time in seconds, peak memory in bytes."""
+    """The cost of a run: wall and CPU time in seconds, peak memory and written data in bytes."""
 
     wall: float
     cpu: float
     memory: int
+    written: int
 
 
 class BenchmarkError(Exception):
     """A failure that makes the measurement invalid."""
 
 
-def measure(command: Command) -> Cost:
+def measure(command: Command, timeout: float = RUN_TIMEOUT) -> Cost:
     """Run a command to its end and return its cost.
 
     Raises:
@@ -52,13 +54,13 @@ def measure(command: Command) -> Cost:
         _started(command, launcher, output) as process,
         suppress(subprocess.TimeoutExpired),
     ):
-        process.wait(RUN_TIMEOUT)
+        process.wait(timeout)
     if not report.exists():
         raise BenchmarkError(f"{command.arguments} did not finish:\n{log.read_text()[-3000:]}")
-    wall, cpu, memory, code = report.read_text().split()
+    wall, cpu, memory, written, code = report.read_text().split()
     if code != "0":
         raise BenchmarkError(f"{command.arguments} failed ({code}):\n{log.read_text()[-3000:]}")
-    return Cost(float(wall), float(cpu), int(memory))
+    return Cost(float(wall), float(cpu), int(memory), int(written))
 
 
 @contextmanager
@@ -80,6 +82,12 @@ def running(command: Command, log: Path, is_ready: Callable[[], bool]) -> Iterat
         yield
 
 
+def exit_on_signals() -> None:
+    """Exit by an exception on a signal, which also stops the servers."""
+    for stop_signal in STOP_SIGNALS:
+        signal.signal(stop_signal, _exit)
+
+
 def find_free_port() -> int:
     """Return a free port; another process may take it before the caller does."""
     with socket.socket() as probe:
@@ -92,6 +100,12 @@ def is_listening(port: int) -> bool:
     """Return whether a server listens on a port."""
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _exit(number: int, _: object) -> NoReturn:
+    for stop_signal in STOP_SIGNALS:  # do not interrupt the cleanup
+        signal.signal(stop_signal, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 @contextmanager

@@ -22,9 +22,10 @@ PASSWORD = "sesame street"
 class PostgresServer:
     """A server at a Unix socket without a password, and at a port of 127.0.0.1 with one."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, settings: str = "") -> None:
         self.folder = folder
         self.port = port
+        self._settings = f"-c fsync=off {settings}"  # the last one of a name counts
         self._programs = _programs()
         secret = folder / "password"
         secret.write_text(PASSWORD)
@@ -35,7 +36,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it responds."""
-        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        options = f"-p {self.port} -k {self.folder} -c listen_addresses=127.0.0.1 {self._settings}"
         self._run("pg_ctl", "start", "--wait", "--silent", "--log", self.folder / "log", "--options", options)
 
     def stop(self, mode: str = "fast") -> None:
@@ -136,12 +137,12 @@ def _version(program: Path) -> float:
 
 
 @contextmanager
-def running_postgres(port: int) -> Iterator[PostgresServer]:
-    """Start a new server; stop it and remove its folder at the end."""
+def running_postgres(port: int, settings: str = "") -> Iterator[PostgresServer]:
+    """Start a new server with these options; stop it and remove its folder at the end."""
     if os.getuid() == 0 and ACCOUNT not in {entry.pw_name for entry in pwd.getpwall()}:
         pytest.skip(f"under root PostgreSQL needs a user {ACCOUNT}: apt install postgresql")
     with tempfile.TemporaryDirectory(prefix="luigi_etl.postgres.") as folder:
-        server = PostgresServer(Path(folder), port)
+        server = PostgresServer(Path(folder), port, settings)
         server.start()
         try:
             yield server
