@@ -12,13 +12,7 @@ from benchmarks.file_content import check_content, content_of_file
 from benchmarks.file_databases import FileDatabase
 from benchmarks.file_lookups import time_lookups
 from benchmarks.processes import BenchmarkError, Cost
-from benchmarks.tables import (
-    format_megabytes,
-    format_seconds,
-    format_spread,
-    format_table,
-    median_ratio,
-)
+from benchmarks.tables import format_megabytes, format_seconds, format_spread, format_table, median_ratio
 
 IMPORT = "first fill, ImportComplaints"
 FILL = "first fill, ReconcileComplaints"
