@@ -1,19 +1,18 @@
 """changes.csv: the changes that snapshots brought into the database."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import chain
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, literal, null, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Row, Select, select, tuple_, type_coerce
 
 from luigi_etl.common.files import atomic_write
 from luigi_etl.common.minutes import as_iso
 from luigi_etl.database.connection import Database
-from luigi_etl.database.schema import history, snapshots
-from luigi_etl.database.schema import stored_complaints as complaints
-from luigi_etl.snapshot.csv_format import csv_blocks
+from luigi_etl.database.schema import Number, history, snapshots, stored_complaints
+from luigi_etl.snapshot.csv_format import Block, csv_blocks
 
 HEADER = ("complaint_id", "change", "field", "old", "new", "snapshot")
 _BATCH = 1000
@@ -53,10 +52,15 @@ def write_changes(database: Database, keys: Sequence[Key], target: Path) -> Coun
     """
     counter = _Counter()
     with database.reading() as connection, atomic_write(target) as stream:
-        streaming = connection.execution_options(yield_per=_BATCH)
-        found = chain.from_iterable(streaming.execute(part) for part in (_new(keys), _changes(keys)))
-        stream.writelines(block.lines for block in csv_blocks(HEADER, map(counter.count, found)))
-    return Counts(**counter.counts)
+        stream.writelines(block.lines for block in csv_blocks(HEADER, []))
+        new = 0
+        for block in _read_new(connection, keys):
+            stream.write(block.lines)
+            new += block.rows
+        found = connection.execute(_changes(keys), execution_options={"yield_per": _BATCH})
+        changes = csv_blocks(HEADER, map(counter.count, found))
+        stream.writelines(block.lines for block in islice(changes, 1, None))
+    return Counts(**{**counter.counts, "new": new})
 
 
 class _Counter:
@@ -80,14 +84,16 @@ def matches_keys(keys: Iterable[Key]) -> ColumnElement[bool]:
     return key.in_(list(keys))
 
 
-def _new(keys: Iterable[Key]) -> Select[Any]:
-    nothing = (null().label(name) for name in ("field", "old", "new"))
-    return (
-        select(complaints.c.complaint_id, literal("new").label("change"), *nothing, snapshots.c.timestamp)
-        .join(snapshots, snapshots.c.id == complaints.c.first_snapshot)
-        .where(matches_keys(keys))
-        .order_by(snapshots.c.id, complaints.c.complaint_id)
-    )
+def _read_new(connection: Connection, keys: Iterable[Key]) -> Iterator[Block]:
+    """Yield the lines of new complaints; a first file has millions, whose cells need no quotes."""
+    merged = select(snapshots.c.id, snapshots.c.timestamp).where(matches_keys(keys)).order_by(snapshots.c.id)
+    number = type_coerce(stored_complaints.c.complaint_id, Number)
+    for snapshot in connection.execute(merged).all():
+        of_snapshot = select(number).where(stored_complaints.c.first_snapshot == snapshot.id).order_by(number)
+        found = connection.execute(of_snapshot, execution_options={"yield_per": _BATCH})
+        ending = f",new,,,,{as_iso(snapshot.timestamp)}\n"
+        for part in found.scalars().partitions():
+            yield Block("".join(f"{one}{ending}" for one in part).encode(), len(part))
 
 
 def _changes(keys: Iterable[Key]) -> Select[Any]:

@@ -13,7 +13,7 @@ from luigi_etl.database.schema import FIELDS, stored_complaints
 
 _BITS = {field: 1 << at for at, field in enumerate(FIELDS)}
 _OWN_COLUMNS = ("first_snapshot", "sent", "last_seen", "file_digest")
-StoredRow = tuple[object, ...]
+_SORT_MEMORY = 16 * 1024  # KiB; sorting and writing in order need no more
 
 
 def load_file(connection: Connection, snapshot: SnapshotRef, batches: Iterator[FileBatch]) -> None:
@@ -22,53 +22,55 @@ def load_file(connection: Connection, snapshot: SnapshotRef, batches: Iterator[F
     A row with a digest needs no time: it was seen last in this file.
     """
     first = next(batches)  # a file has rows
-    names = (*first.fields, *_OWN_COLUMNS)
-    rows = (_stored_rows(batch, snapshot) for batch in chain([first], batches))
-    if connection.dialect.name == "postgresql":
-        _copy_into_postgres(connection, names, rows)
-    else:
-        _insert_into_sqlite(connection, names, rows)
-
-
-def _stored_rows(batch: FileBatch, snapshot: SnapshotRef) -> list[StoredRow]:
-    sent = sum(_BITS.get(field, 0) for field in batch.fields)
-    minute = f"{snapshot.timestamp:%Y-%m-%d %H:%M}"
-    return [
-        (*row, snapshot.id, sent, minute if digest is None else None, digest)
-        for row, digest in zip(batch.rows, batch.digests, strict=True)
-    ]
+    load = _copy_into_postgres if connection.dialect.name == "postgresql" else _insert_into_sqlite
+    load(connection, snapshot, first.fields, chain([first], batches))
 
 
 def _insert_into_sqlite(
-    connection: Connection, names: tuple[str, ...], batches: Iterable[list[StoredRow]]
+    connection: Connection, snapshot: SnapshotRef, fields: tuple[str, ...], batches: Iterable[FileBatch]
 ) -> None:
     """Stage the rows, then insert them in the order of their ids: each page is written once."""
-    columns, marks = ", ".join(names), ", ".join("?" * len(names))
+    columns, marks = ", ".join(fields), ", ".join("?" * len(fields))
+    run = connection.exec_driver_sql
+    run(f"PRAGMA cache_size = -{_SORT_MEMORY}")
     for index in stored_complaints.indexes:
-        connection.exec_driver_sql(f"DROP INDEX IF EXISTS {index.name}")
-    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE staged AS SELECT {columns} FROM stored_complaints")  # noqa: S608
-    for rows in batches:
-        if rows:
-            connection.exec_driver_sql(f"INSERT INTO staged VALUES ({marks})", rows)  # noqa: S608
-    connection.exec_driver_sql(
-        f"INSERT INTO stored_complaints ({columns}) SELECT {columns} FROM staged ORDER BY complaint_id"  # noqa: S608
+        run(f"DROP INDEX IF EXISTS {index.name}")
+    run(f"CREATE TEMPORARY TABLE staged AS SELECT {columns}, file_digest FROM stored_complaints")  # noqa: S608
+    for batch in batches:
+        if batch.rows:
+            rows = [(*row, digest) for row, digest in zip(batch.rows, batch.digests, strict=True)]
+            run(f"INSERT INTO staged VALUES ({marks}, ?)", rows)  # noqa: S608
+    run(
+        f"INSERT INTO stored_complaints ({columns}, {', '.join(_OWN_COLUMNS)}) "  # noqa: S608
+        f"SELECT {columns}, ?, ?, CASE WHEN file_digest IS NULL THEN ? END, file_digest "
+        "FROM staged ORDER BY complaint_id",
+        (snapshot.id, _sent(fields), _minute(snapshot)),
     )
-    connection.exec_driver_sql("DROP TABLE staged")
+    run("DROP TABLE staged")
     create_indexes(connection, stored_complaints)
 
 
 def _copy_into_postgres(
-    connection: Connection, names: tuple[str, ...], batches: Iterable[list[StoredRow]]
+    connection: Connection, snapshot: SnapshotRef, fields: tuple[str, ...], batches: Iterable[FileBatch]
 ) -> None:
     """Copy the rows; the indexes stay, because their removal would make readers wait."""
     driver = connection.connection.driver_connection
     assert driver  # noqa: S101  # for mypy
-    statement = f"COPY stored_complaints ({', '.join(names)}) FROM STDIN"
     failure = connection.dialect.loaded_dbapi.Error
+    statement = f"COPY stored_complaints ({', '.join((*fields, *_OWN_COLUMNS))}) FROM STDIN"
+    own, minute = (snapshot.id, _sent(fields)), _minute(snapshot)
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
-            for rows in batches:
-                for row in rows:
-                    copy.write_row(row)
+            for batch in batches:
+                for row, digest in zip(batch.rows, batch.digests, strict=True):
+                    copy.write_row((*row, *own, minute if digest is None else None, digest))
     except failure as error:  # SQLAlchemy would have wrapped it
         raise DBAPIError.instance(statement, None, error, failure) from error
+
+
+def _sent(fields: tuple[str, ...]) -> int:
+    return sum(_BITS.get(field, 0) for field in fields)
+
+
+def _minute(snapshot: SnapshotRef) -> str:
+    return f"{snapshot.timestamp:%Y-%m-%d %H:%M}"

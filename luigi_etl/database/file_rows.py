@@ -134,13 +134,11 @@ def _remove(numbers: BitMap64, number: int) -> bool:
 def _digest(batch: Batch, fields: tuple[str, ...]) -> list[int | None]:
     if not batch.lines:
         return [None] * len(batch.rows)
-    start = blake2b(repr(fields).encode(), digest_size=_DIGEST_BYTES)
-    digests: list[int | None] = []
-    for line in batch.lines:
-        digest = start.copy()
-        digest.update(line)
-        digests.append(int.from_bytes(digest.digest(), "big"))
-    return digests
+    salt = blake2b(repr(fields).encode(), digest_size=blake2b.SALT_SIZE).digest()
+    return [
+        int.from_bytes(blake2b(line, digest_size=_DIGEST_BYTES, salt=salt).digest(), "big")
+        for line in batch.lines
+    ]
 
 
 class RowConverter:
