@@ -94,8 +94,13 @@ class Converters:
             FileFormatError: a spreadsheet removed their leading zeros.
 
         """
-        if self._short_zip_code and not self._has_leading_zero:
+        if self.suspects_a_spreadsheet:
             raise _spreadsheet("ZIP code", self._short_zip_code)
+
+    @property
+    def suspects_a_spreadsheet(self) -> bool:
+        """Whether a ZIP code lacks its leading zero, and none has one so far."""
+        return bool(self._short_zip_code) and not self._has_leading_zero
 
     def _convert_texts(self, cells: Sequence[str]) -> Column:
         empty = self._empty

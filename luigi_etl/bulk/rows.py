@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from luigi_etl.bulk.columns import CellError, Converters, Value, read_header
@@ -14,6 +14,7 @@ BLOCK = 1 << 20  # bytes
 LONGEST_ROW = 1 << 23  # bytes
 BOM = b"\xef\xbb\xbf"
 _UNCLOSED = "unexpected end of data"  # the csv module has one class for all errors
+_MALFORMED = (UnicodeDecodeError, csv.Error, CellError)
 
 Row = tuple[Value, ...]
 
@@ -29,18 +30,25 @@ class RejectedRow(NamedTuple):
 class Batch(NamedTuple):
     """Rows in the order of the file, and the rejected ones between them.
 
-    `lines` are the texts of the rows, or empty if a row is rejected or not one line.
+    `lines` are the texts of the rows, or empty if a row is rejected or not one line. `known` is the number of
+    rows that were left out because `FindKnown` knew them.
     """
 
     rows: list[Row]
     rejected: list[RejectedRow]
     lines: list[bytes]
+    known: int = 0
+
+
+# Returns for each of these lines whether its row is known, or an empty list if none is.
+FindKnown = Callable[[list[bytes]], list[bool]]
 
 
 class RowReader:
     """The rows of a CSV file, as values of its `fields`; `unknown_labels` are columns of no field.
 
-    `is_checked` is true where a checksum protects the content, so that a cut file can't look whole.
+    `header` is its first line. `is_checked` is true where a checksum protects the content, so that a cut file
+    can't look whole.
 
     Every method raises `FileFormatError` where the whole file can't be used, also after its last row.
     """
@@ -52,23 +60,26 @@ class RowReader:
         self._rest = b""
         self._is_at_end = False
         self._is_last_row_cut = False
-        first = self._read_first_line()
-        header = read_header(_split_header(first))
+        self.header = self._read_first_line()
+        header = read_header(_split_header(self.header))
         self._width = len(header.fields)
         self.unknown_labels = header.unknown_labels
         self.fields = tuple(field for field in header.fields if field)
         # The API's own export has CRLF, and `None` for no value.
-        self._converters = Converters("None" if first.endswith("\r\n") else "")
+        self._converters = Converters("None" if self.header.endswith("\r\n") else "")
         self._columns = [
             (place, self._converters.find(field)) for place, field in enumerate(header.fields) if field
         ]
 
-    def batches(self) -> Iterator[Batch]:
-        """Give all rows, some thousand at a time."""
+    def batches(self, find_known: FindKnown = lambda _: []) -> Iterator[Batch]:
+        """Give all rows except the known ones, some thousand at a time.
+
+        A known row has the same text as a valid row that was read with the same header.
+        """
         is_empty = True
         while block := self._next_block():
-            batch = self._read_block(block)
-            is_empty = is_empty and not (batch.rows or batch.rejected)
+            batch = self._read_unknown_rows(block, find_known) or self._read_block(block)
+            is_empty = is_empty and not (batch.rows or batch.rejected or batch.known)
             yield batch
         if is_empty:
             raise FileFormatError("it has no rows")
@@ -111,18 +122,39 @@ class RowReader:
             block += b"\n"
         return block
 
+    def _read_unknown_rows(self, block: bytes, find_known: FindKnown) -> Batch | None:
+        """Return the rows that are not known, or None if the whole block must be read."""
+        lines = block.split(b"\n")[:-1]
+        if any(line.count(b'"') % 2 for line in lines):  # a row of several lines
+            return None
+        known = find_known(lines)
+        if True not in known:
+            return None
+        unknown = [line for line, is_known in zip(lines, known, strict=True) if not is_known]
+        try:
+            values = self._parse(b"".join(line + b"\n" for line in unknown))
+        except _MALFORMED:
+            return None
+        if len(values) != len(unknown) or self._converters.suspects_a_spreadsheet:
+            return None
+        self._line += len(lines)
+        self._is_last_row_cut = False
+        return Batch(values, [], unknown, len(lines) - len(unknown))
+
     def _read_block(self, block: bytes) -> Batch:
         try:
-            text = block.decode()
-            rows = [row for row in csv.reader(io.StringIO(text, newline="\n"), strict=True) if row]
-            values = self._convert(rows)
-        except (UnicodeDecodeError, csv.Error, CellError):
+            values = self._parse(block)
+        except _MALFORMED:
             text = block.decode("utf-8", "surrogateescape")
             return self._read_row_by_row(deque(io.StringIO(text, newline="\n")))
-        self._line += text.count("\n")
-        self._is_last_row_cut = self._is_last_row_cut and not rows
+        self._line += block.count(b"\n")
+        self._is_last_row_cut = self._is_last_row_cut and not values
         lines = block.split(b"\n")[:-1]
         return Batch(values, [], lines if len(lines) == len(values) else [])
+
+    def _parse(self, block: bytes) -> list[Row]:
+        text = io.StringIO(block.decode(), newline="\n")
+        return self._convert([row for row in csv.reader(text, strict=True) if row])
 
     def _convert(self, rows: list[list[str]]) -> list[Row]:
         for row in rows:

@@ -1,10 +1,10 @@
 """Merge of a complaint file: a load, a comparison of digests, or a comparison of all rows."""
 
-from collections.abc import Iterator, Sequence
 from itertools import islice
 
+import msgspec
 from pyroaring import BitMap64
-from sqlalchemy import Connection, bindparam, case, delete, exists, or_, select, type_coerce, update
+from sqlalchemy import Connection, bindparam, case, delete, exists, or_, select, text, type_coerce, update
 
 from luigi_etl.database.batch_merge import BatchMerger
 from luigi_etl.database.file_load import load_file
@@ -22,17 +22,16 @@ def merge_file(connection: Connection, snapshot: SnapshotRef, rows: FileRows) ->
     An empty database is loaded. Of a complete file that is newer than the last one, only the rows that differ
     are merged: the work is in proportion to the changes. The rows of any other file are compared one by one.
     """
-    batches = rows.batches()
     if not connection.scalar(select(exists(stored_complaints))):
-        load_file(connection, snapshot, batches)
+        load_file(connection, snapshot, rows.batches())
         _set_complete_file(connection, snapshot)
     elif snapshot.is_complete and _is_newest(connection, snapshot):
-        _CompleteFileMerger(connection, snapshot).merge(batches)
+        _CompleteFileMerger(connection, snapshot).merge(rows)
         _mark_missing_as_last_seen(connection, rows.ids)
         _set_complete_file(connection, snapshot)
     else:
         merger, converter = BatchMerger(connection, snapshot), RowConverter()
-        for batch in batches:
+        for batch in rows.batches():
             for part in batch.parts(_BATCH):
                 merger.merge(converter.convert(part))
 
@@ -56,25 +55,16 @@ class _CompleteFileMerger:
         self._merger = BatchMerger(connection, snapshot)
         self._converter = RowConverter()
 
-    def merge(self, batches: Iterator[FileBatch]) -> None:
-        """Merge the rows, and store the digests of those that differ."""
-        for batch in batches:
-            stored = self._load_digests(batch.ids)
-            pairs = zip(batch.ids, batch.digests, strict=True)
-            differing = batch.select(
-                [digest is None or stored.get(number) != digest for number, digest in pairs]
-            )
-            for part in differing.parts(_BATCH):
+    def merge(self, rows: FileRows) -> None:
+        """Merge the rows, and store their digests."""
+        for batch in rows.batches(self._find_differing):
+            for part in batch.parts(_BATCH):
                 self._merger.merge(self._converter.convert(part))
                 self._store_digests(part)
 
-    def _load_digests(self, ids: Sequence[int]) -> dict[int, int]:
-        listed = ", ".join(map(str, ids))
-        found = self._connection.exec_driver_sql(
-            "SELECT complaint_id, file_digest FROM stored_complaints "  # noqa: S608
-            f"WHERE complaint_id IN ({listed}) AND file_digest IS NOT NULL"
-        )
-        return dict(map(tuple, found))
+    def _find_differing(self, digests: dict[int, int]) -> set[int]:
+        given = {"given": msgspec.json.encode(digests).decode()}
+        return set(self._connection.scalars(_DIFFERING[self._connection.dialect.name], given))
 
     def _store_digests(self, batch: FileBatch) -> None:
         """Store the digests of merged rows, but not of complaints that the API showed or lacked later."""
@@ -87,6 +77,14 @@ class _CompleteFileMerger:
             self._connection.execute(_STORE_DIGEST, rows)
 
 
+_DIFFERING = {
+    name: text(
+        f"SELECT CAST(given.key AS bigint) FROM {function}(CAST(:given AS {kind})) AS given "  # noqa: S608
+        "LEFT JOIN stored_complaints c ON c.complaint_id = CAST(given.key AS bigint) "
+        "AND c.file_digest = CAST(given.value AS bigint) WHERE c.complaint_id IS NULL"
+    )
+    for name, function, kind in (("sqlite", "json_each", "text"), ("postgresql", "json_each_text", "json"))
+}
 _STORE_DIGEST = (
     update(stored_complaints)
     .where(

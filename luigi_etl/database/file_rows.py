@@ -1,6 +1,6 @@
 """The rows of a complaint file, counted, without repeated ids; invalid rows are written to a file."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from hashlib import blake2b
 from itertools import compress
@@ -13,13 +13,16 @@ from pyroaring import BitMap64
 
 from luigi_etl.bulk.containers import open_content
 from luigi_etl.bulk.content import ContentFacts, HashedStream
-from luigi_etl.bulk.rows import Batch, Row, RowReader
+from luigi_etl.bulk.rows import Batch, FindKnown, Row, RowReader
 from luigi_etl.common.errors import DamagedFileError, FileFormatError
 from luigi_etl.common.progress import ProgressCallback
 from luigi_etl.database.observations import Observation, ObservedValue
 from luigi_etl.database.schema import DATES, FIELDS
 
 _DIGEST_BYTES = 6  # SQLite stores such a number in six bytes
+
+# Gets the digests of rows by id; returns the ids whose digest is not on record.
+FindDiffering = Callable[[dict[int, int]], set[int]]
 
 
 class FileProfile(msgspec.Struct):
@@ -42,8 +45,8 @@ class FileProfile(msgspec.Struct):
 class FileBatch(NamedTuple):
     """Rows of a file with these fields, and their ids.
 
-    `digests` has a number for each row, which differs if the row's text does, or None if a row of the batch
-    is not one line.
+    `digests` has a number for each row, which differs if its line or the header does, or None if a row of the
+    batch is not one line.
     """
 
     fields: tuple[str, ...]
@@ -77,14 +80,18 @@ class FileRows:
         self, path: Path, facts: ContentFacts, rejected: IO[bytes], report: ProgressCallback
     ) -> None:
         self.ids = BitMap64()
+        self._known = BitMap64()
+        self._salt = b""
         self.profile = FileProfile()
         self._path = path
         self._facts = facts
         self._rejected = rejected
         self._report = report
 
-    def batches(self) -> Iterator[FileBatch]:
+    def batches(self, find_differing: FindDiffering | None = None) -> Iterator[FileBatch]:
         """Yield the valid rows, some thousand at a time; the first row of an id counts.
+
+        With `find_differing`, rows that it does not return are only counted.
 
         Raises:
             FileFormatError: the whole file can't be used.
@@ -96,7 +103,9 @@ class FileRows:
                 stream = HashedStream(content.stream, lambda done: self._report(done, self._facts.size))
                 reader = RowReader(stream, is_checked=content.is_checked)
                 self.profile.unknown_labels = reader.unknown_labels
-                for batch in reader.batches():
+                self._salt = _hash_header(reader.header)
+                known = self._known_lines(reader, find_differing) if find_differing else _none_known
+                for batch in reader.batches(known):
                     yield self._count(batch, reader.fields)
         except FileFormatError as error:
             raise FileFormatError(f"{self._path}: {error}") from None
@@ -108,10 +117,13 @@ class FileRows:
     def _count(self, batch: Batch, fields: tuple[str, ...]) -> FileBatch:
         for one in batch.rejected:
             self._rejected.write(msgspec.json.encode(one._asdict()) + b"\n")
+        if batch.known:
+            self.ids |= self._known
         id_at = fields.index("complaint_id")
         ids = [int(str(row[id_at])) for row in batch.rows]
-        counted = self._without_repeats(FileBatch(fields, ids, batch.rows, _digest(batch, fields)))
-        self.profile.valid += len(counted.rows)
+        digests: list[int | None] = list(self._digest(batch.lines)) or [None] * len(ids)
+        counted = self._without_repeats(FileBatch(fields, ids, batch.rows, digests))
+        self.profile.valid += len(counted.rows) + batch.known
         self.profile.rejected += len(batch.rejected)
         self.profile.repeated += len(batch.rows) - len(counted.rows)
         return counted
@@ -123,6 +135,29 @@ class FileRows:
         self.ids |= BitMap64(batch.ids)
         return batch
 
+    def _known_lines(self, reader: RowReader, find_differing: FindDiffering) -> FindKnown:
+        """Return the function that finds lines with the digest on record; their last cell is the id."""
+        if reader.fields[-1] != "complaint_id" or reader.unknown_labels:
+            return _none_known
+
+        def find_known(lines: list[bytes]) -> list[bool]:
+            try:
+                ids = [int(line[line.rfind(b",") + 1 :]) for line in lines]
+                numbers = BitMap64(ids)
+            except (ValueError, OverflowError):
+                return []
+            if len(numbers) < len(ids) or numbers & self.ids:  # the first row of an id counts
+                return []
+            differing = find_differing(dict(zip(ids, self._digest(lines), strict=True)))
+            self._known = numbers - BitMap64(differing)
+            return [number not in differing for number in ids]
+
+        return find_known
+
+    def _digest(self, lines: list[bytes]) -> Iterator[int]:
+        for line in lines:
+            yield int.from_bytes(blake2b(line, digest_size=_DIGEST_BYTES, salt=self._salt).digest(), "big")
+
 
 def _remove(numbers: BitMap64, number: int) -> bool:
     """Remove a number from a set; return whether it was there."""
@@ -131,14 +166,12 @@ def _remove(numbers: BitMap64, number: int) -> bool:
     return is_there
 
 
-def _digest(batch: Batch, fields: tuple[str, ...]) -> list[int | None]:
-    if not batch.lines:
-        return [None] * len(batch.rows)
-    salt = blake2b(repr(fields).encode(), digest_size=blake2b.SALT_SIZE).digest()
-    return [
-        int.from_bytes(blake2b(line, digest_size=_DIGEST_BYTES, salt=salt).digest(), "big")
-        for line in batch.lines
-    ]
+def _hash_header(header: str) -> bytes:
+    return blake2b(header.encode(), digest_size=blake2b.SALT_SIZE).digest()
+
+
+def _none_known(_: list[bytes]) -> list[bool]:
+    return []
 
 
 class RowConverter:
