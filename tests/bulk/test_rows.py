@@ -298,3 +298,63 @@ def test_short_zip_code_beside_one_with_zero_is_a_value() -> None:
 
 def test_last_line_without_end_is_whole_if_a_checksum_says_so() -> None:
     assert len(read(HEADER + ROW + ROW[:-1], is_checked=True).rows) == 2
+
+
+# --- known rows ----------------------------------------------------------------------------------
+
+KNOWN = [row("1"), row("2", zip_code="99999"), row("3", company='"A ""quoted"" name"')]
+OTHERS = [
+    row("4"),
+    row("5", zip_code="2134"),
+    row("6", company=f'"two\n{KNOWN[0]}lines"'),
+    row("7", date_received="never"),
+    row("8", company='"not closed'),
+    "too,few\n",
+    "\n",
+]
+
+
+def read_unknown(text: str) -> Batch:
+    """Read the rows but for those of `KNOWN`."""
+    known = {line.rstrip("\n").encode() for line in KNOWN}
+    rows, rejected, count = [], [], 0
+    reader = RowReader(io.BytesIO(text.encode()), is_checked=False)
+    for batch in reader.batches(lambda lines: [line in known for line in lines]):
+        rows += batch.rows
+        rejected += batch.rejected
+        count += batch.known
+    return Batch(rows, rejected, [], count)
+
+
+@given(st.lists(st.sampled_from(KNOWN + OTHERS), min_size=1, max_size=6).map("".join))
+def test_known_rows_are_counted_and_left_out(rows: str) -> None:
+    """The text of a row over several lines can hold a known line."""
+    text = HEADER + rows + row("9")
+    try:
+        whole = read(text)
+    except FileFormatError:
+        with pytest.raises(FileFormatError):
+            read_unknown(text)
+        return
+
+    found = read_unknown(text)
+
+    left_out = [one for one in whole.rows if one not in found.rows]
+    assert found.rejected == whole.rejected
+    assert {one[-1] for one in left_out} <= {"1", "2", "3"}
+    assert len(found.rows) + found.known == len(whole.rows)
+
+
+def test_known_rows_without_others_are_counted() -> None:
+    assert read_unknown(HEADER + "".join(KNOWN)) == Batch([], [], [], 3)
+
+
+def test_known_zip_code_with_zero_excuses_a_short_one() -> None:
+    found = read_unknown(HEADER + KNOWN[0] + row("5", zip_code="2134"))
+
+    assert [one[-1] for one in found.rows] == ["1", "5"]
+
+
+def test_known_rows_do_not_hide_a_spreadsheet() -> None:
+    with pytest.raises(FileFormatError, match="a spreadsheet changed its values"):
+        read_unknown(HEADER + KNOWN[1] + row("5", zip_code="2134"))

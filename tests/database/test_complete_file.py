@@ -19,6 +19,7 @@ from luigi_etl.database.file_import import FileImport, FileToImport, import_file
 from luigi_etl.database.merge import merge
 from luigi_etl.database.schema import FIELDS, complaints
 from luigi_etl.snapshot.guard import Guard
+from tests.conftest import Beside
 from tests.made import taken
 
 MONDAY = datetime(2026, 11, 23, 6, 0)
@@ -39,14 +40,20 @@ class Books:
         self._files = 0
 
     def file(
-        self, at: float, *states: str | None, extra: str = "", guard: Guard = GUARD, **options: Any
+        self,
+        at: float,
+        *states: str | None,
+        extra: str = "",
+        guard: Guard = GUARD,
+        header: Sequence[str] = HEADER,
+        **options: Any,
     ) -> FileImport:
         """Merge a complete file; the complaint at each place has this state, or is not in it (None)."""
         self._files += 1
         path = self._folder / f"{self._files}.csv"
         rows = io.StringIO()
         writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(HEADER)
+        writer.writerow(header)
         writer.writerow(("2011-12-01", f"{at}", "999"))  # no two files have the same content
         writer.writerows(
             ("2026-11-01", state, number + 1) for number, state in enumerate(states) if state is not None
@@ -77,14 +84,16 @@ class Books:
         )
         return [(change, str(minute)[:16]) for change, minute in found]
 
-    def rows(self) -> list[Any]:
+    def complaints(self) -> list[Any]:
         with self.database.reading() as connection:
-            found = connection.execute(select(complaints).order_by(complaints.c.complaint_id))
-            return [
-                (*row[: 1 + len(FIELDS)], row.first_seen, row.last_seen, row.withdrawn)
-                for row in found
-                if row.complaint_id != "999"
-            ]
+            return list(connection.execute(select(complaints).order_by(complaints.c.complaint_id)))
+
+    def rows(self) -> list[Any]:
+        return [
+            (*row[: 1 + len(FIELDS)], row.first_seen, row.last_seen, row.withdrawn)
+            for row in self.complaints()
+            if row.complaint_id != "999"
+        ]
 
     def _sql(self, statement: str) -> list[Any]:
         with self.database.reading() as connection:
@@ -201,9 +210,70 @@ def test_incomplete_file_covers_and_withdraws_nothing(books: Books) -> None:
 
 
 STATES = st.lists(st.sampled_from(["CA", "TX", None]), min_size=2, max_size=2)
-SOURCES = st.lists(
-    st.tuples(st.sampled_from(["file", "file", "newest", "all", "old"]), STATES), min_size=1, max_size=5
-)
+
+
+def test_unchanged_rows_are_not_written(books: Books, beside: Beside, database_address: str | Path) -> None:
+    books.file(0, *["CA"] * 50)
+    count_updates(beside, is_file=isinstance(database_address, Path))
+
+    books.file(24, "NY", *["CA"] * 49)
+
+    assert beside("SELECT DISTINCT complaint_id FROM updates ORDER BY 1") == [(1,), (999,)]
+    assert {str(row.last_seen) for row in books.complaints()} == {"2026-11-24 06:00:00"}
+
+
+def count_updates(beside: Beside, *, is_file: bool) -> None:
+    """Let the database record the ids of complaints that are updated."""
+    beside("CREATE TABLE updates (complaint_id bigint)")
+    record = "INSERT INTO updates VALUES (new.complaint_id)"
+    if is_file:
+        beside(f"CREATE TRIGGER watch AFTER UPDATE ON stored_complaints BEGIN {record}; END")
+        return
+    beside(
+        f"CREATE FUNCTION record() RETURNS trigger AS $$ BEGIN {record}; RETURN new; END $$ LANGUAGE plpgsql"
+    )
+    beside("CREATE TRIGGER watch AFTER UPDATE ON stored_complaints FOR EACH ROW EXECUTE FUNCTION record()")
+
+
+def test_withdrawn_complaint_returns_with_an_unchanged_row(books: Books) -> None:
+    books.file(0, "CA", "TX")
+    books.api(24, "CA", is_complete=True)
+
+    books.file(48, "CA", "TX")
+
+    assert [change for change, _ in books.changes(2)] == ["new", "withdrawn", "returned"]
+
+
+def test_value_that_the_api_changed_is_changed_back(books: Books) -> None:
+    books.file(0, "CA", "TX")
+    books.api(24, "NY")
+
+    books.file(48, "CA", "TX")
+
+    assert [change for change, _ in books.changes(1)] == ["new", "changed", "changed"]
+
+
+def test_columns_in_another_order_are_other_rows(books: Books) -> None:
+    books.file(0, "CA", header=("Date received", "State", "Complaint ID"))
+
+    books.file(24, "CA", header=("Date received", "Company", "Complaint ID"))
+
+    (row,) = (row for row in books.complaints() if row.complaint_id == "1")
+    assert (row.state, row.company) == ("CA", "CA")
+
+
+@pytest.mark.parametrize("repeats", [("CA", "NY"), ("NY", "CA")])
+def test_first_of_repeated_rows_counts(books: Books, repeats: tuple[str, str]) -> None:
+    books.file(0, "CA", "TX")
+    extra = "".join(f"2026-11-01,{state},1\n" for state in repeats)
+
+    imported = books.file(24, None, "TX", extra=extra)
+
+    assert (books.current(), imported.rows.repeated) == ({"1": repeats[0], "2": "TX"}, 1)
+
+
+KINDS = st.sampled_from(["file", "file", "newest", "all", "old"])
+SOURCES = st.lists(st.tuples(KINDS, STATES), min_size=1, max_size=5)
 HOURS = st.lists(st.integers(0, 60), min_size=5, max_size=5, unique=True)
 
 
