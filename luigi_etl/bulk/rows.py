@@ -125,8 +125,6 @@ class RowReader:
     def _read_unknown_rows(self, block: bytes, find_known: FindKnown) -> Batch | None:
         """Return the rows that are not known, or None if the whole block must be read."""
         lines = block.split(b"\n")[:-1]
-        if any(line.count(b'"') % 2 for line in lines):  # a row of several lines
-            return None
         known = find_known(lines)
         if True not in known:
             return None
@@ -135,7 +133,9 @@ class RowReader:
             values = self._parse(b"".join(line + b"\n" for line in unknown))
         except _MALFORMED:
             return None
-        if len(values) != len(unknown) or self._converters.suspects_a_spreadsheet:
+        if len(values) != len(unknown):  # a row has several lines, perhaps a known one among them
+            return None
+        if self._converters.suspects_a_spreadsheet:  # a known row may show the opposite
             return None
         self._line += len(lines)
         self._is_last_row_cut = False

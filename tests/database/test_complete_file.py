@@ -12,12 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
+from luigi_etl.bulk import rows
 from luigi_etl.bulk.content import read_facts
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import read_coverage
 from luigi_etl.database.file_import import FileImport, FileToImport, import_file
 from luigi_etl.database.merge import merge
 from luigi_etl.database.schema import FIELDS, complaints
+from luigi_etl.service.forget.deletion import forget
 from luigi_etl.snapshot.guard import Guard
 from tests.conftest import Beside
 from tests.made import taken
@@ -270,6 +272,26 @@ def test_first_of_repeated_rows_counts(books: Books, repeats: tuple[str, str]) -
     imported = books.file(24, None, "TX", extra=extra)
 
     assert (books.current(), imported.rows.repeated) == ({"1": repeats[0], "2": "TX"}, 1)
+
+
+def test_unchanged_row_in_two_blocks_is_repeated(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "BLOCK", 20)  # about one row
+    books.file(0, "CA", "TX")
+
+    imported = books.file(24, "CA", "TX", extra="2026-11-01,CA,1\n")
+
+    assert (imported.rows.valid, imported.rows.repeated) == (3, 1)
+
+
+def test_file_after_a_forgotten_one_is_merged(books: Books, tmp_path: Path) -> None:
+    books.file(0, "CA", "TX", "CA")
+    books.file(24, "NY", "TX")
+    forget(books.database, tmp_path / "data", hour(1))
+
+    books.file(48, "NY", "TX", "CA")
+
+    assert books.current() == {"1": "NY", "2": "TX", "3": "CA"}
+    assert books.changes(1) == [("new", "2026-11-23 06:00"), ("changed", "2026-11-25 06:00")]
 
 
 KINDS = st.sampled_from(["file", "file", "newest", "all", "old"])
