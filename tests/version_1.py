@@ -92,7 +92,7 @@ def undo_version_4(run: Callable[[str], object], *, is_file: bool) -> None:
         "SELECT complaint_id, 'new', first_snapshot FROM replaced",
         "DROP TABLE old",
         "DROP TABLE replaced",
-        "DROP TABLE complete_file",
+        "DROP TABLE digested_file",
         "CREATE INDEX complaints_by_company ON complaints (company, date_received)"
         if is_file
         else "CREATE INDEX complaints_by_company ON complaints USING spgist (company)",

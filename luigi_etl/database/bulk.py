@@ -16,6 +16,7 @@ from sqlalchemy import (
     cast,
     column,
     func,
+    null,
     select,
     update,
 )
@@ -45,13 +46,18 @@ def insert_statement(table: Table, names: Sequence[str]) -> ForMany:
     return ForMany(table.insert(), table.insert().from_select(names, select(given), include_defaults=False))
 
 
-def replace_statement(table: Table, identity: str, names: Collection[str]) -> ForMany:
-    """Return the statement that replaces these columns in the rows that `ROW_ID` identifies."""
+def replace_statement(
+    table: Table, identity: str, names: Collection[str], cleared: Collection[str] = ()
+) -> ForMany:
+    """Return the statement that replaces columns, and clears others, in the rows that `ROW_ID` identifies."""
+    nulls = {name: null() for name in cleared}
     given = _json_rows([Column(ROW_ID, table.c[identity].type), *(table.c[name] for name in names)])
     key = table.c[identity]
     return ForMany(
-        update(table).where(key == bindparam(ROW_ID)).values({name: bindparam(name) for name in names}),
-        update(table).where(key == given.c[ROW_ID]).values({name: given.c[name] for name in names}),
+        update(table)
+        .where(key == bindparam(ROW_ID))
+        .values({name: bindparam(name) for name in names} | nulls),
+        update(table).where(key == given.c[ROW_ID]).values({name: given.c[name] for name in names} | nulls),
     )
 
 

@@ -10,7 +10,7 @@ from luigi_etl.database.batch_merge import BatchMerger
 from luigi_etl.database.file_load import load_file
 from luigi_etl.database.file_rows import FileBatch, FileRows, RowConverter
 from luigi_etl.database.rows import SnapshotRef
-from luigi_etl.database.schema import Number, complete_file, stored_complaints
+from luigi_etl.database.schema import Number, digested_file, stored_complaints
 
 _BATCH = 1000  # rows of a statement
 _IDS = 100_000  # ids read at once
@@ -24,11 +24,11 @@ def merge_file(connection: Connection, snapshot: SnapshotRef, rows: FileRows) ->
     """
     if not connection.scalar(select(exists(stored_complaints))):
         load_file(connection, snapshot, rows.batches())
-        _set_complete_file(connection, snapshot)
+        _set_digested_file(connection, snapshot)
     elif snapshot.is_complete and _is_newest(connection, snapshot):
         _CompleteFileMerger(connection, snapshot).merge(rows)
         _mark_missing_as_last_seen(connection, rows.ids)
-        _set_complete_file(connection, snapshot)
+        _set_digested_file(connection, snapshot)
     else:
         merger, converter = BatchMerger(connection, snapshot), RowConverter()
         for batch in rows.batches():
@@ -37,13 +37,13 @@ def merge_file(connection: Connection, snapshot: SnapshotRef, rows: FileRows) ->
 
 
 def _is_newest(connection: Connection, snapshot: SnapshotRef) -> bool:
-    as_of = connection.scalar(select(complete_file.c.as_of))
+    as_of = connection.scalar(select(digested_file.c.as_of))
     return as_of is None or as_of < snapshot.timestamp
 
 
-def _set_complete_file(connection: Connection, snapshot: SnapshotRef) -> None:
-    connection.execute(delete(complete_file))
-    connection.execute(complete_file.insert().values(as_of=snapshot.timestamp))
+def _set_digested_file(connection: Connection, snapshot: SnapshotRef) -> None:
+    connection.execute(delete(digested_file))
+    connection.execute(digested_file.insert().values(as_of=snapshot.timestamp))
 
 
 class _CompleteFileMerger:
@@ -98,7 +98,7 @@ _STORE_DIGEST = (
 
 def _mark_missing_as_last_seen(connection: Connection, ids: BitMap64) -> None:
     """Record that the last complete file was the last that held the complaints that a new one lacks."""
-    as_of = select(complete_file.c.as_of).scalar_subquery()
+    as_of = select(digested_file.c.as_of).scalar_subquery()
     last_seen = stored_complaints.c.last_seen
     seen_in_file = case((or_(last_seen.is_(None), last_seen < as_of), as_of), else_=last_seen)
     missing = _ids_with_digest(connection) - ids

@@ -17,9 +17,10 @@ from luigi_etl.database.rows import (
     StoredComplaint,
     append_history,
     move_first_snapshot,
-    replace_complaints,
+    replace_older_values,
+    set_times,
 )
-from luigi_etl.database.schema import FIELDS, history, snapshots, stored_complaints
+from luigi_etl.database.schema import FIELDS, digested_file, history, snapshots, stored_complaints
 
 Comparison = tuple[StoredComplaint, Observation]
 
@@ -42,16 +43,19 @@ class LateMerger:
         self._connection = connection
         self._snapshot = snapshot
         self._minutes: dict[datetime, int] = {}
+        self._digested: datetime | None = None
 
     def merge(self, pairs: Sequence[Comparison]) -> None:
         """Merge a batch of late observations."""
         if not pairs:
             return
+        if self._is_newer_than_digests():  # then the line of the digested file may be a change
+            set_times(self._connection, [one.complaint_id for one, _ in pairs], file_digest=None)
         lines = self._load_history([one.complaint_id for one, _ in pairs])
         merged = [
             self._merge_one(one, observation, lines.get(one.complaint_id, [])) for one, observation in pairs
         ]
-        replace_complaints(
+        replace_older_values(
             self._connection,
             [after for (before, _), after in zip(pairs, merged, strict=True) if before != after],
         )
@@ -63,7 +67,7 @@ class LateMerger:
         self, stored: StoredComplaint, observation: Observation, lines: Iterable[HistoryLine]
     ) -> StoredComplaint:
         """Correct the history; return the complaint to store."""
-        after = stored._replace(first_seen=min(stored.first_seen, self._snapshot.timestamp))
+        after = stored
         for at, (field, seen) in enumerate(zip(FIELDS, observation.values, strict=True)):
             if seen is UNSET:
                 continue
@@ -122,6 +126,11 @@ class LateMerger:
             found = select(func.min(snapshots.c.id)).where(snapshots.c.timestamp == minute)
             self._minutes[minute] = self._connection.scalar(found) or self._snapshot.id
         return self._minutes[minute]
+
+    def _is_newer_than_digests(self) -> bool:
+        if self._digested is None:
+            self._digested = self._connection.scalar(select(digested_file.c.as_of)) or datetime.max
+        return self._snapshot.timestamp > self._digested
 
     def _load_history(self, complaint_ids: list[str]) -> dict[str, list[HistoryLine]]:
         found = self._connection.execute(

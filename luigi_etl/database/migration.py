@@ -15,8 +15,8 @@ from luigi_etl.database.schema import (
     FIELDS,
     RESTORE,
     VIEWS,
-    complete_file,
     coverage,
+    digested_file,
     history,
     metadata,
     schema_version,
@@ -105,7 +105,7 @@ def _to_version_4(connection: Connection) -> None:
     for name in ("complaints_by_company", "complaints_by_date_received", "complaints_withdrawn"):
         _run(connection, f"DROP INDEX {name}")
     connection.execute(CreateTable(stored_complaints))
-    connection.execute(CreateTable(complete_file))
+    connection.execute(CreateTable(digested_file))
     _copy_complaints(connection)
     _run(connection, "DROP TABLE complaints")
     create_indexes(connection, stored_complaints)

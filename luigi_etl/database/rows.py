@@ -149,8 +149,13 @@ def replace_complaints(connection: Connection, rows: Sequence[StoredComplaint]) 
     _REPLACE.run(connection, [_as_parameters(row, ROW_ID) for row in rows])
 
 
+def replace_older_values(connection: Connection, rows: Sequence[StoredComplaint]) -> None:
+    """Replace the values of complaints that the digested file does not send; the digests stay."""
+    _REPLACE_OLDER.run(connection, [_as_parameters(row, ROW_ID) for row in rows])
+
+
 def set_times(connection: Connection, complaint_ids: Collection[str], **times: datetime | None) -> None:
-    """Set `last_seen` or `withdrawn` of several complaints to one minute."""
+    """Set `last_seen` or `withdrawn` of several complaints to one minute, or `file_digest` to null."""
     if complaint_ids:
         connection.execute(
             update(stored_complaints).where(stored_complaints.c.complaint_id.in_(complaint_ids)).values(times)
@@ -176,11 +181,12 @@ def append_history(connection: Connection, changes: Sequence[Change]) -> None:
 def _as_parameters(row: StoredComplaint, id_name: str = "complaint_id") -> dict[str, object]:
     last_changed = None if row.last_changed == row.first_seen else row.last_changed
     times = (row.last_seen, last_changed, row.withdrawn, row.sent, row.last_sent)
-    return dict(zip((id_name, *_VALUE_COLUMNS), (row.complaint_id, *row.values, *times, None), strict=True))
+    return dict(zip((id_name, *_VALUE_COLUMNS), (row.complaint_id, *row.values, *times), strict=True))
 
 
 _TIMES = ("last_seen", "last_changed", "withdrawn", "sent", "last_sent")
-_VALUE_COLUMNS = (*FIELDS, *_TIMES, "file_digest")
+_VALUE_COLUMNS = (*FIELDS, *_TIMES)
 _INSERT = insert_statement(stored_complaints, ["complaint_id", *_VALUE_COLUMNS, "first_snapshot"])
-_REPLACE = replace_statement(stored_complaints, "complaint_id", _VALUE_COLUMNS)
+_REPLACE = replace_statement(stored_complaints, "complaint_id", _VALUE_COLUMNS, cleared=["file_digest"])
+_REPLACE_OLDER = replace_statement(stored_complaints, "complaint_id", _VALUE_COLUMNS)
 _APPEND = insert_statement(history, Change._fields)

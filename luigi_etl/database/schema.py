@@ -80,13 +80,13 @@ stored_complaints = Table(
     Column("complaint_id", ComplaintId, primary_key=True, autoincrement=False),
     *(Column(column.field, TYPES[column.type]) for column in COLUMNS if column.field in FIELDS),
     Column("first_snapshot", Number, nullable=False),  # the id of the snapshot that showed it first
-    # null: not since the newest complete file, see `file_digest`
+    # null: in the digested file, and not since
     Column("last_seen", Minute),
     Column("last_changed", Minute),  # null: it never changed
     Column("withdrawn", Minute),
     Column("sent", Integer, nullable=False),  # bit mask: the fields that were ever sent
     Column("last_sent", Text),  # JSON: minute of the last value of each field that is no longer sent
-    # the digest of its row in the newest complete file, while that row would change nothing; else null
+    # the digest of its line in the digested file, while that line would change nothing; else null
     Column("file_digest", Number),
     Index("complaints_by_date_received", "date_received"),
     Index("complaints_by_company", "company", "date_received").ddl_if(dialect="sqlite"),
@@ -101,8 +101,9 @@ stored_complaints = Table(
     ),
     info={"since": 4},
 )
-# The minute of the newest complete file: it holds every complaint that has a `file_digest`.
-complete_file = Table("complete_file", metadata, Column("as_of", Minute, nullable=False), info={"since": 4})
+# The minute of the file whose lines have the digests in `stored_complaints`; the file loaded first, or the
+# newest complete one.
+digested_file = Table("digested_file", metadata, Column("as_of", Minute, nullable=False), info={"since": 4})
 # The view that everybody reads.
 complaints = Table(
     "complaints",
@@ -165,7 +166,7 @@ coverage = Table(
 schema_version = Table("schema_version", metadata, Column("version", Integer, nullable=False))
 
 _FIRST_SEEN = "(SELECT s.timestamp FROM snapshots s WHERE s.id = c.first_snapshot)"
-_AS_OF = "(SELECT as_of FROM complete_file)"
+_AS_OF = "(SELECT as_of FROM digested_file)"
 VIEWS = {
     "complaints": (
         f"SELECT c.complaint_id, {', '.join(f'c.{field}' for field in FIELDS)}, {_FIRST_SEEN} AS first_seen, "  # noqa: S608

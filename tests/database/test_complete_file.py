@@ -90,6 +90,13 @@ class Books:
         with self.database.reading() as connection:
             return list(connection.execute(select(complaints).order_by(complaints.c.complaint_id)))
 
+    def changed_values(self) -> list[Any]:
+        """Return the changes of values, and their snapshots."""
+        found = self._sql(
+            "SELECT complaint_id, field, old, new, snapshot FROM changes WHERE change = 'changed'"
+        )
+        return sorted(map(str, found))
+
     def rows(self) -> list[Any]:
         return [
             (*row[: 1 + len(FIELDS)], row.first_seen, row.last_seen, row.withdrawn)
@@ -255,6 +262,34 @@ def test_value_that_the_api_changed_is_changed_back(books: Books) -> None:
     assert [change for change, _ in books.changes(1)] == ["new", "changed", "changed"]
 
 
+def test_unchanged_row_ends_a_late_change(books: Books) -> None:
+    books.file(0, "CA", "TX")
+    books.api(48, "CA", "TX")
+    books.api(24, "NY", "TX")
+
+    books.file(30, "CA", "TX")
+
+    assert books.changes(1) == [
+        ("new", "2026-11-23 06:00"),
+        ("changed", "2026-11-24 06:00"),
+        ("changed", "2026-11-24 12:00"),
+    ]
+
+
+def test_older_values_leave_a_row_unchanged(
+    books: Books, beside: Beside, database_address: str | Path
+) -> None:
+    """The archive of narratives is older than the daily file."""
+    books.file(0, "CA", "TX")
+    books.file(-24, "Acme", "Acme", header=("Date received", "Company", "Complaint ID"), is_complete=False)
+    count_updates(beside, is_file=isinstance(database_address, Path))
+
+    books.file(24, "CA", "TX")
+
+    assert beside("SELECT DISTINCT complaint_id FROM updates ORDER BY 1") == [(999,)]
+    assert [row.company for row in books.complaints()][:2] == ["Acme", "Acme"]
+
+
 def test_columns_in_another_order_are_other_rows(books: Books) -> None:
     books.file(0, "CA", header=("Date received", "State", "Complaint ID"))
 
@@ -308,7 +343,7 @@ def test_order_of_files_and_snapshots_does_not_matter(
     hours: Sequence[int],
     data: st.DataObject,
 ) -> None:
-    """Complete files, the API's snapshots, and incomplete files; compare rows and withdrawals."""
+    """Complete files, the API's snapshots, and incomplete files; compare rows, changes and withdrawals."""
     timeline = list(zip(sorted(hours), sources, strict=False))
     order = data.draw(st.permutations(timeline))
     found = []
@@ -321,6 +356,6 @@ def test_order_of_files_and_snapshots_does_not_matter(
                 books.api(at, *states, is_complete=kind == "all")
             else:
                 books.file(at, *states, is_complete=kind == "file")
-        found.append(books.rows())
+        found.append((books.rows(), books.changed_values()))
 
     assert found[0] == found[1]

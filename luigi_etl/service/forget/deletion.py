@@ -11,7 +11,7 @@ from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import rebuild_coverage
 from luigi_etl.database.merge import BATCH, merge_again
 from luigi_etl.database.observations import ALL_UNSET, Observation, read_observations, read_rejected_ids
-from luigi_etl.database.schema import ComplaintId, complete_file, snapshots, syncs, unverified
+from luigi_etl.database.schema import ComplaintId, digested_file, snapshots, syncs, unverified
 from luigi_etl.service.forget.files import remove_files
 from luigi_etl.service.forget.preview import Removal, count_rows, preview
 from luigi_etl.service.forget.remaining import RemainingSnapshot, find_remaining
@@ -47,7 +47,7 @@ def _forget_rows(connection: Connection, root: Path, after: datetime) -> None:
         roll_back(connection, complaint_ids, cut)
     connection.execute(delete(syncs).where(syncs.c.id.in_(find_later_syncs(connection, after))))
     connection.execute(delete(snapshots).where(snapshots.c.timestamp > after))
-    connection.execute(delete(complete_file).where(complete_file.c.as_of > after))
+    connection.execute(delete(digested_file).where(digested_file.c.as_of > after))
     connection.execute(delete(unverified).where(unverified.c.since > after))
     connection.execute(update(unverified).where(unverified.c.held_since > after).values(held_since=None))
     rebuild_coverage(connection, after)
