@@ -34,6 +34,7 @@ def add_to(commands: Subcommands) -> None:
         help="a .csv or .parquet file (default: -, CSV on standard output)",
     )
     add("--query", default="", metavar="QUERY", help="which complaints, as for the chain (default: all)")
+    add("--search", metavar="TEXT", help="only complaints whose narratives have these words")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,6 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from luigi_etl.common.terminal import print_line, write_all
     from luigi_etl.database.connection import Database
     from luigi_etl.database.export import as_csv, check_name, export, open_matches
+    from luigi_etl.database.search import Search
     from luigi_etl.tasks.config import storage
 
     path = None if options.file == STANDARD_OUTPUT else Path(options.file)
@@ -51,8 +53,9 @@ def run(options: argparse.Namespace) -> int:
     query = parse_query(options.query)
     for note in query.notes:
         logger.warning("query: %s", note)
+    search = None if options.search is None else Search(options.search)
     database = Database(storage().database_address)
-    with open_matches(database, query) as rows:
+    with open_matches(database, query, search) as rows:
         _warn(database, query)
         if not path:
             write_all(block.lines for block in as_csv(rows))

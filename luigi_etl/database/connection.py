@@ -13,6 +13,7 @@ from luigi_etl.database.coverage import rebuild_coverage
 from luigi_etl.database.damage import find_damage
 from luigi_etl.database.driver_errors import explain_postgres_error, explain_sqlite_error, shorten_message
 from luigi_etl.database.engines import get_postgres_engine, get_sqlite_engine, hide_passwords, read_address
+from luigi_etl.database.full_text import maintain_index
 from luigi_etl.database.migration import NEWEST, check_version, create_or_migrate, read_version
 from luigi_etl.database.schema import RESTORE
 
@@ -28,15 +29,18 @@ _CELL_ERRORS = (ValueError, TypeError, AttributeError, LookupError, ArithmeticEr
 class Database:
     """A database by its address: the path of an SQLite file, or a URL of SQLite or PostgreSQL.
 
+    `full_text`: whether writes create or drop the index over the narratives; None leaves it unchanged.
+
     Every method can raise `DatabaseUnavailableError` (no answer, or locked for more than ten seconds),
     `StorageError` (disk full), `SchemaError` (foreign or newer tables) and `DatabaseError` (unusable).
     """
 
-    def __init__(self, address: str | Path) -> None:
+    def __init__(self, address: str | Path, *, full_text: bool | None = None) -> None:
         self._url = read_address(address)
         is_file = self._url.get_backend_name() == "sqlite"
         self._file = Path(str(self._url.database)) if is_file else None
         self.name = str(self._file or hide_passwords(self._url))
+        self._full_text = full_text
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -56,6 +60,8 @@ class Database:
             if create_or_migrate(connection) == WITHOUT_COVERAGE:
                 rebuild_coverage(connection)
             yield connection
+            if self._full_text is not None:
+                maintain_index(connection, is_wanted=self._full_text)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -21,7 +21,7 @@ _SQLITE_UNUSABLE = (
 
 # Prefixes of SQLSTATE: connection, shutdown, too many clients, deadlock, the server's timeouts
 _POSTGRES_UNAVAILABLE = ("08", "57P", "53300", "40", "57014", "25P03")
-_POSTGRES_LOCKED = "55P03"
+POSTGRES_LOCKED = "55P03"
 _POSTGRES_FULL = "53100"
 # login, database name, rights, read-only, resources, a value too large for an index
 _POSTGRES_REFUSES = ("28", "3D", "42501", "25006", "53", "54", "58")
@@ -59,7 +59,7 @@ def explain_postgres_error(error: DBAPIError, name: str, wait: int) -> EtlError 
     """Return the failure behind an error of the driver, or None if it is unknown."""
     message = shorten_message(error.orig)
     state = getattr(error.orig, "sqlstate", None) or ""
-    if state == _POSTGRES_LOCKED:
+    if state == POSTGRES_LOCKED:
         return _locked(name, wait, message)
     if state == _POSTGRES_FULL:
         return StorageError(f"cannot write {name}: {message}; make room on its disk")

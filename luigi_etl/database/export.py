@@ -13,6 +13,7 @@ from luigi_etl.api.query import Query
 from luigi_etl.common.errors import SettingError, StorageError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.schema import complaints
+from luigi_etl.database.search import Search
 from luigi_etl.database.sql_filter import to_condition
 from luigi_etl.snapshot.columns import DEFAULT_COLUMNS
 from luigi_etl.snapshot.csv_format import Block, csv_blocks
@@ -30,14 +31,15 @@ Rows = Iterator[Row[Any]]
 
 
 @contextlib.contextmanager
-def open_matches(database: Database, query: Query) -> Iterator[Rows]:
-    """Open the complaints that match a query and are not withdrawn, with the CFPB's 18 columns.
+def open_matches(database: Database, query: Query, search: Search | None = None) -> Iterator[Rows]:
+    """Open the complaints that match a query and a search and are not withdrawn, with the CFPB's 18 columns.
 
     The rows show one state of the database, whatever others merge. Their order is the API's: the newest day
     first, then ids as text, descending; rows without a date come last.
 
     Raises:
         QueryError: the query has a search term, which only the API supports.
+        SettingError: there is a search, but the narratives are not indexed.
         EtlError: see `Database`; also while the rows are read.
 
     """
@@ -47,9 +49,11 @@ def open_matches(database: Database, query: Query) -> Iterator[Rows]:
         .where(complaints.c.withdrawn.is_(None), to_condition(query))
         .order_by(day.desc(), cast(complaints.c.complaint_id, Text).desc())
     )
-    # Two parts: databases sort null differently, and this way both use the index of dates.
-    parts = (chosen.where(day.is_not(None)), chosen.where(day.is_(None)))
     with database.reading() as connection:
+        if search:
+            chosen = chosen.where(search.to_condition(connection))
+        # Two parts: databases sort null differently, and this way both use the index of dates.
+        parts = (chosen.where(day.is_not(None)), chosen.where(day.is_(None)))
         streaming = connection.execution_options(yield_per=ROWS)
         yield chain.from_iterable(streaming.execute(part) for part in parts)
 

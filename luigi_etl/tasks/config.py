@@ -1,6 +1,7 @@
 """The sections of luigi.cfg with their settings."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import luigi
 
@@ -26,6 +27,9 @@ from luigi_etl.tasks.setting_checks import (
     folder_check,
 )
 from luigi_etl.tasks.startup import set_up
+
+if TYPE_CHECKING:
+    from luigi_etl.database.connection import Database
 
 set_up()
 
@@ -116,6 +120,7 @@ class storage(luigi.Config):  # noqa: N801  # the name of the section
     database = TextParameter(
         "", check_database, "SQLite file, or postgresql://HOST/NAME; empty = complaints.db in the root"
     )
+    full_text = SwitchParameter(description="index the narratives for `luigi-etl export --search`")
 
     @property
     def path(self) -> Path:
@@ -128,6 +133,12 @@ class storage(luigi.Config):  # noqa: N801  # the name of the section
         if "://" in self.database:
             return self.database
         return Path(self.database).expanduser() if self.database else self.path / "complaints.db"
+
+    def open_database(self) -> "Database":
+        """Return the database for a task that writes it."""
+        from luigi_etl.database.connection import Database
+
+        return Database(self.database_address, full_text=self.full_text)
 
 
 class service(luigi.Config):  # noqa: N801  # the name of the section

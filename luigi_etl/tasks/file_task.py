@@ -211,10 +211,9 @@ class FileTask(Recording):
 
     def _attempt(self, file: "FileToImport", files: ImportFiles) -> "tuple[FileImport, Counts]":
         from luigi_etl.database.change_log import write_changes
-        from luigi_etl.database.connection import Database
         from luigi_etl.database.file_import import import_file
 
-        database = Database(storage().database_address)
+        database = storage().open_database()
         imported = import_file(database, file, files.rejected, self.show_progress, guard().limits())
         return imported, write_changes(database, [imported.key], files.changes)
 

@@ -61,10 +61,9 @@ class MergeComplaints(Snapshot):
     def _attempt(self) -> "tuple[str, Counts]":
         """Merge; return why withdrawals are held back (or an empty text), and the changes."""
         from luigi_etl.database.change_log import Key, write_changes
-        from luigi_etl.database.connection import Database
         from luigi_etl.database.merge import merge
 
-        database, problem = Database(storage().database_address), ""
+        database, problem = storage().open_database(), ""
         keys = [Key(self.timestamp, self.query, self.limit)]
         try:
             merge(database, self.files, self.show_progress, guard().limits())

@@ -66,10 +66,9 @@ class MergeWindow(Window):
 
     def _attempt(self) -> None:
         from luigi_etl.database.change_log import Key, write_changes
-        from luigi_etl.database.connection import Database
         from luigi_etl.database.merge import merge_window
 
-        database = Database(storage().database_address)
+        database = storage().open_database()
         merge_window(database, self.files, self.parsed_query, self.show_progress)
         write_changes(database, [Key(self.timestamp, self.query, 0)], self.files.changes)
 
@@ -112,10 +111,9 @@ class SyncComplaints(Repeated, Recorded):
 
     @cached_property
     def _syncer(self) -> "Syncer":
-        from luigi_etl.database.connection import Database
         from luigi_etl.database.sync import Syncer
 
-        return Syncer(Database(storage().database_address), storage().path, self.parsed_query)
+        return Syncer(storage().open_database(), storage().path, self.parsed_query)
 
     def _resume_or_begin(self) -> "Sync | None":
         from luigi_etl.api.client import Client

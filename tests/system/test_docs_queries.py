@@ -17,7 +17,9 @@ def queries(path: Path) -> list[str]:
     return [query.strip() for block in blocks(path, "sql") for query in block.split(";") if query.strip()]
 
 
+DATABASES = ("SQLite", "PostgreSQL")  # a query that only one of them understands begins with its name
 QUERIES = list(dict.fromkeys(query for path in PAGES for query in queries(path)))
+NARRATIVE = "They charged an overdraft fee."
 COMPANY = "Sandbox Servicing No. 1, LLC"
 
 
@@ -36,9 +38,10 @@ def complaint(number: int, **fields: object) -> dict[str, object]:
 
 
 @pytest.fixture
-def filled(database: Database, tmp_path: Path) -> Database:
+def filled(database_address: Path | str, tmp_path: Path) -> Database:
     """Provide a database with a complaint that changed, was withdrawn and returned, and 20 others."""
-    always = [complaint(number) for number in range(20)]
+    database = Database(database_address, full_text=True)
+    always = [complaint(number, complaint_what_happened=NARRATIVE) for number in range(20)]
     merge(database, taken(tmp_path, datetime(2026, 11, 21, 9, 0), [*always, complaint(51973)]))
     merge(
         database,
@@ -51,13 +54,14 @@ def filled(database: Database, tmp_path: Path) -> Database:
 
 
 def test_database_page_has_eleven_queries() -> None:
-    assert len(queries(page("database"))) == 11
+    assert len([one for one in queries(page("database")) if not _only_in(one)]) == 11
     assert queries(README)
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=lambda query: query.splitlines()[0].removeprefix("-- ")[:40])
 def test_each_query_runs_and_finds_rows(filled: Database, query: str) -> None:
-    assert _answer(filled, query)
+    if _only_in(query) in (None, "SQLite" if filled.name.endswith(".db") else "PostgreSQL"):
+        assert _answer(filled, query)
 
 
 def test_history_of_a_complaint_has_each_change(filled: Database) -> None:
@@ -72,6 +76,11 @@ def test_history_of_a_complaint_has_each_change(filled: Database) -> None:
 def test_end_of_a_day_includes_complaints_withdrawn_since(filled: Database) -> None:
     (query,) = [one for one in QUERIES if "end of a day" in one]
     assert [tuple(row) for row in _answer(filled, query)] == [("CA", 20)]
+
+
+def _only_in(query: str) -> str | None:
+    """Return the only database that understands a query, or None for both."""
+    return next((one for one in DATABASES if query.startswith(f"-- {one}: ")), None)
 
 
 def _answer(database: Database, query: str) -> list[Any]:
