@@ -7,9 +7,9 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from luigi_etl.database.file_rows import FileBatch
-from luigi_etl.database.migration import create_indexes
+from luigi_etl.database.migration import create_stored_indexes
 from luigi_etl.database.rows import SnapshotRef
-from luigi_etl.database.schema import FIELDS, stored_complaints
+from luigi_etl.database.schema import FIELDS, STORED_INDEXES
 
 _BITS = {field: 1 << at for at, field in enumerate(FIELDS)}
 _OWN_COLUMNS = ("first_snapshot", "sent", "last_seen", "file_digest")
@@ -33,8 +33,8 @@ def _insert_into_sqlite(
     columns, marks = ", ".join(fields), ", ".join("?" * len(fields))
     run = connection.exec_driver_sql
     run(f"PRAGMA cache_size = -{_SORT_MEMORY}")
-    for index in stored_complaints.indexes:
-        run(f"DROP INDEX IF EXISTS {index.name}")
+    for name in STORED_INDEXES["sqlite"]:
+        run(f"DROP INDEX IF EXISTS {name}")
     run(f"CREATE TEMPORARY TABLE staged AS SELECT {columns}, file_digest FROM stored_complaints")  # noqa: S608
     for batch in batches:
         if batch.rows:
@@ -47,7 +47,7 @@ def _insert_into_sqlite(
         (snapshot.id, _sent(fields), _minute(snapshot)),
     )
     run("DROP TABLE staged")
-    create_indexes(connection, stored_complaints)
+    create_stored_indexes(connection)
 
 
 def _copy_into_postgres(

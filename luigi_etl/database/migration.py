@@ -7,13 +7,14 @@ language and a command for one short list.
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from sqlalchemy import INTEGER, Connection, Inspector, MetaData, Table, inspect, select
+from sqlalchemy import INTEGER, Connection, Inspector, MetaData, inspect, select
 from sqlalchemy.schema import CreateTable
 
 from luigi_etl.common.errors import SchemaError
 from luigi_etl.database.schema import (
     FIELDS,
     RESTORE,
+    STORED_INDEXES,
     VIEWS,
     coverage,
     digested_file,
@@ -108,7 +109,7 @@ def _to_version_4(connection: Connection) -> None:
     connection.execute(CreateTable(digested_file))
     _copy_complaints(connection)
     _run(connection, "DROP TABLE complaints")
-    create_indexes(connection, stored_complaints)
+    create_stored_indexes(connection)
     if connection.dialect.name == "postgresql":
         _run(
             connection,
@@ -148,13 +149,14 @@ def _rebuild_history(connection: Connection) -> None:
         connection.execute(CreateTable(table))
         _run(connection, f"INSERT INTO {table.name} SELECT {names} FROM replaced {rows}")  # noqa: S608
         _run(connection, "DROP TABLE replaced")
-        create_indexes(connection, table)
+        for index in sorted(table.indexes, key=attrgetter("name")):
+            index.create(connection)
 
 
-def create_indexes(connection: Connection, table: Table) -> None:
-    """Create the indexes that this kind of database uses."""
-    for index in sorted(table.indexes, key=attrgetter("name")):
-        index.create(connection)
+def create_stored_indexes(connection: Connection) -> None:
+    """Create the indexes of `stored_complaints`."""
+    for name, definition in STORED_INDEXES[connection.dialect.name].items():
+        _run(connection, f"CREATE INDEX {name} ON stored_complaints {definition}")
 
 
 def _run(connection: Connection, *statements: str) -> None:
@@ -188,6 +190,7 @@ def create_or_migrate(connection: Connection, steps: Sequence[Step] = STEPS) -> 
     version = read_version(connection)
     if version is None:
         metadata.create_all(connection, checkfirst=False)
+        create_stored_indexes(connection)
         for name in VIEWS:
             _create_view(connection, name)
         connection.execute(schema_version.insert().values(version=newest))

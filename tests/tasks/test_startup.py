@@ -21,9 +21,12 @@ LAZY = {"sqlalchemy", "sqlite3"}
 FAMILIES = {
     "CreateDocument",
     "ExtractComplaints",
+    "ImportComplaints",
+    "ImportNarratives",
     "MergeComplaints",
     "ParseComplaints",
     "PruneSnapshots",
+    "ReconcileComplaints",
     "StoreComplaints",
     "SyncComplaints",
 }
@@ -39,6 +42,12 @@ def python(code: str) -> set[str]:
 
 def test_command_line_does_not_import_luigi_at_its_start() -> None:
     assert not python("import luigi_etl.cli.main; print(*sys.modules)") & {"luigi", *LAZY}
+
+
+def test_sqlite_needs_no_part_of_postgresql() -> None:
+    code = "import luigi_etl.database.file_import, luigi_etl.database.id_lookup; print(*sys.modules)"
+
+    assert not python(code) & {"psycopg", "sqlalchemy.dialects.postgresql"}
 
 
 def test_luigi_is_imported_on_a_full_disk() -> None:
