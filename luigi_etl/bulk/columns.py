@@ -65,14 +65,15 @@ def read_header(labels: list[str]) -> Header:
 class Converters:
     """The conversion of each column's cells to values, and signs that a spreadsheet changed them.
 
-    `null` is the text that stands for no value beside the empty cell, if any.
+    `null` is the text that stands for no value beside the empty cell, if any. `has_leading_zero` is true once
+    a ZIP code had one.
     """
 
     def __init__(self, null: str | None) -> None:
         self._empty = {"", null}
         self._days = _Days()
         self._short_zip_code = ""
-        self._has_leading_zero = False
+        self.has_leading_zero = False
 
     def find(self, field: str) -> Convert:
         """Return the conversion of a field's cells; it raises `CellError` or `FileFormatError`."""
@@ -94,13 +95,8 @@ class Converters:
             FileFormatError: a spreadsheet removed their leading zeros.
 
         """
-        if self.suspects_a_spreadsheet:
+        if self._short_zip_code and not self.has_leading_zero:
             raise _spreadsheet("ZIP code", self._short_zip_code)
-
-    @property
-    def suspects_a_spreadsheet(self) -> bool:
-        """Whether a ZIP code lacks its leading zero, and none has one so far."""
-        return bool(self._short_zip_code) and not self._has_leading_zero
 
     def _convert_texts(self, cells: Sequence[str]) -> Column:
         empty = self._empty
@@ -112,7 +108,7 @@ class Converters:
     def _convert_zip_codes(self, cells: Sequence[str]) -> Column:
         for cell in set(cells):
             if cell.startswith("0"):
-                self._has_leading_zero = True
+                self.has_leading_zero = True
             elif (len(cell) == 4 or len(cell) > 5) and _NUMBER.fullmatch(cell):
                 self._short_zip_code = cell
         return self._convert_texts(cells)

@@ -124,6 +124,8 @@ class RowReader:
 
     def _read_unknown_rows(self, block: bytes, find_known: FindKnown) -> Batch | None:
         """Return the rows that are not known, or None if the whole block must be read."""
+        if "zip_code" in self.fields and not self._converters.has_leading_zero:  # a sign of no spreadsheet
+            return None
         lines = block.split(b"\n")[:-1]
         known = find_known(lines)
         if True not in known:
@@ -134,8 +136,6 @@ class RowReader:
         except _MALFORMED:
             return None
         if len(values) != len(unknown):  # a row has several lines, perhaps a known one among them
-            return None
-        if self._converters.suspects_a_spreadsheet:  # a known row may show the opposite
             return None
         self._line += len(lines)
         self._is_last_row_cut = False

@@ -18,8 +18,10 @@ from luigi_etl.common.errors import DamagedFileError, FileFormatError
 from luigi_etl.common.progress import ProgressCallback
 from luigi_etl.database.observations import Observation, ObservedValue
 from luigi_etl.database.schema import DATES, FIELDS
+from luigi_etl.snapshot.decoding import LONGEST_ID
 
 _DIGEST_BYTES = 6  # SQLite stores such a number in six bytes
+_CONVERSION = 1  # raise it when `bulk/columns.py` converts a cell to another value than before
 
 # Gets the digests of rows by id; returns the ids whose digest is not on record.
 FindDiffering = Callable[[dict[int, int]], set[int]]
@@ -103,7 +105,7 @@ class FileRows:
                 stream = HashedStream(content.stream, lambda done: self._report(done, self._facts.size))
                 reader = RowReader(stream, is_checked=content.is_checked)
                 self.profile.unknown_labels = reader.unknown_labels
-                self._salt = _hash_header(reader.header)
+                self._salt = _hash_header(reader)
                 known = self._known_lines(reader, find_differing) if find_differing else _none_known
                 for batch in reader.batches(known):
                     yield self._count(batch, reader.fields)
@@ -146,6 +148,8 @@ class FileRows:
                 numbers = BitMap64(ids)
             except (ValueError, OverflowError):
                 return []
+            if numbers and len(str(numbers.max())) > LONGEST_ID:  # the database can't compare it
+                return []
             if len(numbers) < len(ids) or numbers & self.ids:  # the first row of an id counts
                 return []
             differing = find_differing(dict(zip(ids, self._digest(lines), strict=True)))
@@ -166,8 +170,10 @@ def _remove(numbers: BitMap64, number: int) -> bool:
     return is_there
 
 
-def _hash_header(header: str) -> bytes:
-    return blake2b(header.encode(), digest_size=blake2b.SALT_SIZE).digest()
+def _hash_header(reader: RowReader) -> bytes:
+    """Return a salt that differs if the same line would have other values."""
+    read = f"{_CONVERSION} {reader.fields} {reader.header}"
+    return blake2b(read.encode(), digest_size=blake2b.SALT_SIZE).digest()
 
 
 def _none_known(_: list[bytes]) -> list[bool]:

@@ -53,8 +53,8 @@ WORDS = "to_tsvector('english', left(complaint_what_happened, 100000))"
 def maintain_index(connection: Connection, *, is_wanted: bool) -> None:
     """Create the index over the narratives if it is wanted, else drop it.
 
-    Call this last in a transaction: a bulk load is faster without the index, and in PostgreSQL nobody can
-    read the complaints between the removal of an index and the end of the transaction.
+    Call this last in a transaction: from the removal of an index until the end of the transaction,
+    PostgreSQL lets nobody read the table.
 
     Raises:
         DatabaseError: this SQLite has no FTS5, or another program's table has the name.

@@ -8,6 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
+from luigi_etl.bulk import rows as rows_module
 from luigi_etl.bulk.rows import Batch, RejectedRow, RowReader
 from luigi_etl.common.errors import FileFormatError
 from luigi_etl.snapshot.complaint import Complaint
@@ -326,18 +327,22 @@ def read_unknown(text: str) -> Batch:
     return Batch(rows, rejected, [], count)
 
 
-@given(st.lists(st.sampled_from(KNOWN + OTHERS), min_size=1, max_size=6).map("".join))
-def test_known_rows_are_counted_and_left_out(rows: str) -> None:
+@given(
+    rows=st.lists(st.sampled_from(KNOWN + OTHERS), min_size=1, max_size=6).map("".join),
+    size=st.sampled_from([60, 250]),
+)
+def test_known_rows_are_counted_and_left_out(rows: str, size: int) -> None:
     """The text of a row over several lines can hold a known line."""
-    text = HEADER + rows + row("9")
-    try:
-        whole = read(text)
-    except FileFormatError:
-        with pytest.raises(FileFormatError):
-            read_unknown(text)
-        return
-
-    found = read_unknown(text)
+    text = HEADER + row("0") + rows + row("9")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "BLOCK", size)
+        try:
+            whole = read(text)
+        except FileFormatError:
+            with pytest.raises(FileFormatError):
+                read_unknown(text)
+            return
+        found = read_unknown(text)
 
     left_out = [one for one in whole.rows if one not in found.rows]
     assert found.rejected == whole.rejected
@@ -345,11 +350,19 @@ def test_known_rows_are_counted_and_left_out(rows: str) -> None:
     assert len(found.rows) + found.known == len(whole.rows)
 
 
-def test_known_rows_without_others_are_counted() -> None:
-    assert read_unknown(HEADER + "".join(KNOWN)) == Batch([], [], [], 3)
+@pytest.mark.parametrize("zip_code", ["03301", "99999"])
+def test_blocks_are_read_until_a_zip_code_has_a_zero(zip_code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only then a short ZIP code is no sign of a spreadsheet."""
+    monkeypatch.setattr(rows_module, "BLOCK", 10)
+    known = "".join(row(str(number), zip_code=zip_code) for number in (1, 1, 1))
+
+    reader = RowReader(io.BytesIO((HEADER + known).encode()), is_checked=False)
+    batches = list(reader.batches(lambda lines: [True] * len(lines)))
+
+    assert sum(batch.known for batch in batches) == (2 if zip_code == "03301" else 0)
 
 
-def test_known_zip_code_with_zero_excuses_a_short_one() -> None:
+def test_short_zip_code_after_known_rows_is_a_value() -> None:
     found = read_unknown(HEADER + KNOWN[0] + row("5", zip_code="2134"))
 
     assert [one[-1] for one in found.rows] == ["1", "5"]

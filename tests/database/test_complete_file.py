@@ -14,6 +14,7 @@ from sqlalchemy import select, text
 
 from luigi_etl.bulk import rows
 from luigi_etl.bulk.content import read_facts
+from luigi_etl.database import file_rows
 from luigi_etl.database.connection import Database
 from luigi_etl.database.coverage import read_coverage
 from luigi_etl.database.file_import import FileImport, FileToImport, import_file
@@ -288,6 +289,30 @@ def test_older_values_leave_a_row_unchanged(
 
     assert beside("SELECT DISTINCT complaint_id FROM updates ORDER BY 1") == [(999,)]
     assert [row.company for row in books.complaints()][:2] == ["Acme", "Acme"]
+
+
+@pytest.mark.parametrize("number", [10**18, 2**63 - 1, 2**63, 2**64 - 1, 2**64])
+def test_id_that_no_database_holds_is_rejected(books: Books, number: int) -> None:
+    books.file(0, "CA")
+
+    imported = books.file(24, "CA", extra=f"2026-11-01,CA,{number}\n")
+
+    assert (imported.rows.valid, imported.rows.rejected) == (2, 1)
+
+
+def test_another_conversion_reads_each_row_again(
+    books: Books,
+    beside: Beside,
+    database_address: str | Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    books.file(0, "CA", "TX")
+    count_updates(beside, is_file=isinstance(database_address, Path))
+    monkeypatch.setattr(file_rows, "_CONVERSION", 2)
+
+    books.file(24, "CA", "TX")
+
+    assert beside("SELECT DISTINCT complaint_id FROM updates ORDER BY 1") == [(1,), (2,), (999,)]
 
 
 def test_columns_in_another_order_are_other_rows(books: Books) -> None:

@@ -427,7 +427,8 @@ SYNTAX = st.sampled_from(
 SEARCHES = st.lists(SYNTAX | st.text(max_size=6) | st.sampled_from(["fee", "the"])).map("".join)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(words=SEARCHES)
 @example(words="a " * (LONGEST // 2))
 @example(words="a -b" * (LONGEST // 4))

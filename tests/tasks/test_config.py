@@ -75,6 +75,16 @@ def test_invalid_guard_setting_ends_a_run_before_a_request(chain: Chain, setting
     assert name in run.err
 
 
+@pytest.mark.slow
+def test_invalid_switch_of_the_search_is_one_line(chain: Chain) -> None:
+    chain.configure("storage", full_text="maybe")
+
+    run = chain.luigi(url="http://127.0.0.1:9/")
+
+    message = "luigi: error: full_text: 'maybe' is neither true nor false\n"
+    assert (run.code, run.out, run.err) == (2, "", message)
+
+
 @pytest.mark.parametrize(
     "address",
     [
