@@ -163,11 +163,12 @@ def _passing_signals_on() -> Iterator[Callable[[subprocess.Popen[bytes]], int]]:
         return process.wait()
 
     # The command gets the terminal's Ctrl-C, too, and handles it itself.
-    handlers = {signal.SIGTERM: terminate, signal.SIGINT: lambda *_: None}
-    before = {number: signal.getsignal(number) for number in handlers}
-    for number, handler in handlers.items():
-        if before[number] is not signal.SIG_IGN:
-            signal.signal(number, handler)
+    handlers = {signal.SIGTERM: terminate, signal.SIGHUP: terminate, signal.SIGINT: lambda *_: None}
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield wait
     finally:

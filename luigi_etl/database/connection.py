@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
-from luigi_etl.common.errors import DatabaseError, EtlError, NoDatabaseError
+from luigi_etl.common.errors import DatabaseError, EtlError, NoDatabaseError, SchemaError
 from luigi_etl.common.files import storage_errors
 from luigi_etl.database.coverage import rebuild_coverage
 from luigi_etl.database.damage import find_damage
@@ -73,10 +73,21 @@ class Database:
             if version == NEWEST:
                 yield connection
                 return
-        with self.writing():
-            pass
+        self._migrate(version)
         with self._reading_any_version() as (connection, _):
             yield connection
+
+    def _migrate(self, version: int) -> None:
+        try:
+            with self.writing():
+                pass
+        except SchemaError:
+            raise
+        except DatabaseError as error:
+            raise DatabaseError(
+                f"{error} (its tables have version {version}: run `luigi-etl status` once as their owner, "
+                "to upgrade them)"
+            ) from error
 
     @contextlib.contextmanager
     def _reading_any_version(self) -> Iterator[tuple[Connection, int]]:

@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     Table,
     Text,
+    exists,
     func,
     inspect,
     or_,
@@ -20,7 +21,13 @@ from sqlalchemy import (
 )
 
 from luigi_etl.database.migration import NEWEST, read_version
-from luigi_etl.database.schema import VIEWS, ComplaintId, metadata
+from luigi_etl.database.schema import (
+    VIEWS,
+    ComplaintId,
+    digested_file,
+    metadata,
+    stored_complaints,
+)
 
 
 def find_damage(connection: Connection) -> str:
@@ -30,7 +37,7 @@ def find_damage(connection: Connection) -> str:
         SchemaError: the schema version itself is damaged.
 
     """
-    return find_missing_part(connection) or _find_wrong_cell(connection)
+    return find_missing_part(connection) or _find_wrong_cell(connection) or _find_wrong_row(connection)
 
 
 def find_missing_part(connection: Connection) -> str:
@@ -73,6 +80,14 @@ def _find_wrong_cell(connection: Connection) -> str:
                     kind = "int" if _is_number(column) else column.type.python_type.__name__
                     return f"{table.name}.{column.name} is not of type {kind} in {count:,} {rows}"
     return ""
+
+
+def _find_wrong_row(connection: Connection) -> str:
+    """Return the kind of a row that no merge writes."""
+    last_seen, digest = stored_complaints.c.last_seen, stored_complaints.c.file_digest
+    no_file = ~exists(select(digested_file))
+    wrong = exists(stored_complaints).where(last_seen.is_(None), or_(digest.is_(None), no_file))
+    return "a row of stored_complaints has no last_seen" if connection.scalar(select(wrong)) else ""
 
 
 def _count_wrong(connection: Connection, table: Table, column: Column[Any]) -> int:

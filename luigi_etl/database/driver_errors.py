@@ -23,6 +23,7 @@ _SQLITE_UNUSABLE = (
 _POSTGRES_UNAVAILABLE = ("08", "57P", "53300", "40", "57014", "25P03")
 POSTGRES_LOCKED = "55P03"
 _POSTGRES_FULL = "53100"
+_POSTGRES_DEPENDS = "2BP01"  # another object depends on a table that the upgrade replaces
 # login, database name, rights, read-only, resources, a value too large for an index
 _POSTGRES_REFUSES = ("28", "3D", "42501", "25006", "53", "54", "58")
 _POSTGRES_REFUSES_CONNECTION = (  # an error without a connection has no SQLSTATE
@@ -59,10 +60,16 @@ def explain_postgres_error(error: DBAPIError, name: str, wait: int) -> EtlError 
     """Return the failure behind an error of the driver, or None if it is unknown."""
     message = shorten_message(error.orig)
     state = getattr(error.orig, "sqlstate", None) or ""
-    if state == POSTGRES_LOCKED:
-        return _locked(name, wait, message)
-    if state == _POSTGRES_FULL:
-        return StorageError(f"cannot write {name}: {message}; make room on its disk")
+    known: dict[str, EtlError] = {
+        POSTGRES_LOCKED: _locked(name, wait, message),
+        _POSTGRES_FULL: StorageError(f"cannot write {name}: {message}; make room on its disk"),
+        _POSTGRES_DEPENDS: DatabaseError(
+            f"{name} can't be upgraded: {message}; drop those objects, such as your views, run this again, "
+            "and create them again"
+        ),
+    }
+    if state in known:
+        return known[state]
     if state.startswith(_POSTGRES_UNAVAILABLE):
         return DatabaseUnavailableError(f"{name}: {message}")
     if state.startswith(_POSTGRES_REFUSES) or (

@@ -7,10 +7,11 @@ language and a command for one short list.
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 
-from sqlalchemy import INTEGER, Connection, Inspector, MetaData, inspect, select
+from sqlalchemy import INTEGER, Connection, Inspector, Table, inspect, select, text
 from sqlalchemy.schema import CreateTable
 
 from luigi_etl.common.errors import SchemaError
+from luigi_etl.common.terminal import brief
 from luigi_etl.database.schema import (
     FIELDS,
     RESTORE,
@@ -25,6 +26,7 @@ from luigi_etl.database.schema import (
     stored_complaints,
     unverified,
 )
+from luigi_etl.snapshot.decoding import LONGEST_ID
 
 Step = Callable[[Connection], object]
 
@@ -87,22 +89,15 @@ def _to_version_3(connection: Connection) -> None:
 
 def _rebuild_snapshots(connection: Connection) -> None:
     """Replace SQLite's table, whose unique key can't be altered (sqlite.org/lang_altertable.html, 7)."""
-    _run(connection, "DROP VIEW changes")  # SQLite refuses to rename a table below a view
-    rebuilt = snapshots.to_metadata(MetaData(), name="snapshots_rebuilt")
-    connection.execute(CreateTable(rebuilt))
-    names = ", ".join(column.name for column in snapshots.columns if column.name != "source")
-    _run(
-        connection,
-        f"INSERT INTO snapshots_rebuilt ({names}) SELECT {names} FROM snapshots",  # noqa: S608
-        "DROP TABLE snapshots",
-        "ALTER TABLE snapshots_rebuilt RENAME TO snapshots",
-        "CREATE UNIQUE INDEX snapshots_once ON snapshots (timestamp, query, row_limit, source)",
-    )
+    _rebuild(connection, snapshots, [column.name for column in snapshots.columns if column.name != "source"])
 
 
 def _to_version_4(connection: Connection) -> None:
     """Make ids integers, and record which snapshot was first in the complaint, not in the history."""
-    _run(connection, "DROP VIEW current_complaints", "DROP VIEW IF EXISTS changes")
+    _check_ids(connection)
+    views = ("complaints", "current_complaints", "changes")
+    grants = _read_grants(connection, views)
+    _run(connection, "DROP VIEW current_complaints", "DROP VIEW changes")
     for name in ("complaints_by_company", "complaints_by_date_received", "complaints_withdrawn"):
         _run(connection, f"DROP INDEX {name}")
     connection.execute(CreateTable(stored_complaints))
@@ -117,9 +112,12 @@ def _to_version_4(connection: Connection) -> None:
             *(f"ALTER TABLE {name} {_INTEGER_IDS}" for name in (history.name, unverified.name)),
         )
     else:
-        _rebuild_history(connection)
-    for view in ("complaints", "current_complaints", "changes"):
+        _rebuild(connection, history, history.columns.keys(), "WHERE change <> 'new'")
+        _rebuild(connection, unverified, unverified.columns.keys())
+    for view in views:
         _create_view(connection, view)
+    for name, role in grants:
+        _run(connection, f"GRANT SELECT ON {name} TO {role}")
 
 
 _INTEGER_IDS = "ALTER COLUMN complaint_id TYPE bigint USING complaint_id::bigint"
@@ -139,18 +137,63 @@ def _copy_complaints(connection: Connection) -> None:
     )
 
 
-def _rebuild_history(connection: Connection) -> None:
-    """Replace SQLite's tables, whose types can't be altered."""
-    for table, rows in ((history, "WHERE change <> 'new' ORDER BY id"), (unverified, "ORDER BY 1")):
-        names = ", ".join(column.name for column in table.columns)
-        _run(connection, f"ALTER TABLE {table.name} RENAME TO replaced")
-        for index in table.indexes:
-            _run(connection, f"DROP INDEX {index.name}")
-        connection.execute(CreateTable(table))
-        _run(connection, f"INSERT INTO {table.name} SELECT {names} FROM replaced {rows}")  # noqa: S608
-        _run(connection, "DROP TABLE replaced")
-        for index in sorted(table.indexes, key=attrgetter("name")):
-            index.create(connection)
+def _rebuild(connection: Connection, table: Table, names: Sequence[str], rows: str = "") -> None:
+    """Replace a table of SQLite by one with today's definition.
+
+    It is not renamed: SQLite refuses that if a view of the user's reads the table.
+    """
+    columns = ", ".join(names)
+    _run(
+        connection,
+        f"CREATE TEMPORARY TABLE copied AS SELECT {columns} FROM {table.name} {rows}",  # noqa: S608
+        f"DROP TABLE {table.name}",
+    )
+    connection.execute(CreateTable(table))
+    _run(
+        connection,
+        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM copied ORDER BY 1",  # noqa: S608
+        "DROP TABLE copied",
+    )
+    for index in sorted(table.indexes, key=attrgetter("name")):
+        index.create(connection)
+
+
+def _check_ids(connection: Connection) -> None:
+    """Check that all ids are numbers that today's tables hold.
+
+    Raises:
+        SchemaError: one is not; no version accepted it from the CFPB.
+
+    """
+    is_odd = {"postgresql": "complaint_id !~ '^[0-9]+$'", "sqlite": "complaint_id GLOB '*[^0-9]*'"}
+    faults = f"{is_odd[connection.dialect.name]} OR length(complaint_id) NOT BETWEEN 1 AND {LONGEST_ID}"
+    for name in ("complaints", "history", "unverified"):
+        found = connection.exec_driver_sql(
+            f"SELECT complaint_id FROM {name} WHERE {faults} OR substr(complaint_id, 1, 1) = '0' "  # noqa: S608
+            "AND length(complaint_id) > 1"
+        ).first()
+        if found:
+            raise SchemaError(
+                f"the table {name} has a complaint_id that is no number of at most {LONGEST_ID} digits: "
+                f"{brief(found[0], 40)!r}; delete such rows, they are not the CFPB's"
+            )
+
+
+def _read_grants(connection: Connection, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the tables and views that other roles of PostgreSQL may read, and these roles, quoted."""
+    if connection.dialect.name != "postgresql":
+        return []
+    found = connection.execute(
+        text(
+            "SELECT c.relname, CASE WHEN a.grantee = 0 THEN 'PUBLIC' ELSE quote_ident(r.rolname) END "
+            "FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a "
+            "LEFT JOIN pg_roles r ON r.oid = a.grantee "
+            "WHERE c.relnamespace = CAST(current_schema() AS regnamespace) AND c.relname = ANY(:names) "
+            "AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner"
+        ),
+        {"names": list(names)},
+    )
+    return [(row[0], row[1]) for row in found]
 
 
 def create_stored_indexes(connection: Connection) -> None:

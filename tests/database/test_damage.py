@@ -454,6 +454,18 @@ def test_very_long_id_is_rejected(database: Database, tmp_path: Path) -> None:
         assert connection.scalars(text("SELECT complaint_id FROM complaints")).all() == [7]
 
 
+@pytest.mark.parametrize("digest", ["NULL", "7"])
+def test_complaint_that_was_never_seen_is_named(
+    filled: Database, beside: Beside, tmp_path: Path, digest: str
+) -> None:
+    beside(f"UPDATE stored_complaints SET last_seen = NULL, file_digest = {digest}")
+
+    messages = failures(filled, tmp_path)
+
+    assert messages
+    assert all("is damaged: a row of stored_complaints has no last_seen; " in one for one in messages)
+
+
 # --- a pooler ------------------------------------------------------------------------------------
 
 

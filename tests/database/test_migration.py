@@ -1,13 +1,15 @@
+import sqlite3
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, select, text
 
-from luigi_etl.common.errors import SchemaError
+from luigi_etl.common.errors import DatabaseError, SchemaError
 from luigi_etl.database.connection import Database
 from luigi_etl.database.migration import STEPS, Step, create_or_migrate
 from luigi_etl.database.schema import complaints
-from tests.conftest import Beside
+from tests.conftest import Beside, read_only
+from tests.postgres import PostgresServer
 from tests.version_1 import VERSION_1_OF_POSTGRESQL, VERSION_1_OF_SQLITE, undo_version_3
 
 Row = tuple[object, ...]
@@ -222,6 +224,80 @@ def shape(connection: Connection) -> dict[str, object]:
         for name in inspector.get_table_names()
     }
     return {**tables, "views": sorted(inspector.get_view_names())}
+
+
+def test_views_of_others_survive_in_sqlite(tmp_path: Path) -> None:
+    address = tmp_path / "complaints.db"
+    with sqlite3.connect(address) as file:
+        file.executescript(VERSION_1_OF_SQLITE)
+        for table in ("complaints", "history", "snapshots", "changes"):
+            file.execute(f"CREATE VIEW my_{table} AS SELECT * FROM {table}")
+
+    with Database(address).reading() as connection:
+        found = connection.exec_driver_sql("SELECT company FROM my_complaints").scalar()
+
+    assert found == "Acme Bank"
+
+
+def test_views_of_others_are_named_in_postgresql(
+    postgres_address: str, shared_postgres: PostgresServer
+) -> None:
+    shared_postgres.execute(VERSION_1_OF_POSTGRESQL, "test")
+    shared_postgres.execute("CREATE VIEW mine AS SELECT company FROM complaints", "test")
+
+    with pytest.raises(DatabaseError) as caught, Database(postgres_address).reading():
+        pass
+
+    assert "can't be upgraded" in str(caught.value)
+    assert "drop those objects, such as your views, run this again" in str(caught.value)
+
+
+def test_roles_may_read_the_migrated_tables(postgres_address: str, shared_postgres: PostgresServer) -> None:
+    for statement in (
+        VERSION_1_OF_POSTGRESQL,
+        'DROP ROLE IF EXISTS "an Analyst"; CREATE ROLE "an Analyst"',
+        'GRANT SELECT ON complaints, current_complaints, changes TO "an Analyst"',
+    ):
+        shared_postgres.execute(statement, "test")
+
+    with Database(postgres_address).reading() as connection:
+        allowed = connection.exec_driver_sql(
+            "SELECT bool_and(has_table_privilege('an Analyst', name, 'SELECT')) "
+            "FROM unnest(ARRAY['complaints', 'current_complaints', 'changes']) AS name"
+        ).scalar()
+
+    shared_postgres.execute('DROP OWNED BY "an Analyst"; DROP ROLE "an Analyst"', "test")
+    assert allowed
+
+
+@pytest.mark.parametrize("identifier", ["007", "abc", "", "9" * 30, "-1"])
+@pytest.mark.parametrize("table", ["complaints", "history"])
+def test_id_that_is_no_number_stops_the_migration(
+    of_version_1: Database, beside: Beside, identifier: str, table: str
+) -> None:
+    beside(f"UPDATE {table} SET complaint_id = '{identifier}'")
+
+    with pytest.raises(SchemaError) as caught, of_version_1.reading():
+        pass
+
+    assert str(caught.value) == (
+        f"the table {table} has a complaint_id that is no number of at most 18 digits: "
+        f"{identifier!r}; delete such rows, they are not the CFPB's"
+    )
+    assert version(beside) == [(1,)]
+
+
+def test_reader_without_rights_learns_who_upgrades(tmp_path: Path) -> None:
+    address = tmp_path / "complaints.db"
+    with sqlite3.connect(address) as file:
+        file.executescript(VERSION_1_OF_SQLITE)
+
+    with (
+        read_only(tmp_path),
+        pytest.raises(DatabaseError, match="run `luigi-etl status` once as their owner"),
+        Database(address).reading(),
+    ):
+        pass
 
 
 # --- version 2 -----------------------------------------------------------------------------------
