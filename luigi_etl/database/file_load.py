@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from luigi_etl.database.file_rows import FileBatch
-from luigi_etl.database.migration import create_stored_indexes
+from luigi_etl.database.migration_steps import create_stored_indexes
 from luigi_etl.database.rows import SnapshotRef
 from luigi_etl.database.schema import FIELDS, STORED_INDEXES
 

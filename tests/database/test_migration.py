@@ -6,7 +6,8 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, inspect, sel
 
 from luigi_etl.common.errors import DatabaseError, SchemaError
 from luigi_etl.database.connection import Database
-from luigi_etl.database.migration import STEPS, Step, create_or_migrate
+from luigi_etl.database.migration import create_or_migrate
+from luigi_etl.database.migration_steps import STEPS, Step
 from luigi_etl.database.schema import complaints
 from tests.conftest import Beside, read_only
 from tests.postgres import PostgresServer
