@@ -8,10 +8,10 @@ from sqlalchemy.exc import DBAPIError
 
 from luigi_etl.database.file_rows import FileBatch
 from luigi_etl.database.migration_steps import create_stored_indexes
+from luigi_etl.database.observations import FIELD_BITS
 from luigi_etl.database.rows import SnapshotRef
-from luigi_etl.database.schema import FIELDS, STORED_INDEXES
+from luigi_etl.database.schema import STORED_INDEXES
 
-_BITS = {field: 1 << at for at, field in enumerate(FIELDS)}
 _OWN_COLUMNS = ("first_snapshot", "sent", "last_seen", "file_digest")
 _SORT_MEMORY = 16 * 1024  # KiB; sorting and writing in order need no more
 
@@ -69,7 +69,7 @@ def _copy_into_postgres(
 
 
 def _sent(fields: tuple[str, ...]) -> int:
-    return sum(_BITS.get(field, 0) for field in fields)
+    return sum(FIELD_BITS.get(field, 0) for field in fields)
 
 
 def _minute(snapshot: SnapshotRef) -> str:

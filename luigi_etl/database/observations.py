@@ -19,7 +19,8 @@ from luigi_etl.snapshot.decoding import find_fault_of_id
 
 Value = str | date | bool | None
 ObservedValue = Value | UnsetType  # UNSET: the API did not send the field
-_BITS = [1 << at for at in range(len(FIELDS))]
+FIELD_BITS = {field: 1 << at for at, field in enumerate(FIELDS)}  # of the column `sent`
+_BITS = list(FIELD_BITS.values())
 _ALL_SENT = sum(_BITS)
 ALL_UNSET: tuple[ObservedValue, ...] = (UNSET,) * len(FIELDS)
 _complaint_decoder = msgspec.json.Decoder(Complaint)
